@@ -1,0 +1,2 @@
+/** {@code ./perigee}: the embedded cluster and the tools. */
+package dev.perigee.cli;

@@ -1,0 +1,385 @@
+package dev.perigee.run;
+
+import com.fasterxml.jackson.annotation.JsonIgnore;
+import com.fasterxml.jackson.annotation.JsonInclude;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * What a training program is asked to do (file {@code run.json}, mounted read-only; the same file
+ * starts a program by hand). Validated on both sides by {@link #problems()}. An unknown field is an
+ * error, so that nothing is accepted and ignored.
+ *
+ * <p>Paths are relative to the program's root, which is {@code /perigee} in a container and {@code
+ * $PERIGEE_ROOT} elsewhere; absolute paths are taken as they are.
+ *
+ * @param job name of the job, {@code namespace/name}
+ * @param seed seeds the initial weights and the order of the data
+ * @param model the model's shape and where its first weights come from
+ * @param data sources to draw training text from
+ * @param tokenizer how text becomes ids
+ * @param sequenceLength tokens of one training sequence
+ * @param batchTokens tokens of one optimizer step over all ranks; a multiple of {@code
+ *     sequenceLength × mesh.data}
+ * @param mesh the layout of ranks
+ * @param optimizer how weights are updated
+ * @param schedule learning rate over the steps
+ * @param steps optimizer steps of the whole job
+ * @param checkpoint where and when to save
+ * @param evaluation how to score on held-out data, null for not at all
+ * @param network ports and patience
+ */
+@JsonInclude(JsonInclude.Include.NON_NULL)
+public record RunConfig(
+    String job,
+    long seed,
+    Model model,
+    List<DataSource> data,
+    Tokenizer tokenizer,
+    int sequenceLength,
+    long batchTokens,
+    Mesh mesh,
+    Optimizer optimizer,
+    Schedule schedule,
+    long steps,
+    Checkpoint checkpoint,
+    Evaluation evaluation,
+    Network network) {
+
+  /**
+   * The model.
+   *
+   * @param config its shape; null when {@code from} names a folder whose {@code config.json} says
+   * @param from a checkpoint folder in Hugging Face layout to take the first weights from, or null
+   *     for random weights
+   */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Model(ModelConfig config, String from) {}
+
+  /**
+   * Where text comes from. Exactly one of {@code builtin} and {@code path} is given.
+   *
+   * @param name appears in messages and metrics
+   * @param weight share of training sequences drawn from here, relative to the others
+   * @param builtin name of a generator that the engine has, for example {@code arithmetic}
+   * @param path a file or folder of {@code .jsonl} (one object a line with a {@code text} string)
+   *     and {@code .txt} files
+   */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record DataSource(String name, double weight, String builtin, String path) {}
+
+  /**
+   * How text becomes ids.
+   *
+   * @param kind bytes (ids 0 to 255, 256 begins and 257 ends a document) or tiktoken
+   * @param path the ranks file of a tiktoken tokenizer, null for bytes
+   */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Tokenizer(Tokenizer.Kind kind, String path) {
+    /** The kinds there are. */
+    public enum Kind {
+      bytes,
+      tiktoken
+    }
+  }
+
+  /**
+   * How weights are updated. The constants of MuonClip are those of the Kimi K2 report (algorithm
+   * 1) and of "Muon is scalable for LLM training" (section 2.2).
+   *
+   * @param kind MuonClip: Muon for matrices, AdamW for the rest, QK-Clip after the update; AdamW:
+   *     AdamW for everything, without QK-Clip
+   * @param weightDecay decoupled decay λ, applied to every parameter
+   * @param gradientClip largest global gradient norm; 0 for no clipping
+   * @param muon constants of Muon
+   * @param adamW constants of AdamW
+   * @param qkClip constants of QK-Clip
+   * @param routerBiasRate u of the balance update {@code b += u · sign(mean load − load)}
+   */
+  public record Optimizer(
+      Optimizer.Kind kind,
+      double weightDecay,
+      double gradientClip,
+      Muon muon,
+      AdamW adamW,
+      QkClip qkClip,
+      double routerBiasRate) {
+    /** The optimizers there are. */
+    public enum Kind {
+      MuonClip,
+      AdamW
+    }
+
+    /**
+     * Constants of Muon.
+     *
+     * @param momentum μ of the momentum buffer
+     * @param nesterov whether the update looks one momentum step ahead
+     * @param newtonSchulzSteps iterations of the orthogonalisation
+     * @param newtonSchulzCoefficients (a, b, c) of its quintic
+     * @param updateRms target root mean square of an update: the factor before √max(rows, columns)
+     */
+    public record Muon(
+        double momentum,
+        boolean nesterov,
+        int newtonSchulzSteps,
+        List<Double> newtonSchulzCoefficients,
+        double updateRms) {
+      /** The published constants. */
+      public static final Muon DEFAULT =
+          new Muon(0.95, true, 5, List.of(3.4445, -4.7750, 2.0315), 0.2);
+    }
+
+    /** Constants of AdamW. */
+    public record AdamW(double beta1, double beta2, double epsilon) {
+      /** The published constants. */
+      public static final AdamW DEFAULT = new AdamW(0.9, 0.95, 1e-8);
+    }
+
+    /**
+     * Constants of QK-Clip.
+     *
+     * @param threshold τ: a head whose largest logit exceeds it is scaled back to it
+     * @param balance α: the query's no-position part takes γ^α, the key's γ^(1−α)
+     */
+    public record QkClip(double threshold, double balance) {
+      /** The published constants. */
+      public static final QkClip DEFAULT = new QkClip(100, 0.5);
+    }
+  }
+
+  /**
+   * Learning rate by step: linear warm-up, then constant, then a cosine over the last {@code
+   * decaySteps} steps down to {@code finalLearningRate} (Kimi K2 report, section 2.5).
+   *
+   * @param peakLearningRate of the constant part
+   * @param warmupSteps steps of the linear rise from 0
+   * @param decaySteps steps of the cosine at the end; 0 for none
+   * @param finalLearningRate at the last step
+   */
+  public record Schedule(
+      double peakLearningRate, long warmupSteps, long decaySteps, double finalLearningRate) {}
+
+  /**
+   * Where and when to save.
+   *
+   * @param directory folder that gets one {@code step-NNNNNNNN} folder for each checkpoint
+   * @param intervalSteps steps between checkpoints; one is always written after the last step
+   * @param keep how many of the newest stay
+   */
+  public record Checkpoint(String directory, long intervalSteps, int keep) {}
+
+  /**
+   * How to score on held-out data. It is never trained on.
+   *
+   * @param intervalSteps steps between evaluations; 0 for only after the last step
+   * @param problems problems asked of a {@code builtin:} source
+   * @param heldOutFraction share of the documents of a {@code path} source that is held out
+   */
+  public record Evaluation(long intervalSteps, int problems, double heldOutFraction) {}
+
+  /**
+   * Ports and patience.
+   *
+   * @param httpPort of {@code /status}, {@code /metrics}, {@code /healthz} and {@code /readyz}
+   * @param peerPort where the pods of a gang meet
+   * @param rendezvousSeconds how long to wait for peers to come
+   * @param peerSeconds how long a peer may be silent before it counts as lost
+   */
+  public record Network(int httpPort, int peerPort, int rendezvousSeconds, int peerSeconds) {
+    /** What the operator uses when nothing else is asked for. */
+    public static final Network DEFAULT = new Network(8080, 29500, 600, 8);
+  }
+
+  public RunConfig {
+    data = data == null ? List.of() : List.copyOf(data);
+  }
+
+  /** Sequences of one step over all ranks. */
+  @JsonIgnore
+  public long batchSequences() {
+    return batchTokens / sequenceLength;
+  }
+
+  /** What is wrong with this configuration, one line each, naming the field; empty when nothing. */
+  @JsonIgnore
+  public List<String> problems() {
+    List<String> found = new ArrayList<>();
+    require(found, job != null && !job.isBlank(), "job: missing; expected namespace/name");
+    if (model == null || (model.config() == null && model.from() == null)) {
+      found.add("model: missing; expected a config, a folder in from, or both");
+    } else if (model.config() != null) {
+      found.addAll(model.config().problems());
+    }
+    checkData(found);
+    if (tokenizer == null || tokenizer.kind() == null) {
+      found.add("tokenizer.kind: missing; expected bytes or tiktoken");
+    } else {
+      require(
+          found,
+          (tokenizer.kind() == Tokenizer.Kind.tiktoken) == (tokenizer.path() != null),
+          "tokenizer.path: expected for tiktoken, and only for it");
+    }
+    require(found, sequenceLength >= 2, "sequenceLength: " + sequenceLength + " is less than 2");
+    require(found, steps >= 1, "steps: " + steps + " is less than 1");
+    if (mesh == null) {
+      found.add("mesh: missing");
+    } else {
+      int experts = model == null || model.config() == null ? -1 : model.config().nRoutedExperts();
+      List<String> meshProblems = mesh.problems(experts);
+      found.addAll(meshProblems);
+      if (meshProblems.isEmpty() && sequenceLength >= 2) {
+        long unit = (long) sequenceLength * mesh.data();
+        require(
+            found,
+            batchTokens >= unit && batchTokens % unit == 0,
+            "batchTokens: "
+                + batchTokens
+                + " is not a multiple of sequenceLength × data = "
+                + unit
+                + "; the nearest that works is "
+                + Math.max(1, Math.round((double) batchTokens / unit)) * unit);
+      }
+    }
+    checkOptimizer(found);
+    checkSchedule(found);
+    if (checkpoint == null) {
+      found.add("checkpoint: missing");
+    } else {
+      require(
+          found,
+          checkpoint.directory() != null && !checkpoint.directory().isBlank(),
+          "checkpoint.directory: missing");
+      require(
+          found,
+          checkpoint.intervalSteps() >= 1,
+          "checkpoint.intervalSteps: " + checkpoint.intervalSteps() + " is less than 1");
+      require(
+          found,
+          checkpoint.keep() >= 1,
+          "checkpoint.keep: " + checkpoint.keep() + " is less than 1");
+    }
+    if (evaluation != null) {
+      require(found, evaluation.intervalSteps() >= 0, "evaluation.intervalSteps: is negative");
+      require(found, evaluation.problems() >= 0, "evaluation.problems: is negative");
+      require(
+          found,
+          evaluation.heldOutFraction() >= 0 && evaluation.heldOutFraction() < 1,
+          "evaluation.heldOutFraction: "
+              + evaluation.heldOutFraction()
+              + " is not in [0, 1); 0.1 holds out one document in ten");
+    }
+    if (network == null) {
+      found.add("network: missing");
+    } else {
+      port(found, "network.httpPort", network.httpPort());
+      port(found, "network.peerPort", network.peerPort());
+      require(
+          found,
+          network.httpPort() != network.peerPort(),
+          "network.peerPort: " + network.peerPort() + " is the httpPort too; use another");
+      require(found, network.rendezvousSeconds() >= 1, "network.rendezvousSeconds: less than 1");
+      require(found, network.peerSeconds() >= 1, "network.peerSeconds: less than 1");
+    }
+    return found;
+  }
+
+  private void checkData(List<String> found) {
+    require(found, !data.isEmpty(), "data: empty; expected at least one source");
+    Set<String> names = new HashSet<>();
+    for (int i = 0; i < data.size(); i++) {
+      DataSource source = data.get(i);
+      String at = "data[" + i + "]";
+      require(found, source.name() != null && !source.name().isBlank(), at + ".name: missing");
+      require(found, names.add(source.name()), at + ".name: " + source.name() + " is used twice");
+      require(
+          found,
+          source.weight() > 0 && Double.isFinite(source.weight()),
+          at + ".weight: " + source.weight() + " is not a positive number");
+      require(
+          found,
+          (source.builtin() == null) != (source.path() == null),
+          at + ": expected exactly one of builtin and path");
+    }
+  }
+
+  private void checkOptimizer(List<String> found) {
+    if (optimizer == null
+        || optimizer.kind() == null
+        || optimizer.muon() == null
+        || optimizer.adamW() == null
+        || optimizer.qkClip() == null) {
+      found.add("optimizer: missing, or without kind, muon, adamW or qkClip");
+      return;
+    }
+    notNegative(found, "optimizer.weightDecay", optimizer.weightDecay());
+    notNegative(found, "optimizer.gradientClip", optimizer.gradientClip());
+    notNegative(found, "optimizer.routerBiasRate", optimizer.routerBiasRate());
+    unit(found, "optimizer.muon.momentum", optimizer.muon().momentum());
+    require(
+        found,
+        optimizer.muon().newtonSchulzSteps() >= 1 && optimizer.muon().newtonSchulzSteps() <= 100,
+        "optimizer.muon.newtonSchulzSteps: "
+            + optimizer.muon().newtonSchulzSteps()
+            + " is not in 1 to 100");
+    List<Double> abc = optimizer.muon().newtonSchulzCoefficients();
+    require(
+        found,
+        abc != null && abc.size() == 3,
+        "optimizer.muon.newtonSchulzCoefficients: expected three numbers (a, b, c)");
+    positive(found, "optimizer.muon.updateRms", optimizer.muon().updateRms());
+    unit(found, "optimizer.adamW.beta1", optimizer.adamW().beta1());
+    unit(found, "optimizer.adamW.beta2", optimizer.adamW().beta2());
+    positive(found, "optimizer.adamW.epsilon", optimizer.adamW().epsilon());
+    positive(found, "optimizer.qkClip.threshold", optimizer.qkClip().threshold());
+    require(
+        found,
+        optimizer.qkClip().balance() >= 0 && optimizer.qkClip().balance() <= 1,
+        "optimizer.qkClip.balance: " + optimizer.qkClip().balance() + " is not in [0, 1]");
+  }
+
+  private void checkSchedule(List<String> found) {
+    if (schedule == null) {
+      found.add("schedule: missing");
+      return;
+    }
+    positive(found, "schedule.peakLearningRate", schedule.peakLearningRate());
+    notNegative(found, "schedule.finalLearningRate", schedule.finalLearningRate());
+    require(found, schedule.warmupSteps() >= 0, "schedule.warmupSteps: is negative");
+    require(found, schedule.decaySteps() >= 0, "schedule.decaySteps: is negative");
+    require(
+        found,
+        schedule.warmupSteps() + schedule.decaySteps() <= steps,
+        "schedule: warmupSteps "
+            + schedule.warmupSteps()
+            + " + decaySteps "
+            + schedule.decaySteps()
+            + " is more than steps "
+            + steps);
+  }
+
+  private static void require(List<String> found, boolean holds, String problem) {
+    if (!holds) {
+      found.add(problem);
+    }
+  }
+
+  private static void positive(List<String> found, String field, double value) {
+    require(found, value > 0 && Double.isFinite(value), field + ": " + value + " is not positive");
+  }
+
+  private static void notNegative(List<String> found, String field, double value) {
+    require(found, value >= 0 && Double.isFinite(value), field + ": " + value + " is negative");
+  }
+
+  private static void unit(List<String> found, String field, double value) {
+    require(found, value >= 0 && value < 1, field + ": " + value + " is not in [0, 1)");
+  }
+
+  private static void port(List<String> found, String field, int value) {
+    require(
+        found, value >= 1 && value <= 65535, field + ": " + value + " is not a port (1 to 65535)");
+  }
+}

@@ -1,0 +1,2 @@
+/** Reconcilers: observe, plan, act, report. */
+package dev.perigee.operator;

@@ -1,0 +1,2 @@
+/** The program of PretrainJob. */
+package dev.perigee.trainer;
