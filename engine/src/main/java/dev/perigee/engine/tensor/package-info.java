@@ -1,0 +1,2 @@
+/** Tensors: views of memory, without operations. */
+package dev.perigee.engine.tensor;
