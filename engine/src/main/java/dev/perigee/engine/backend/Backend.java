@@ -175,15 +175,19 @@ public interface Backend {
       Tensor dk_TR);
 
   /**
-   * One new token of each sequence attends to a cache of latents, with the key projection absorbed
-   * into the query: logits = q · cache, out = softmax(logits) · the first columns of the cache.
+   * One new token of each sequence attends to a cache of latents, with the key and value
+   * projections absorbed: a head's logits are (q_nope · W_key, q_rope) · latent, its output is
+   * (softmax · latents) · W_valueᵀ (DeepSeek-V2 report, section 2.1.2).
    *
-   * @param q_BHC absorbed queries, C = kv rank + rope
-   * @param cache_BPC one latent with its rotated key for each position
-   * @param length positions filled, the new token's included
-   * @param out_BHL receives the mixed latents, L = kv rank
+   * @param shape of one token: its length is 1
+   * @param q_BQ rows of H · (N + R), rotated
+   * @param w_XL the projection from latents to each head's [key nope, value], H · (N + V) rows
+   * @param cache_BPC for each position its latent (L) and rotated key (R)
+   * @param filled positions in the cache, the new token's included
+   * @param out_BO receives rows of H · V
    */
-  void latentAttention(Tensor q_BHC, Tensor cache_BPC, int length, float scale, Tensor out_BHL);
+  void latentAttention(
+      AttentionShape shape, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO);
 
   /**
    * DeepSeek-V3's routing: scores s = sigmoid(logits); experts are chosen by s + bias, first the
@@ -210,7 +214,7 @@ public interface Backend {
   /**
    * Cross-entropy of the softmax of each row against its target; a negative target is left out.
    *
-   * @param logits_TV is replaced by gradScale · (softmax − one-hot) unless {@code gradScale} is 0
+   * @param logits_TV is replaced by gradScale · (softmax − one-hot)
    * @return the sum over the rows, in nats
    */
   double crossEntropy(Tensor logits_TV, int[] targets_T, float gradScale);
