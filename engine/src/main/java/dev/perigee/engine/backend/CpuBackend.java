@@ -273,10 +273,7 @@ public final class CpuBackend implements Backend {
     for (int first = 0; first < rows; first += together) {
       for (int at = 0; at < width; at += VectorLoops.CHUNK) {
         part.apply(
-            first,
-            Math.min(together, rows - first),
-            at,
-            Math.min(VectorLoops.CHUNK, width - at));
+            first, Math.min(together, rows - first), at, Math.min(VectorLoops.CHUNK, width - at));
       }
     }
   }
