@@ -32,6 +32,20 @@ public interface Backend {
   /** y += x. */
   void add(Tensor x, Tensor y);
 
+  /** y = a · x + b · y; the two may be the same tensor. */
+  void axpby(float a, Tensor x, float b, Tensor y);
+
+  /** Σ x², added up in double precision. */
+  double sumOfSquares(Tensor x);
+
+  /**
+   * One AdamW update of {@code weight} and of its state, all of one shape.
+   *
+   * @param mean decaying mean of gradients
+   * @param square decaying mean of their squares
+   */
+  void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
+
   /** Copies the columns of {@code x_TC} into {@code left} and {@code right}. */
   void splitColumns(Tensor x_TC, Tensor left, Tensor right);
 
@@ -45,7 +59,13 @@ public interface Backend {
 
   /** c = alpha · op(a) · op(b) + beta · c, where op transposes or not. */
   void matmul(
-      float alpha, Tensor a, boolean transposeA, Tensor b, boolean transposeB, float beta, Tensor c);
+      float alpha,
+      Tensor a,
+      boolean transposeA,
+      Tensor b,
+      boolean transposeB,
+      float beta,
+      Tensor c);
 
   /** y = x · wᵀ. */
   default void linear(Tensor x_TI, Tensor w_OI, Tensor y_TO) {
@@ -62,7 +82,9 @@ public interface Backend {
     matmul(1, dy_TO, true, x_TI, false, 1, dw_OI);
   }
 
-  /** For each expert e: its rows of y = its rows of x · w[e]ᵀ; {@code rows_E} rows each, in order. */
+  /**
+   * For each expert e: its rows of y = its rows of x · w[e]ᵀ; {@code rows_E} rows each, in order.
+   */
   default void groupedLinear(Tensor x_SI, Tensor w_EOI, int[] rows_E, Tensor y_SO) {
     for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
       if (rows_E[e] > 0) {
@@ -134,8 +156,8 @@ public interface Backend {
       Tensor x_TC, int width, int[] positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse);
 
   /**
-   * Causal multi-head latent attention; see {@link AttentionShape} for the letters. Query and key of
-   * a head are [nope, rope]; the rope part of the key is one for all heads.
+   * Causal multi-head latent attention; see {@link AttentionShape} for the letters. Query and key
+   * of a head are [nope, rope]; the rope part of the key is one for all heads.
    *
    * @param q_TQ rows of H · (N + R), rotated
    * @param kv_TX rows of H · (N + V): each head's [key nope, value]

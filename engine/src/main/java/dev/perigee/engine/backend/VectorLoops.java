@@ -1,9 +1,9 @@
 package dev.perigee.engine.backend;
 
 /**
- * Loops over float arrays, written so that the compiler turns them into vector instructions. It does
- * so only when the body is short and without branches, and when all arrays are indexed alike: it
- * cannot rule out that {@code x[at + i]} and {@code y[i]} are one array. So callers copy rows to
+ * Loops over float arrays, written so that the compiler turns them into vector instructions. It
+ * does so only when the body is short and without branches, and when all arrays are indexed alike:
+ * it cannot rule out that {@code x[at + i]} and {@code y[i]} are one array. So callers copy rows to
  * scratch arrays, where everything starts at 0; copying costs a fraction of what vectors save. Sums
  * run in eight independent strands whose order is fixed.
  */
