@@ -113,7 +113,8 @@ class CpuBackendTest {
       float[] expected = plainAttention(s, q, kv, k, expectedMax);
       assertThat(out.floats()).containsExactly(expected, within(1e-5f));
       for (int h = 0; h < 3; h++) {
-        assertThat((double) max[h]).isCloseTo(expectedMax[h], within(1e-5 * Math.abs(expectedMax[h])));
+        assertThat((double) max[h])
+            .isCloseTo(expectedMax[h], within(1e-5 * Math.abs(expectedMax[h])));
       }
     }
   }

@@ -35,8 +35,7 @@ class HfConfigTest {
     ObjectNode rope = o.putObject("rope_parameters");
     rope.setAll((ObjectNode) o.remove("rope_scaling"));
     rope.set("rope_theta", o.remove("rope_theta"));
-    assertThat(read(o.toString()).model())
-        .isEqualTo(ModelPresets.find("kimi-k2").orElseThrow());
+    assertThat(read(o.toString()).model()).isEqualTo(ModelPresets.find("kimi-k2").orElseThrow());
   }
 
   @Test

@@ -176,8 +176,7 @@ class SafetensorsTest {
   void aHeaderLengthThatCannotBeIsRefusedWithoutAllocatingIt() throws IOException {
     Path file = folder.resolve("x.safetensors");
     Files.write(
-        file,
-        ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN).putLong(1L << 60).array());
+        file, ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN).putLong(1L << 60).array());
     assertThatThrownBy(() -> Safetensors.open(file))
         .isInstanceOf(CheckpointFormatException.class)
         .hasMessageContaining("header length 1152921504606846976");

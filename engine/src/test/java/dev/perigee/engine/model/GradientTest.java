@@ -108,8 +108,7 @@ class GradientTest {
       assertThat(difference)
           .as("%s: difference quotient against gradient %g", p.name(), expected)
           .isCloseTo(
-              expected,
-              org.assertj.core.api.Assertions.offset(2e-2 * Math.abs(expected) + noise));
+              expected, org.assertj.core.api.Assertions.offset(2e-2 * Math.abs(expected) + noise));
     }
   }
 

@@ -19,15 +19,38 @@ public final class Models {
   /** Grouped routing, full queries, two shared experts, tied embeddings, weights not normalised. */
   public static ModelConfig groups() {
     return new ModelConfig(
-        19, 14, 10, 5, 2, 0, 2, 0, 7, 3, 6, 5, 12, 3, 2, 4, 2, 2.5, false, 500, null, 64, 1e-5,
-        0.3, true);
+        19, 14, 10, 5, 2, 0, 2, 0, 7, 3, 6, 5, 12, 3, 2, 4, 2, 2.5, false, 500, null, 64, 1e-5, 0.3,
+        true);
   }
 
   /** YaRN over 8 positions, no shared experts. */
   public static ModelConfig yarn() {
     return new ModelConfig(
-        17, 12, 9, 6, 2, 1, 2, 5, 6, 4, 8, 3, 4, 1, 0, 1, 1, 1, true, 100,
-        new ModelConfig.Yarn(4, 8, 32, 1, 1, 0.5), 64, 1e-6, 0.3, false);
+        17,
+        12,
+        9,
+        6,
+        2,
+        1,
+        2,
+        5,
+        6,
+        4,
+        8,
+        3,
+        4,
+        1,
+        0,
+        1,
+        1,
+        1,
+        true,
+        100,
+        new ModelConfig.Yarn(4, 8, 32, 1, 1, 0.5),
+        64,
+        1e-6,
+        0.3,
+        false);
   }
 
   /** A random model on one rank. */
