@@ -90,6 +90,9 @@ public final class TrainStep {
     double clip = limit > 0 && gradNorm > limit ? limit / gradNorm : 1;
     double learningRate = Schedule.learningRate(config.schedule(), step, config.steps());
     optimizer.update(step, learningRate, clip / figures.targets);
+    long publishStarted = System.nanoTime();
+    optimizer.publishWeights();
+    exchange += System.nanoTime() - publishStarted;
     float[][] clipFactor = new float[maxLogit.length][];
     int clippedHeads = 0;
     if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {
