@@ -32,8 +32,8 @@ public final class TrainStep {
   /**
    * A step for one rank.
    *
-   * @param config batch, sequence length, schedule and constants; without {@link
-   *     RunConfig#problems()}
+   * @param config batch, sequence length, schedule and constants, without {@link
+   *     RunConfig#problems}
    */
   public TrainStep(RunConfig config, Model model, Optimizer optimizer, Fabric.Groups groups) {
     this.config = config;
@@ -64,6 +64,7 @@ public final class TrainStep {
    * @param step from 1
    * @throws NotFiniteException on every rank when the loss or a gradient is not finite; the weights
    *     are those before the step
+   * @throws IllegalArgumentException on every rank when the batch has no targets
    * @throws dev.perigee.engine.parallel.LostPeerException when a peer is gone
    */
   public StepReport run(long step, Sequences sequences) {
@@ -83,6 +84,10 @@ public final class TrainStep {
     long exchange = System.nanoTime() - exchangeStarted;
     if (figures.firstNotFinite >= 0) {
       throw notFinite(step, figures);
+    }
+    if (figures.targets == 0) {
+      throw new IllegalArgumentException(
+          "step " + step + ": no token of the batch has a target; nothing can be learned from it");
     }
 
     double gradNorm = Math.sqrt(figures.squares) / figures.targets;
