@@ -12,7 +12,12 @@ import dev.perigee.engine.train.StepReport;
 import dev.perigee.engine.train.TrainStep;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.ModelPresets;
 import dev.perigee.run.RunConfig;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -20,6 +25,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.CyclicBarrier;
+import java.util.stream.Stream;
 
 /**
  * Measures, in one run on one machine: the rate of large matrix products, the rate of a training
@@ -54,6 +60,12 @@ public final class CpuBench {
       int batchTokens,
       int warmupSteps,
       int steps) {}
+
+  /** The quickstart's model, with its sequences and batch. */
+  public static Options quickstart(int ranks) {
+    ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
+    return new Options("quickstart", model, ranks, 128, 8192, 4, 8);
+  }
 
   /** Runs the benchmark; takes some seconds. */
   public static CpuReport run(Options options) throws Exception {
@@ -185,15 +197,30 @@ public final class CpuBench {
     int lda = s.transposeA() ? s.m() : s.k();
     int ldb = s.transposeB() ? s.k() : s.n();
     float beta = s.adding() ? 1 : 0;
-    int calls = (int) Math.max(1, 1e8 / s.flops()); // about a millisecond between looks at the clock
+    int calls =
+        (int) Math.max(1, 1e8 / s.flops()); // about a millisecond between looks at the clock
     long done = 0;
     long started = System.nanoTime();
     long nanos = 0;
     while (nanos < seconds * 1e9) {
       for (int i = 0; i < calls; i++) {
         gemm.multiply(
-            s.transposeA(), s.transposeB(), s.m(), s.n(), s.k(), 1e-6f, a, 0, lda, b, 0, ldb, beta,
-            c, 0, s.n());
+            s.transposeA(),
+            s.transposeB(),
+            s.m(),
+            s.n(),
+            s.k(),
+            1e-6f,
+            a,
+            0,
+            lda,
+            b,
+            0,
+            ldb,
+            beta,
+            c,
+            0,
+            s.n());
       }
       nanos = System.nanoTime() - started;
       done += calls;
@@ -295,6 +322,7 @@ public final class CpuBench {
     double[] seconds = steps.stream().mapToDouble(StepReport::seconds).sorted().toArray();
     double exchange = steps.stream().mapToDouble(StepReport::exchangeSeconds).average().orElse(0);
     return new CpuReport(
+        machine(),
         o.name,
         o.ranks,
         o.sequenceLength,
@@ -306,5 +334,25 @@ public final class CpuBench {
         flops / o.steps,
         nanos / o.steps / o.ranks / 1e9,
         exchange);
+  }
+
+  /** Processor and virtual machine, as far as they say what they are. */
+  private static String machine() {
+    String processor = System.getProperty("os.arch");
+    try (Stream<String> lines = Files.lines(Path.of("/proc/cpuinfo"))) {
+      processor =
+          lines
+              .filter(line -> line.startsWith("model name"))
+              .map(line -> line.substring(line.indexOf(':') + 1).strip())
+              .findFirst()
+              .orElse(processor);
+    } catch (IOException | UncheckedIOException notLinux) {
+      // The architecture has to do.
+    }
+    return "%s, %d cores, Java %s"
+        .formatted(
+            processor,
+            Runtime.getRuntime().availableProcessors(),
+            System.getProperty("java.version"));
   }
 }

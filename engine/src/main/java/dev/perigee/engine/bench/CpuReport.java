@@ -6,6 +6,7 @@ import java.util.Locale;
 /**
  * What {@link CpuBench} found. Rates are in GFLOP/s over all ranks together.
  *
+ * @param machine what it ran on
  * @param model name of the model's shape
  * @param ranks ranks, each a thread
  * @param sequenceLength tokens of a sequence
@@ -19,6 +20,7 @@ import java.util.Locale;
  * @param exchangeSeconds time of a step in the gradients' exchange, of rank 0
  */
 public record CpuReport(
+    String machine,
     String model,
     int ranks,
     int sequenceLength,
@@ -66,28 +68,57 @@ public record CpuReport(
   /** The report as Markdown, which reads well as plain text too. */
   public String toMarkdown() {
     StringBuilder text = new StringBuilder();
-    line(text, "Model `%s`, %d ranks on threads, %d tokens a step in sequences of %d.",
-        model, ranks, tokensPerStep, sequenceLength);
+    line(text, "# The CPU backend against the machine");
+    line(text, "");
+    line(text, "Written by `./perigee bench cpu` on %s.", machine);
+    line(
+        text,
+        "Model `%s`, %d ranks on threads, %d tokens a step in sequences of %d.",
+        model,
+        ranks,
+        tokensPerStep,
+        sequenceLength);
     line(text, "");
     line(text, "| What | GFLOP/s | Share |");
     line(text, "|---|---:|---:|");
     line(text, "| Machine: large products on %d threads | %.1f | 100 %% |", ranks, ceiling);
-    line(text, "| Training step, what the model needs (6 × active, allowed pairs) | %.1f | %.0f %% |",
-        stepRate(), 100 * stepEfficiency());
-    line(text, "| Training step, every product that ran (optimizer and masked pairs too) | %.1f | %.0f %% |",
-        executedFlops / stepSeconds / 1e9, 100 * executedFlops / stepSeconds / 1e9 / ceiling);
-    line(text, "| Products inside the model against OpenBLAS's own rate for their shapes | | %.0f %% |",
+    line(
+        text,
+        "| Training step, what the model needs (6 × active, allowed pairs) | %.1f | %.0f %% |",
+        stepRate(),
+        100 * stepEfficiency());
+    line(
+        text,
+        "| Training step, every product that ran (optimizer and masked pairs too) | %.1f | %.0f %% |",
+        executedFlops / stepSeconds / 1e9,
+        100 * executedFlops / stepSeconds / 1e9 / ceiling);
+    line(
+        text,
+        "| Products inside the model against OpenBLAS's own rate for their shapes | | %.0f %% |",
         100 * productEfficiency());
     line(text, "");
-    line(text, "A step takes %.0f ms: %.0f ms in products, %.0f ms in the gradients' exchange; %.0f tokens a second.",
-        1e3 * stepSeconds, 1e3 * productSeconds, 1e3 * exchangeSeconds,
+    line(
+        text,
+        "A step takes %.0f ms: %.0f ms in products, %.0f ms in the gradients' exchange; %.0f tokens a second.",
+        1e3 * stepSeconds,
+        1e3 * productSeconds,
+        1e3 * exchangeSeconds,
         tokensPerStep / stepSeconds);
     line(text, "");
-    line(text, "| Product m × n × k | Calls a step | Share of time | Inside | OpenBLAS alone | Ratio |");
+    line(
+        text,
+        "| Product m × n × k | Calls a step | Share of time | Inside | OpenBLAS alone | Ratio |");
     line(text, "|---|---:|---:|---:|---:|---:|");
     for (Product p : products) {
-      line(text, "| %s | %.0f | %.1f %% | %.1f | %.1f | %.0f %% |",
-          p.shape, p.calls, 100 * p.share, p.inside, p.own, 100 * p.inside / p.own);
+      line(
+          text,
+          "| %s | %.0f | %.1f %% | %.1f | %.1f | %.0f %% |",
+          p.shape,
+          p.calls,
+          100 * p.share,
+          p.inside,
+          p.own,
+          100 * p.inside / p.own);
     }
     return text.toString();
   }
