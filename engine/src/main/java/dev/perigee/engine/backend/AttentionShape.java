@@ -16,7 +16,6 @@ public record AttentionShape(
 
   /** Elements that the probabilities of all heads take: B · H · T · T. */
   public int probabilities() {
-    return Math.multiplyExact(
-        Math.multiplyExact(batch, heads), Math.multiplyExact(length, length));
+    return Math.multiplyExact(Math.multiplyExact(batch, heads), Math.multiplyExact(length, length));
   }
 }

@@ -45,7 +45,13 @@ public interface Backend {
 
   /** c = alpha · op(a) · op(b) + beta · c, where op transposes or not. */
   void matmul(
-      float alpha, Tensor a, boolean transposeA, Tensor b, boolean transposeB, float beta, Tensor c);
+      float alpha,
+      Tensor a,
+      boolean transposeA,
+      Tensor b,
+      boolean transposeB,
+      float beta,
+      Tensor c);
 
   /** y = x · wᵀ. */
   default void linear(Tensor x_TI, Tensor w_OI, Tensor y_TO) {
@@ -62,7 +68,9 @@ public interface Backend {
     matmul(1, dy_TO, true, x_TI, false, 1, dw_OI);
   }
 
-  /** For each expert e: its rows of y = its rows of x · w[e]ᵀ; {@code rows_E} rows each, in order. */
+  /**
+   * For each expert e: its rows of y = its rows of x · w[e]ᵀ; {@code rows_E} rows each, in order.
+   */
   default void groupedLinear(Tensor x_SI, Tensor w_EOI, int[] rows_E, Tensor y_SO) {
     for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
       if (rows_E[e] > 0) {
@@ -134,8 +142,8 @@ public interface Backend {
       Tensor x_TC, int width, int[] positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse);
 
   /**
-   * Causal multi-head latent attention; see {@link AttentionShape} for the letters. Query and key of
-   * a head are [nope, rope]; the rope part of the key is one for all heads.
+   * Causal multi-head latent attention; see {@link AttentionShape} for the letters. Query and key
+   * of a head are [nope, rope]; the rope part of the key is one for all heads.
    *
    * @param q_TQ rows of H · (N + R), rotated
    * @param kv_TX rows of H · (N + V): each head's [key nope, value]
@@ -167,15 +175,19 @@ public interface Backend {
       Tensor dk_TR);
 
   /**
-   * One new token of each sequence attends to a cache of latents, with the key projection absorbed
-   * into the query: logits = q · cache, out = softmax(logits) · the first columns of the cache.
+   * One new token of each sequence attends to a cache of latents, with the key and value
+   * projections absorbed: a head's logits are (q_nope · W_key, q_rope) · latent, its output is
+   * (softmax · latents) · W_valueᵀ (DeepSeek-V2 report, section 2.1.2).
    *
-   * @param q_BHC absorbed queries, C = kv rank + rope
-   * @param cache_BPC one latent with its rotated key for each position
-   * @param length positions filled, the new token's included
-   * @param out_BHL receives the mixed latents, L = kv rank
+   * @param shape of one token: its length is 1
+   * @param q_BQ rows of H · (N + R), rotated
+   * @param w_XL the projection from latents to each head's [key nope, value], H · (N + V) rows
+   * @param cache_BPC for each position its latent (L) and rotated key (R)
+   * @param filled positions in the cache, the new token's included
+   * @param out_BO receives rows of H · V
    */
-  void latentAttention(Tensor q_BHC, Tensor cache_BPC, int length, float scale, Tensor out_BHL);
+  void latentAttention(
+      AttentionShape shape, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO);
 
   /**
    * DeepSeek-V3's routing: scores s = sigmoid(logits); experts are chosen by s + bias, first the
@@ -202,7 +214,7 @@ public interface Backend {
   /**
    * Cross-entropy of the softmax of each row against its target; a negative target is left out.
    *
-   * @param logits_TV is replaced by gradScale · (softmax − one-hot) unless {@code gradScale} is 0
+   * @param logits_TV is replaced by gradScale · (softmax − one-hot)
    * @return the sum over the rows, in nats
    */
   double crossEntropy(Tensor logits_TV, int[] targets_T, float gradScale);
