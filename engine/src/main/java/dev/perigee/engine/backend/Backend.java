@@ -32,6 +32,20 @@ public interface Backend {
   /** y += x. */
   void add(Tensor x, Tensor y);
 
+  /** y = a · x + b · y; the two may be the same tensor. */
+  void axpby(float a, Tensor x, float b, Tensor y);
+
+  /** Σ x², added up in double precision. */
+  double sumOfSquares(Tensor x);
+
+  /**
+   * One AdamW update of {@code weight} and of its state, all of one shape.
+   *
+   * @param mean decaying mean of gradients
+   * @param square decaying mean of their squares
+   */
+  void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
+
   /** Copies the columns of {@code x_TC} into {@code left} and {@code right}. */
   void splitColumns(Tensor x_TC, Tensor left, Tensor right);
 

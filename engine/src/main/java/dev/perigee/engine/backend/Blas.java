@@ -87,7 +87,8 @@ final class Blas {
     }
   }
 
-  @SuppressWarnings("restricted") // native access is what this class is for; the launchers enable it
+  @SuppressWarnings(
+      "restricted") // native access is what this class is for; the launchers enable it
   private static MethodHandle load() {
     try {
       Loader.load(openblas_nolapack.class);
@@ -100,8 +101,20 @@ final class Blas {
       return linker.downcallHandle(
           library.findOrThrow("cblas_sgemm"),
           FunctionDescriptor.ofVoid(
-              JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_FLOAT, ADDRESS,
-              JAVA_INT, ADDRESS, JAVA_INT, JAVA_FLOAT, ADDRESS, JAVA_INT),
+              JAVA_INT,
+              JAVA_INT,
+              JAVA_INT,
+              JAVA_INT,
+              JAVA_INT,
+              JAVA_INT,
+              JAVA_FLOAT,
+              ADDRESS,
+              JAVA_INT,
+              ADDRESS,
+              JAVA_INT,
+              JAVA_FLOAT,
+              ADDRESS,
+              JAVA_INT),
           Linker.Option.critical(true)); // heap arrays are passed as they are
     } catch (Throwable e) {
       System.err.println(

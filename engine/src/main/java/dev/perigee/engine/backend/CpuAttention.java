@@ -53,13 +53,41 @@ final class CpuAttention {
           int seen = first + rows;
           int pAt = p_BHTT.offset() + ((b * s.heads() + h) * t + first) * t;
           gemm.multiply(
-              false, true, rows, seen, d, s.scale(), q_TQ.floats(), qAt + first * q, q, k_TD, 0, d,
-              0, p, pAt, seen);
+              false,
+              true,
+              rows,
+              seen,
+              d,
+              s.scale(),
+              q_TQ.floats(),
+              qAt + first * q,
+              q,
+              k_TD,
+              0,
+              d,
+              0,
+              p,
+              pAt,
+              seen);
           float max = causalSoftmax(p, pAt, first, rows);
           maxLogit_H[h] = Math.max(maxLogit_H[h], max);
           gemm.multiply(
-              false, false, rows, s.value(), seen, 1, p, pAt, seen, kv_TX.floats(), vAt, x, 0,
-              out_TO.floats(), oAt + first * o, o);
+              false,
+              false,
+              rows,
+              s.value(),
+              seen,
+              1,
+              p,
+              pAt,
+              seen,
+              kv_TX.floats(),
+              vAt,
+              x,
+              0,
+              out_TO.floats(),
+              oAt + first * o,
+              o);
         }
       }
     }
@@ -121,11 +149,39 @@ final class CpuAttention {
           int pAt = p_BHTT.offset() + ((b * s.heads() + h) * t + first) * t;
           int doAt = dout_TO.offset() + oAt + first * o;
           gemm.multiply(
-              true, false, seen, s.value(), rows, 1, p, pAt, seen, dout_TO.floats(), doAt, o, beta,
-              dkv_TX.floats(), dkv_TX.offset() + vAt, x);
+              true,
+              false,
+              seen,
+              s.value(),
+              rows,
+              1,
+              p,
+              pAt,
+              seen,
+              dout_TO.floats(),
+              doAt,
+              o,
+              beta,
+              dkv_TX.floats(),
+              dkv_TX.offset() + vAt,
+              x);
           gemm.multiply(
-              false, true, rows, seen, s.value(), 1, dout_TO.floats(), doAt, o, kv_TX.floats(),
-              kv_TX.offset() + vAt, x, 0, dp_Block, 0, seen);
+              false,
+              true,
+              rows,
+              seen,
+              s.value(),
+              1,
+              dout_TO.floats(),
+              doAt,
+              o,
+              kv_TX.floats(),
+              kv_TX.offset() + vAt,
+              x,
+              0,
+              dp_Block,
+              0,
+              seen);
           for (int i = 0; i < rows; i++) {
             float mean =
                 VectorLoops.dot(
@@ -137,11 +193,39 @@ final class CpuAttention {
             softmaxBackward(p, pAt + i * seen, dp_Block, i * seen, seen, mean, s.scale());
           }
           gemm.multiply(
-              false, false, rows, d, seen, 1, dp_Block, 0, seen, k_TD, 0, d, 0, dq_TQ.floats(),
-              dq_TQ.offset() + qAt + first * q, q);
+              false,
+              false,
+              rows,
+              d,
+              seen,
+              1,
+              dp_Block,
+              0,
+              seen,
+              k_TD,
+              0,
+              d,
+              0,
+              dq_TQ.floats(),
+              dq_TQ.offset() + qAt + first * q,
+              q);
           gemm.multiply(
-              true, false, seen, d, rows, 1, dp_Block, 0, seen, q_TQ.floats(),
-              q_TQ.offset() + qAt + first * q, q, beta, dk_TD, 0, d);
+              true,
+              false,
+              seen,
+              d,
+              rows,
+              1,
+              dp_Block,
+              0,
+              seen,
+              q_TQ.floats(),
+              q_TQ.offset() + qAt + first * q,
+              q,
+              beta,
+              dk_TD,
+              0,
+              d);
         }
         splitKeyGradient(s, dkv_TX, dk_TR, b, h);
       }
@@ -201,8 +285,22 @@ final class CpuAttention {
     int ld = s.heads() * c;
     for (int h = 0; h < s.heads(); h++) {
       gemm.multiply(
-          false, false, s.batch(), rank, s.nope(), 1, q_BQ.floats(), q_BQ.offset() + h * d, q,
-          w_XL.floats(), w_XL.offset() + h * headRows * rank, rank, 0, absorbed_HC, h * c, ld);
+          false,
+          false,
+          s.batch(),
+          rank,
+          s.nope(),
+          1,
+          q_BQ.floats(),
+          q_BQ.offset() + h * d,
+          q,
+          w_XL.floats(),
+          w_XL.offset() + h * headRows * rank,
+          rank,
+          0,
+          absorbed_HC,
+          h * c,
+          ld);
       for (int b = 0; b < s.batch(); b++) {
         System.arraycopy(
             q_BQ.floats(),
@@ -215,8 +313,22 @@ final class CpuAttention {
     for (int b = 0; b < s.batch(); b++) {
       int cacheAt = cache_BPC.offset() + b * positions * c;
       gemm.multiply(
-          false, true, s.heads(), filled, c, s.scale(), absorbed_HC, b * ld, c, cache_BPC.floats(),
-          cacheAt, c, 0, dp_Block, 0, filled);
+          false,
+          true,
+          s.heads(),
+          filled,
+          c,
+          s.scale(),
+          absorbed_HC,
+          b * ld,
+          c,
+          cache_BPC.floats(),
+          cacheAt,
+          c,
+          0,
+          dp_Block,
+          0,
+          filled);
       for (int h = 0; h < s.heads(); h++) {
         VectorLoops.shift(
             dp_Block, h * filled, filled, -VectorLoops.max(dp_Block, h * filled, filled));
@@ -228,14 +340,41 @@ final class CpuAttention {
       }
       // The absorbed query of this sequence is spent; the mixed latents take its place.
       gemm.multiply(
-          false, false, s.heads(), rank, filled, 1, dp_Block, 0, filled, cache_BPC.floats(),
-          cacheAt, c, 0, absorbed_HC, b * ld, c);
+          false,
+          false,
+          s.heads(),
+          rank,
+          filled,
+          1,
+          dp_Block,
+          0,
+          filled,
+          cache_BPC.floats(),
+          cacheAt,
+          c,
+          0,
+          absorbed_HC,
+          b * ld,
+          c);
     }
     for (int h = 0; h < s.heads(); h++) {
       gemm.multiply(
-          false, true, s.batch(), s.value(), rank, 1, absorbed_HC, h * c, ld, w_XL.floats(),
-          w_XL.offset() + (h * headRows + s.nope()) * rank, rank, 0, out_BO.floats(),
-          out_BO.offset() + h * s.value(), o);
+          false,
+          true,
+          s.batch(),
+          s.value(),
+          rank,
+          1,
+          absorbed_HC,
+          h * c,
+          ld,
+          w_XL.floats(),
+          w_XL.offset() + (h * headRows + s.nope()) * rank,
+          rank,
+          0,
+          out_BO.floats(),
+          out_BO.offset() + h * s.value(),
+          o);
     }
   }
 

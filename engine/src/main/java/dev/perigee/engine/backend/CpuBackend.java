@@ -53,6 +53,34 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
+  public void axpby(float a, Tensor x, float b, Tensor y) {
+    same(x, y);
+    CpuUpdates.axpby(a, x, b, y);
+  }
+
+  @Override
+  public double sumOfSquares(Tensor x) {
+    return CpuUpdates.sumOfSquares(x);
+  }
+
+  @Override
+  public void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+    same(gradient, weight);
+    same(mean, weight);
+    same(square, weight);
+    CpuUpdates.adamW(
+        gradient.floats(),
+        gradient.offset(),
+        mean.floats(),
+        mean.offset(),
+        square.floats(),
+        square.offset(),
+        step,
+        weight.floats(),
+        weight.offset());
+  }
+
+  @Override
   public void splitColumns(Tensor x_TC, Tensor left, Tensor right) {
     int a = left.dim(1);
     int b = right.dim(1);
@@ -319,8 +347,7 @@ public final class CpuBackend implements Backend {
       Tensor dq_TQ,
       Tensor dkv_TX,
       Tensor dk_TR) {
-    attention.backward(
-        shape, dout_TO, q_TQ, kv_TX, k_TR, out_TO, p_BHTT, dq_TQ, dkv_TX, dk_TR);
+    attention.backward(shape, dout_TO, q_TQ, kv_TX, k_TR, out_TO, p_BHTT, dq_TQ, dkv_TX, dk_TR);
   }
 
   @Override
@@ -368,12 +395,7 @@ public final class CpuBackend implements Backend {
 
   @Override
   public void combineRowsBackward(
-      Tensor dy_TC,
-      Tensor x_SC,
-      int[] slot_TK,
-      Tensor weight_TK,
-      Tensor dx_SC,
-      Tensor dweight_TK) {
+      Tensor dy_TC, Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor dx_SC, Tensor dweight_TK) {
     int c = dy_TC.dim(1);
     int k = dy_TC.dim(0) == 0 ? 0 : slot_TK.length / dy_TC.dim(0);
     for (int i = 0; i < slot_TK.length; i++) {

@@ -10,8 +10,7 @@ final class CpuRouter {
   private CpuRouter() {}
 
   /** See {@link Backend#route}; {@code logits_TE} holds the scores s already. */
-  static void choose(
-      RouterShape s, Tensor s_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK) {
+  static void choose(RouterShape s, Tensor s_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK) {
     int experts = s.experts();
     float[] choice = new float[experts];
     float[] groupScore = new float[s.groups()];
@@ -32,8 +31,7 @@ final class CpuRouter {
       float factor = s.normalize() ? s.scale() / (sum + TINY) : s.scale();
       for (int k = 0; k < s.chosen(); k++) {
         int at = t * s.chosen() + k;
-        weight_TK.floats()[weight_TK.offset() + at] =
-            s_TE.floats()[row + chosen_TK[at]] * factor;
+        weight_TK.floats()[weight_TK.offset() + at] = s_TE.floats()[row + chosen_TK[at]] * factor;
       }
     }
   }

@@ -1,5 +1,6 @@
 package dev.perigee.engine.optim;
 
+import dev.perigee.engine.backend.AdamWStep;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
@@ -41,20 +42,19 @@ final class AdamW implements UpdateRule {
 
   @Override
   public void update(Tensor gradient, double gradientScale, double learningRate, long step) {
-    double meanCorrection = 1 - Math.pow(constants.beta1(), step);
-    double squareCorrection = 1 - Math.pow(constants.beta2(), step);
-    backend.adamW(
-        gradient,
-        (float) gradientScale,
-        mean,
-        (float) constants.beta1(),
-        square,
-        (float) constants.beta2(),
-        parameter.value(),
-        (float) (learningRate / meanCorrection),
-        (float) (1 / Math.sqrt(squareCorrection)),
-        (float) constants.epsilon(),
-        (float) (1 - learningRate * weightDecay));
+    double meanCorrection = 1 - Math.pow(constants.beta1(), (double) step);
+    double squareCorrection = 1 - Math.pow(constants.beta2(), (double) step);
+    AdamWStep constantsOfStep =
+        new AdamWStep(
+            gradient.size(),
+            (float) gradientScale,
+            (float) constants.beta1(),
+            (float) constants.beta2(),
+            (float) (learningRate / meanCorrection),
+            (float) (1 / Math.sqrt(squareCorrection)),
+            (float) constants.epsilon(),
+            (float) (1 - learningRate * weightDecay));
+    backend.adamW(constantsOfStep, gradient, mean, square, parameter.value());
   }
 
   @Override

@@ -45,9 +45,7 @@ public final class Optimizer {
                 sharing(parameters, Parameter.Sharing.EXPERT), groups.replica(), config));
     NewtonSchulz newtonSchulz =
         new NewtonSchulz(
-            backend,
-            config.muon().newtonSchulzSteps(),
-            config.muon().newtonSchulzCoefficients());
+            backend, config.muon().newtonSchulzSteps(), config.muon().newtonSchulzCoefficients());
     Muon.Scratch scratch = new Muon.Scratch(backend);
     for (SharedParameters some : shared) {
       for (Owned owned : some.owned()) {

@@ -23,8 +23,7 @@ final class SharedParameters {
   private final Tensor buffer;
   private final List<Owned> owned = new ArrayList<>();
 
-  SharedParameters(
-      List<Parameter> parameters, Collectives group, RunConfig.Optimizer optimizer) {
+  SharedParameters(List<Parameter> parameters, Collectives group, RunConfig.Optimizer optimizer) {
     this.group = group;
     byOwner = Ownership.assign(parameters, group.size(), optimizer);
     counts = new int[group.size()];

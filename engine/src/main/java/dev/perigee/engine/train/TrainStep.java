@@ -44,8 +44,7 @@ public final class TrainStep {
     this.backend = backend;
     this.optimizer = optimizer;
     this.data = groups.data();
-    this.microBatch =
-        microBatch(config.batchSequences() / data.size(), config.sequenceLength());
+    this.microBatch = microBatch(config.batchSequences() / data.size(), config.sequenceLength());
     this.ids = new int[microBatch * config.sequenceLength()];
     this.targets = new int[ids.length];
   }
