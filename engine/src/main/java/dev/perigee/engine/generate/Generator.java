@@ -9,8 +9,8 @@ import java.util.SplittableRandom;
 
 /**
  * Continues prompts, many at a time. All sequences of a batch stand at the same position: one whose
- * prompt is longer reads on while another already writes, so nothing is padded. When the experts are
- * spread over ranks, the ranks of the group generate together, each its own prompts (or none).
+ * prompt is longer reads on while another already writes, so nothing is padded. When the experts
+ * are spread over ranks, the ranks of the group generate together, each its own prompts (or none).
  */
 public final class Generator {
   private final Model model;
@@ -87,8 +87,7 @@ public final class Generator {
       }
     }
     int[][] continuations = new int[batch][];
-    Arrays.setAll(
-        continuations, i -> Arrays.copyOfRange(tokens[i], prompts[i].length, used[i]));
+    Arrays.setAll(continuations, i -> Arrays.copyOfRange(tokens[i], prompts[i].length, used[i]));
     return continuations;
   }
 

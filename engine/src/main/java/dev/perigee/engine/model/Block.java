@@ -25,8 +25,7 @@ final class Block {
     String prefix = "model.layers." + layer;
     int h = c.hiddenSize();
     attentionNorm =
-        new RmsNorm(
-            backend, store.gains(prefix + ".input_layernorm.weight", h), c.rmsNormEps());
+        new RmsNorm(backend, store.gains(prefix + ".input_layernorm.weight", h), c.rmsNormEps());
     attention = new MlaAttention(prefix + ".self_attn", c, rotary, backend, store);
     ffnNorm =
         new RmsNorm(

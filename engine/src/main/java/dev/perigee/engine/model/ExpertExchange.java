@@ -5,8 +5,9 @@ import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
- * Where each (token, expert) pair of one pass goes: from its rank to the rank that holds the expert,
- * and back. An expert's rows are in the order of (source rank, token), whatever the layout is.
+ * Where each (token, expert) pair of one pass goes: from its rank to the rank that holds the
+ * expert, and back. An expert's rows are in the order of (source rank, token), whatever the layout
+ * is.
  *
  * <p>S pairs of this rank's tokens, sorted by expert; R rows that this rank's experts work on,
  * sorted by expert and, within one, by source rank.

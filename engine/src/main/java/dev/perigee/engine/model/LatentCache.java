@@ -20,8 +20,7 @@ public final class LatentCache {
     this.batch = batch;
     this.positions = positions;
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      layers_BPC.add(
-          backend.zeros(batch, positions, config.kvLoraRank() + config.qkRopeHeadDim()));
+      layers_BPC.add(backend.zeros(batch, positions, config.kvLoraRank() + config.qkRopeHeadDim()));
     }
   }
 

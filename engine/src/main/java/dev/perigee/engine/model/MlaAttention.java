@@ -10,8 +10,8 @@ import java.util.Arrays;
  * Multi-head latent attention (DeepSeek-V2 report, section 2.1). Queries come through a low-rank
  * projection or a full one, keys and values from a latent that is all a cache has to keep.
  *
- * <p>T tokens, H hidden; A query rank, L latent rank, R rotary width; Q = heads · (nope + rope), X =
- * heads · (nope + value), O = heads · value.
+ * <p>T tokens, H hidden; A query rank, L latent rank, R rotary width; Q = heads · (nope + rope), X
+ * = heads · (nope + value), O = heads · value.
  */
 final class MlaAttention {
   private final ModelConfig config;
@@ -26,8 +26,7 @@ final class MlaAttention {
   private final Linear output;
   private final float[] maxLogit;
 
-  MlaAttention(
-      String prefix, ModelConfig c, Rotary rotary, Backend backend, ParameterStore store) {
+  MlaAttention(String prefix, ModelConfig c, Rotary rotary, Backend backend, ParameterStore store) {
     this.config = c;
     this.backend = backend;
     this.rotary = rotary;
@@ -49,8 +48,7 @@ final class MlaAttention {
     int o = c.numAttentionHeads() * c.vHeadDim();
     kvA =
         new Linear(
-            backend,
-            store.matrix(prefix + ".kv_a_proj_with_mqa.weight", l + c.qkRopeHeadDim(), h));
+            backend, store.matrix(prefix + ".kv_a_proj_with_mqa.weight", l + c.qkRopeHeadDim(), h));
     kvNorm =
         new RmsNorm(backend, store.gains(prefix + ".kv_a_layernorm.weight", l), c.rmsNormEps());
     kvB = new Linear(backend, store.matrix(prefix + ".kv_b_proj.weight", x, l));
@@ -144,7 +142,15 @@ final class MlaAttention {
     p.dkv_TX = backend.arena().take(t, p.kv_TX.dim(1));
     Tensor dk_TR = backend.arena().take(t, config.qkRopeHeadDim());
     backend.attentionBackward(
-        shape(p.tokens), do_TO, p.q_TQ, p.kv_TX, p.k_TR, p.o_TO, p.p_BHTT, p.dq_TQ, p.dkv_TX,
+        shape(p.tokens),
+        do_TO,
+        p.q_TQ,
+        p.kv_TX,
+        p.k_TR,
+        p.o_TO,
+        p.p_BHTT,
+        p.dq_TQ,
+        p.dkv_TX,
         dk_TR);
     rotary.applyBackward(p.dq_TQ, config.qkHeadDim(), p.tokens.positions());
     rotary.applyBackward(dk_TR, config.qkRopeHeadDim(), p.tokens.positions());

@@ -32,8 +32,8 @@ import java.util.regex.Pattern;
  * for its input and backward for its weights. {@link #step} runs one token with a {@link
  * LatentCache}.
  *
- * <p>T = batch · length tokens, H hidden, V vocabulary. One model belongs to one rank's thread; with
- * expert parallelism the ranks of the group make the same calls together.
+ * <p>T = batch · length tokens, H hidden, V vocabulary. One model belongs to one rank's thread;
+ * with expert parallelism the ranks of the group make the same calls together.
  */
 public final class Model {
   private static final Pattern EXPERT =

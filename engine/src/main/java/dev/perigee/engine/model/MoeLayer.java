@@ -27,12 +27,7 @@ final class MoeLayer implements FeedForward {
   private final DenseFfn shared; // null when there are none
   private final long[] tokensPerExpert;
 
-  MoeLayer(
-      String prefix,
-      ModelConfig c,
-      Backend backend,
-      Collectives group,
-      ParameterStore store) {
+  MoeLayer(String prefix, ModelConfig c, Backend backend, Collectives group, ParameterStore store) {
     this.backend = backend;
     this.group = group;
     this.router =
@@ -169,8 +164,7 @@ final class MoeLayer implements FeedForward {
         dy_TH, p.y_SH, p.exchange.slot_TK(), p.weight_TK, dy_SH, dweight_TK);
     p.dy_RH = p.exchange.toExperts(dy_SH);
     Tensor dh_RF = backend.arena().take(r, width);
-    backend.groupedLinearBackwardInput(
-        p.dy_RH, down_EHF.value(), p.exchange.rowsOfExpert(), dh_RF);
+    backend.groupedLinearBackwardInput(p.dy_RH, down_EHF.value(), p.exchange.rowsOfExpert(), dh_RF);
     p.dgu_RFF = backend.arena().take(r, 2 * width);
     backend.swiGluBackward(dh_RF, p.gu_RFF, p.dgu_RFF);
     Tensor dx_RH = backend.arena().take(r, h);

@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -245,6 +246,11 @@ public final class Fabric implements AutoCloseable {
   /** Ends all work together, here and in the other pods, with a reason for people to read. */
   public void abort(String reason) {
     alarm.ring(reason);
+  }
+
+  /** Why work together has ended, empty while it has not. */
+  public Optional<String> failure() {
+    return Optional.ofNullable(alarm.reason());
   }
 
   /** Says goodbye to the other pods, so that the end of this one is no loss to them. */

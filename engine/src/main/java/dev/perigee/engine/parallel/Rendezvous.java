@@ -71,14 +71,33 @@ final class Rendezvous {
    * @throws BindException when the port is taken
    */
   Map<Integer, SocketChannel> meet() throws IOException {
-    try (ServerSocketChannel server = listen()) {
-      Thread.ofVirtual().name("rendezvous accept").start(() -> accept(server));
+    ServerSocketChannel server = listen();
+    Thread acceptor = Thread.ofVirtual().name("rendezvous accept").start(() -> accept(server));
+    try {
       for (RankMap.Pod pod : map.pods()) {
         if (pod.index() < self.pod()) {
           Thread.ofVirtual().name("rendezvous call " + pod.index()).start(() -> call(pod));
         }
       }
       return await();
+    } finally {
+      server.close();
+      joinUninterruptibly(acceptor); // the port is free only when nobody waits on it any more
+    }
+  }
+
+  private static void joinUninterruptibly(Thread thread) {
+    boolean interrupted = false;
+    while (true) {
+      try {
+        thread.join();
+        break;
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
     }
   }
 

@@ -1,6 +1,5 @@
 package dev.perigee.engine.train;
 
-import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.optim.QkClip;
@@ -24,7 +23,6 @@ public final class TrainStep {
 
   private final RunConfig config;
   private final Model model;
-  private final Backend backend;
   private final Optimizer optimizer;
   private final Collectives data;
   private final int microBatch;
@@ -37,11 +35,9 @@ public final class TrainStep {
    * @param config batch, sequence length, schedule and constants; without {@link
    *     RunConfig#problems()}
    */
-  public TrainStep(
-      RunConfig config, Model model, Backend backend, Optimizer optimizer, Fabric.Groups groups) {
+  public TrainStep(RunConfig config, Model model, Optimizer optimizer, Fabric.Groups groups) {
     this.config = config;
     this.model = model;
-    this.backend = backend;
     this.optimizer = optimizer;
     this.data = groups.data();
     this.microBatch = microBatch(config.batchSequences() / data.size(), config.sequenceLength());
@@ -94,7 +90,8 @@ public final class TrainStep {
     if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {
       clipFactor = QkClip.factors(config.optimizer().qkClip(), maxLogit);
       clippedHeads =
-          QkClip.apply(config.optimizer().qkClip(), backend, model.qkProjections(), clipFactor);
+          QkClip.apply(
+              config.optimizer().qkClip(), model.backend(), model.qkProjections(), clipFactor);
     } else {
       for (int layer = 0; layer < clipFactor.length; layer++) {
         clipFactor[layer] = new float[maxLogit[layer].length];
