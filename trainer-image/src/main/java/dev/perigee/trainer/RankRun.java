@@ -109,7 +109,7 @@ final class RankRun {
 
   private ExitCode train(Optimizer optimizer, long done)
       throws IOException, StorageException {
-    TrainStep trainStep = new TrainStep(config, model, backend, optimizer, groups);
+    TrainStep trainStep = new TrainStep(config, model, optimizer, groups);
     Evaluator evaluator = new Evaluator(config, data, model, groups);
     RunConfig.Evaluation evaluation = config.evaluation();
     enter(Phase.Training);
