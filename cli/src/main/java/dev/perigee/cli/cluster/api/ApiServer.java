@@ -52,7 +52,8 @@ public final class ApiServer implements AutoCloseable {
    * @throws IOException when the port is taken; the message says what to do
    */
   public ApiServer(int port) throws IOException {
-    InetSocketAddress address = new InetSocketAddress(InetAddress.getByName("127.0.0.1"), port);
+    InetAddress loopback = InetAddress.getByAddress(new byte[] {127, 0, 0, 1});
+    InetSocketAddress address = new InetSocketAddress(loopback, port);
     try {
       server = HttpServer.create(address, 0);
     } catch (BindException e) {

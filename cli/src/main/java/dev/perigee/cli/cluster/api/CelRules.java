@@ -75,7 +75,7 @@ final class CelRules {
             .addVar("oldSelf", SimpleType.DYN)
             .build();
     static final CelRuntime RUNTIME =
-        CelRuntimeFactory.standardCelRuntimeBuilder()
+        CelRuntimeFactory.legacyCelRuntimeBuilder()
             .setOptions(OPTIONS)
             .addLibraries(CelExtensions.strings(), CelExtensions.sets(OPTIONS))
             .build();

@@ -3,7 +3,7 @@ package dev.perigee.cli.cluster.api;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.perigee.cli.cluster.api.ObjectStore.Key;
+import dev.perigee.cli.cluster.api.ObjectStore.ObjectKey;
 import dev.perigee.cli.cluster.api.Registry.Deletion;
 import dev.perigee.cli.cluster.api.Registry.Propagation;
 import dev.perigee.cli.cluster.api.Registry.Write;
@@ -54,7 +54,7 @@ public final class GarbageCollector implements AutoCloseable {
 
   /** Looks at every object once. There are few, and they change rarely, so this is cheap. */
   private void collect() {
-    Map<Key, ObjectNode> objects = store.all();
+    Map<ObjectKey, ObjectNode> objects = store.all();
     Map<String, ObjectNode> byUid = new HashMap<>();
     objects.values().forEach(o -> byUid.put(Json.text(o, "metadata", "uid"), o));
     objects.forEach(
@@ -72,9 +72,9 @@ public final class GarbageCollector implements AutoCloseable {
 
   private void look(
       ResourceType type,
-      Key key,
+      ObjectKey key,
       ObjectNode object,
-      Map<Key, ObjectNode> objects,
+      Map<ObjectKey, ObjectNode> objects,
       Map<String, ObjectNode> byUid) {
     JsonNode owners = Json.at(object, "metadata", "ownerReferences");
     boolean deleting = Json.at(object, "metadata").has("deletionTimestamp");
@@ -90,7 +90,7 @@ public final class GarbageCollector implements AutoCloseable {
       removeFinalizer(type, key, "orphan");
     }
     if (hasFinalizer(object, "foregroundDeletion")) {
-      Map<Key, ObjectNode> left = dependents(object, objects);
+      Map<ObjectKey, ObjectNode> left = dependents(object, objects);
       left.forEach((k, o) -> deleteDependent(k, o, object));
       boolean blocked =
           left.values().stream()
@@ -116,7 +116,7 @@ public final class GarbageCollector implements AutoCloseable {
     return true;
   }
 
-  private void deleteDependent(Key key, ObjectNode dependent, ObjectNode owner) {
+  private void deleteDependent(ObjectKey key, ObjectNode dependent, ObjectNode owner) {
     JsonNode owners = Json.at(dependent, "metadata", "ownerReferences");
     if (Json.at(dependent, "metadata").has("deletionTimestamp")) {
       return;
@@ -130,13 +130,14 @@ public final class GarbageCollector implements AutoCloseable {
         .ifPresent(type -> delete(type, key, Propagation.Foreground));
   }
 
-  private void delete(ResourceType type, Key key, Propagation propagation) {
+  private void delete(ResourceType type, ObjectKey key, Propagation propagation) {
     registry.delete(
         type, key.namespace(), key.name(), new Deletion(propagation, null, "", ""), false);
   }
 
-  private static Map<Key, ObjectNode> dependents(ObjectNode owner, Map<Key, ObjectNode> objects) {
-    Map<Key, ObjectNode> found = new HashMap<>();
+  private static Map<ObjectKey, ObjectNode> dependents(
+      ObjectNode owner, Map<ObjectKey, ObjectNode> objects) {
+    Map<ObjectKey, ObjectNode> found = new HashMap<>();
     objects.forEach(
         (k, o) -> {
           if (!ownerReference(o, owner).isMissingNode()) {
@@ -156,7 +157,7 @@ public final class GarbageCollector implements AutoCloseable {
     return com.fasterxml.jackson.databind.node.MissingNode.getInstance();
   }
 
-  private void disown(Key key, ObjectNode owner) {
+  private void disown(ObjectKey key, ObjectNode owner) {
     String uid = Json.text(owner, "metadata", "uid");
     catalog
         .ofStorageName(key.resource())
@@ -185,7 +186,7 @@ public final class GarbageCollector implements AutoCloseable {
     return false;
   }
 
-  private void removeFinalizer(ResourceType type, Key key, String finalizer) {
+  private void removeFinalizer(ResourceType type, ObjectKey key, String finalizer) {
     registry.update(
         type,
         key.namespace(),
@@ -200,10 +201,11 @@ public final class GarbageCollector implements AutoCloseable {
         WRITE);
   }
 
-  private void emptyNamespace(ResourceType type, Key namespace, Map<Key, ObjectNode> objects) {
-    List<Key> content =
+  private void emptyNamespace(
+      ResourceType type, ObjectKey namespace, Map<ObjectKey, ObjectNode> objects) {
+    List<ObjectKey> content =
         objects.keySet().stream().filter(k -> k.namespace().equals(namespace.name())).toList();
-    for (Key key : content) {
+    for (ObjectKey key : content) {
       if (!Json.at(objects.get(key), "metadata").has("deletionTimestamp")) {
         catalog
             .ofStorageName(key.resource())
@@ -225,11 +227,11 @@ public final class GarbageCollector implements AutoCloseable {
   }
 
   private void emptyCrd(
-      ResourceType type, Key crd, ObjectNode object, Map<Key, ObjectNode> objects) {
+      ResourceType type, ObjectKey crd, ObjectNode object, Map<ObjectKey, ObjectNode> objects) {
     String resource = Json.text(object, "metadata", "name");
-    List<Key> content =
+    List<ObjectKey> content =
         objects.keySet().stream().filter(k -> k.resource().equals(resource)).toList();
-    for (Key key : content) {
+    for (ObjectKey key : content) {
       if (!Json.at(objects.get(key), "metadata").has("deletionTimestamp")) {
         catalog.ofStorageName(resource).ifPresent(t -> delete(t, key, Propagation.Background));
       }

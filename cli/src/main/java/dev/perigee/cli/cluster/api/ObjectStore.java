@@ -23,9 +23,10 @@ public final class ObjectStore {
   private static final int HISTORY = 20_000;
 
   /** Where an object is: its kind's {@link ResourceType#storageName()}, namespace and name. */
-  public record Key(String resource, String namespace, String name) implements Comparable<Key> {
+  public record ObjectKey(String resource, String namespace, String name)
+      implements Comparable<ObjectKey> {
     @Override
-    public int compareTo(Key other) {
+    public int compareTo(ObjectKey other) {
       int order = resource.compareTo(other.resource);
       order = order != 0 ? order : namespace.compareTo(other.namespace);
       return order != 0 ? order : name.compareTo(other.name);
@@ -47,21 +48,21 @@ public final class ObjectStore {
    * @param previous the object before it, null when added
    */
   public record Change(
-      long revision, ChangeType type, Key key, ObjectNode object, ObjectNode previous) {}
+      long revision, ChangeType type, ObjectKey key, ObjectNode object, ObjectNode previous) {}
 
   /** Objects as they were at one revision. */
   public record Snapshot(long revision, List<ObjectNode> objects) {}
 
   private final ReentrantLock lock = new ReentrantLock();
   private final Condition changed = lock.newCondition();
-  private final TreeMap<Key, ObjectNode> objects = new TreeMap<>();
+  private final TreeMap<ObjectKey, ObjectNode> objects = new TreeMap<>();
   private final Deque<Change> history = new ArrayDeque<>();
   private long revision;
   private long forgotten;
   private boolean closed;
 
   /** The object there, null when there is none. */
-  public ObjectNode get(Key key) {
+  public ObjectNode get(ObjectKey key) {
     lock.lock();
     try {
       return objects.get(key);
@@ -79,8 +80,8 @@ public final class ObjectStore {
     lock.lock();
     try {
       List<ObjectNode> found = new ArrayList<>();
-      for (Map.Entry<Key, ObjectNode> e :
-          objects.tailMap(new Key(resource, namespace, ""), true).entrySet()) {
+      for (Map.Entry<ObjectKey, ObjectNode> e :
+          objects.tailMap(new ObjectKey(resource, namespace, ""), true).entrySet()) {
         if (!e.getKey().resource().equals(resource)
             || (!namespace.isEmpty() && !e.getKey().namespace().equals(namespace))) {
           break;
@@ -94,7 +95,7 @@ public final class ObjectStore {
   }
 
   /** Every object there is. */
-  public Map<Key, ObjectNode> all() {
+  public Map<ObjectKey, ObjectNode> all() {
     lock.lock();
     try {
       return new TreeMap<>(objects);
@@ -110,7 +111,7 @@ public final class ObjectStore {
    * @param next what to store, null to delete; its resourceVersion is set here
    * @return what is stored now (the last state when deleted), or null when another was faster
    */
-  public ObjectNode replace(Key key, ObjectNode seen, ObjectNode next) {
+  public ObjectNode replace(ObjectKey key, ObjectNode seen, ObjectNode next) {
     lock.lock();
     try {
       if (!version(objects.get(key)).equals(version(seen))) {

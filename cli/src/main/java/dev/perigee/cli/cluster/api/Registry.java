@@ -6,7 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.Admission.FieldValidation;
 import dev.perigee.cli.cluster.api.ApiError.Cause;
 import dev.perigee.cli.cluster.api.FieldOwnership.Owner;
-import dev.perigee.cli.cluster.api.ObjectStore.Key;
+import dev.perigee.cli.cluster.api.ObjectStore.ObjectKey;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -67,8 +67,8 @@ public final class Registry {
   }
 
   /** Where an object of a kind is stored. */
-  public static Key key(ResourceType type, String namespace, String name) {
-    return new Key(type.storageName(), type.namespaced() ? namespace : "", name);
+  public static ObjectKey key(ResourceType type, String namespace, String name) {
+    return new ObjectKey(type.storageName(), type.namespaced() ? namespace : "", name);
   }
 
   /**
@@ -127,7 +127,7 @@ public final class Registry {
     if (owner.operation().equals("Update")) {
       FieldOwnership.recordUpdate(type, null, object, owner);
     }
-    Key key = key(type, Json.text(metadata, "namespace"), Json.text(metadata, "name"));
+    ObjectKey key = key(type, Json.text(metadata, "namespace"), Json.text(metadata, "name"));
     if (write.dryRun()) {
       if (store.get(key) != null) {
         throw ApiError.alreadyExists(type, key.name());
@@ -157,7 +157,7 @@ public final class Registry {
       String subresource,
       UnaryOperator<ObjectNode> change,
       Write write) {
-    Key key = key(type, namespace, name);
+    ObjectKey key = key(type, namespace, name);
     Owner owner = new Owner(write.manager(), "Update", subresource);
     while (true) {
       ObjectNode live = store.get(key);
@@ -200,7 +200,7 @@ public final class Registry {
       ObjectNode applied,
       boolean force,
       Write write) {
-    Key key = key(type, namespace, name);
+    ObjectKey key = key(type, namespace, name);
     Owner owner = new Owner(write.manager(), "Apply", subresource);
     checkIdentity(type, namespace, name, applied);
     Json.metadata(applied).put("name", name);
@@ -259,7 +259,7 @@ public final class Registry {
   /** Stores the next state over the live one; null when another write came between. */
   private ObjectNode write(
       ResourceType type,
-      Key key,
+      ObjectKey key,
       String subresource,
       ObjectNode live,
       ObjectNode next,
@@ -315,7 +315,7 @@ public final class Registry {
    */
   public ObjectNode delete(
       ResourceType type, String namespace, String name, Deletion deletion, boolean dryRun) {
-    Key key = key(type, namespace, name);
+    ObjectKey key = key(type, namespace, name);
     while (true) {
       ObjectNode live = store.get(key);
       if (live == null) {
