@@ -40,8 +40,7 @@ public final class HttpStatusProbe implements StatusProbe {
             .timeout(patience)
             .build();
     try {
-      HttpResponse<byte[]> answer =
-          client.send(request, HttpResponse.BodyHandlers.ofByteArray());
+      HttpResponse<byte[]> answer = client.send(request, HttpResponse.BodyHandlers.ofByteArray());
       return answer.statusCode() == 200
           ? Optional.ofNullable(json.readValue(answer.body(), RunStatus.class))
           : Optional.empty();
