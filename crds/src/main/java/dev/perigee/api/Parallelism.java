@@ -55,6 +55,7 @@ public record Parallelism(
       "(self.data > 2 && self.data % 2 == 0 ? ', 2' : '')"
           + " + (self.data > 3 && self.data % 3 == 0 ? ', 3' : '')"
           + " + (self.data > 4 && self.data % 4 == 0 ? ', 4' : '')"
+          + " + (self.data > 6 && self.data % 6 == 0 ? ', 6' : '')"
           + " + (self.data > 8 && self.data % 8 == 0 ? ', 8' : '')"
           + " + (self.data > 16 && self.data % 16 == 0 ? ', 16' : '')";
 }

@@ -79,4 +79,14 @@ public final class PretrainJob extends CustomResource<PretrainJobSpec, PretrainJ
   public static final String KIND = "PretrainJob";
 
   private static final long serialVersionUID = 1L;
+
+  @Override
+  protected PretrainJobSpec initSpec() {
+    return null;
+  }
+
+  @Override
+  protected PretrainJobStatus initStatus() {
+    return null;
+  }
 }

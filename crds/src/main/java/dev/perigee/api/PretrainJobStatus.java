@@ -37,12 +37,12 @@ public record PretrainJobStatus(
   }
 
   /** The condition of that type, empty when it was never set. */
-  public Optional<Condition> condition(String type) {
-    return conditions.stream().filter(c -> c.type().equals(type)).findFirst();
+  public Optional<Condition> condition(ConditionType type) {
+    return conditions.stream().filter(c -> c.type().equals(type.name())).findFirst();
   }
 
   /** Whether the condition of that type holds. */
-  public boolean holds(String type) {
+  public boolean holds(ConditionType type) {
     return condition(type).map(Condition::holds).orElse(false);
   }
 

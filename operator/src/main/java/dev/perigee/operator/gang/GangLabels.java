@@ -1,0 +1,25 @@
+package dev.perigee.operator.gang;
+
+import java.util.Map;
+
+/** Labels on everything that a gang consists of. */
+public final class GangLabels {
+  /** Kind of the job. */
+  public static final String KIND = "perigee.dev/kind";
+
+  /** Name of the job. */
+  public static final String JOB = "perigee.dev/job";
+
+  /** Index of a pod in its gang, from 0. */
+  public static final String POD_INDEX = "perigee.dev/pod-index";
+
+  /** Which start of the gang a pod belongs to, from 1. */
+  public static final String GENERATION = "perigee.dev/generation";
+
+  private GangLabels() {}
+
+  /** Labels that select all of a job's objects. */
+  public static Map<String, String> of(String kind, String job) {
+    return Map.of(KIND, kind, JOB, job, "app.kubernetes.io/managed-by", "perigee");
+  }
+}
