@@ -25,7 +25,6 @@ import picocli.CommandLine.Spec;
       RunCommand.class,
       UpCommand.class,
       ModelCommand.class,
-      BenchCommand.class,
       VersionCommand.class,
       CommandLine.HelpCommand.class
     },

@@ -13,6 +13,7 @@ final class PerigeeCluster implements AutoCloseable {
   private KubernetesClient client;
   private OperatorRuntime operator;
   private boolean closed;
+  private boolean interrupted;
 
   private PerigeeCluster(EmbeddedCluster cluster) {
     this.cluster = cluster;
@@ -65,6 +66,7 @@ final class PerigeeCluster implements AutoCloseable {
    * and to end.
    */
   synchronized void stop(Duration grace) throws InterruptedException {
+    interrupted = true;
     stopOperator();
     cluster.node().drain(grace);
     close();
@@ -79,8 +81,8 @@ final class PerigeeCluster implements AutoCloseable {
     }
   }
 
-  /** Whether it has been closed. */
-  synchronized boolean closed() {
-    return closed;
+  /** Whether it was told to {@link #stop}. */
+  synchronized boolean interrupted() {
+    return interrupted;
   }
 }

@@ -13,8 +13,9 @@ sealed interface ContainerState {
   /** Running. */
   record Running(Instant startedAt, boolean ready) implements ContainerState {}
 
-  /** Ended. */
-  record Terminated(int exitCode, Instant startedAt, Instant finishedAt) implements ContainerState {
+  /** Ended; {@code message} is what the program left in its termination message. */
+  record Terminated(int exitCode, String message, Instant startedAt, Instant finishedAt)
+      implements ContainerState {
     /** Why, in a kubelet's words. */
     String reason() {
       return exitCode == 0 ? "Completed" : "Error";
@@ -33,13 +34,18 @@ sealed interface ContainerState {
       }
       case Running(Instant startedAt, boolean ready) ->
           state.putObject("running").put("startedAt", time(startedAt));
-      case Terminated t ->
-          state
-              .putObject("terminated")
-              .put("exitCode", t.exitCode())
-              .put("reason", t.reason())
-              .put("startedAt", time(t.startedAt()))
-              .put("finishedAt", time(t.finishedAt()));
+      case Terminated t -> {
+        ObjectNode terminated =
+            state
+                .putObject("terminated")
+                .put("exitCode", t.exitCode())
+                .put("reason", t.reason())
+                .put("startedAt", time(t.startedAt()))
+                .put("finishedAt", time(t.finishedAt()));
+        if (!t.message().isEmpty()) {
+          terminated.put("message", t.message());
+        }
+      }
     }
     return state;
   }

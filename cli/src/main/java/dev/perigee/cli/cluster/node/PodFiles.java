@@ -5,18 +5,15 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.Json;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
-import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardCopyOption;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.function.BiFunction;
+import java.util.stream.Collectors;
 
 /**
  * A pod's volumes as folders, and its mounts as links to them beneath the pod's own root: what a
@@ -208,7 +205,7 @@ final class PodFiles {
       }
     }
     if (old != null) {
-      deleteTree(old);
+      Folders.deleteTree(old);
     }
   }
 
@@ -227,35 +224,39 @@ final class PodFiles {
     }
   }
 
-  /** Deletes a folder with all in it; links are deleted, not what they lead to. */
-  public static void deleteTree(Path folder) throws IOException {
-    if (!Files.exists(folder, LinkOption.NOFOLLOW_LINKS)) {
-      return;
+  /**
+   * What a container that ended has left for its status: the content of its termination message
+   * file or, when that is empty and it is asked for, the end of its log.
+   */
+  String terminationMessage(JsonNode container, int restart, int exitCode) {
+    try {
+      Path left = inRoot(Json.text(container, "terminationMessagePath"));
+      String message = Files.isRegularFile(left) ? tail(left, 4096) : "";
+      boolean fallback =
+          Json.text(container, "terminationMessagePolicy").equals("FallbackToLogsOnError");
+      Path log = log(Json.text(container, "name"), restart);
+      if (message.isEmpty() && fallback && exitCode != 0 && Files.exists(log)) {
+        // Each line of the file begins with its time, which is not the program's.
+        message =
+            tail(log, 2048)
+                .lines()
+                .map(line -> line.substring(line.indexOf(' ') + 1))
+                .collect(Collectors.joining("\n"));
+      }
+      return message;
+    } catch (IOException e) {
+      return "the termination message cannot be read: " + e.getMessage();
     }
-    Files.walkFileTree(
-        folder,
-        new SimpleFileVisitor<>() {
-          @Override
-          public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
-              throws IOException {
-            Files.delete(file);
-            return FileVisitResult.CONTINUE;
-          }
+  }
 
-          @Override
-          public FileVisitResult postVisitDirectory(Path dir, IOException problem)
-              throws IOException {
-            if (problem != null) {
-              throw problem;
-            }
-            Files.delete(dir);
-            return FileVisitResult.CONTINUE;
-          }
-        });
+  private static String tail(Path file, int bytes) throws IOException {
+    byte[] all = Files.readAllBytes(file);
+    int from = Math.max(0, all.length - bytes);
+    return new String(all, from, all.length - from, StandardCharsets.UTF_8).strip();
   }
 
   /** Deletes what is the pod's own; its logs stay. */
   void unmount() throws IOException {
-    deleteTree(folder);
+    Folders.deleteTree(folder);
   }
 }

@@ -151,7 +151,8 @@ final class PodWorker {
       watch(last, restart);
       int code = process.exitCode();
       ContainerState.Terminated ended =
-          new ContainerState.Terminated(code, process.started(), Instant.now());
+          new ContainerState.Terminated(
+              code, files.terminationMessage(container, restart, code), process.started(), Instant.now());
       boolean again =
           switch (Json.text(pod, "spec", "restartPolicy")) {
             case "Never" -> false;
