@@ -99,7 +99,7 @@ final class RunCommand implements Callable<Integer> {
     } finally {
       if (state == null && good) {
         Folders.deleteTree(folder);
-      } else if (!perigee.interrupted()) {
+      } else if (!good && !perigee.interrupted()) {
         out.println("logs: " + folder.resolve("logs"));
       }
     }
@@ -154,7 +154,8 @@ final class RunCommand implements Callable<Integer> {
     }
   }
 
+  @SuppressWarnings("SystemConsoleNull") // it is null where the JDK's console provider is not JLine
   private static boolean isTerminal() {
-    return System.console().isTerminal();
+    return System.console() != null && System.console().isTerminal();
   }
 }

@@ -50,8 +50,10 @@ final class Summary {
     if (!view.numbers().isEmpty()) {
       out.println("  last step   " + view.numbers());
     }
-    evaluation(status.evaluation());
     Path checkpoints = checkpoints(job);
+    if (status.evaluation() != null) {
+      evaluation(status.evaluation());
+    }
     if (status.lastDurableCheckpoint() != null) {
       out.println(
           "  checkpoint  " + volume(job).resolve(status.lastDurableCheckpoint().path()).normalize());
@@ -66,9 +68,6 @@ final class Summary {
   }
 
   private void evaluation(PretrainJobStatus.Evaluation e) {
-    if (e == null) {
-      return;
-    }
     if (e.exact() != null && e.problems() != null) {
       out.printf(
           Locale.ROOT,
