@@ -64,19 +64,21 @@ final class Patches {
         if (merged.get(name.substring(name.indexOf('/') + 1)) instanceof ArrayNode list) {
           value.forEach(gone -> list.removeIf(gone::equals));
         }
-      } else if (name.startsWith("$")) {
-        continue;
       } else if (value.isNull()) {
         merged.remove(name);
-      } else if (value instanceof ObjectNode fields) {
-        merged.set(name, strategic(schema.property(name), merged.get(name), fields));
-      } else if (value instanceof ArrayNode entries) {
-        merged.set(name, mergeList(schema.property(name), merged.get(name), entries));
-      } else {
-        merged.set(name, value.deepCopy());
+      } else if (!name.startsWith("$")) { // other directives steer what is done elsewhere
+        merged.set(name, mergeField(schema.property(name), merged.get(name), value));
       }
     }
     return merged;
+  }
+
+  private static JsonNode mergeField(Schema schema, JsonNode present, JsonNode change) {
+    return switch (change) {
+      case ObjectNode fields -> strategic(schema, present, fields);
+      case ArrayNode entries -> mergeList(schema, present, entries);
+      default -> change.deepCopy();
+    };
   }
 
   private static JsonNode mergeList(Schema schema, JsonNode present, ArrayNode entries) {

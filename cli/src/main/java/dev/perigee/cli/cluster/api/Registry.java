@@ -34,6 +34,16 @@ public final class Registry {
    */
   public record Write(
       String manager, boolean dryRun, FieldValidation validation, List<String> warnings) {
+    /** A write of what a person wrote, where an unknown field is an error. */
+    public static Write strictly(String manager) {
+      return new Write(manager, false, FieldValidation.Strict, new ArrayList<>());
+    }
+
+    /** The same write, checked but not done. */
+    public Write dry() {
+      return new Write(manager, true, validation, warnings);
+    }
+
     /** A write by a part of the cluster itself. */
     public static Write by(String manager) {
       return new Write(manager, false, FieldValidation.Ignore, new ArrayList<>());

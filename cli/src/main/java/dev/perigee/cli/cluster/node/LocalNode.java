@@ -55,7 +55,6 @@ public final class LocalNode implements AutoCloseable {
   private final Map<String, PodWorker> workers = new ConcurrentHashMap<>();
   private final List<Thread> threads = new ArrayList<>();
   private final Thread loop;
-  private final Thread shutdownHook = new Thread(this::killAll, "perigee-kill-pods");
 
   /**
    * Registers the node and starts to run pods.
@@ -83,7 +82,6 @@ public final class LocalNode implements AutoCloseable {
     this.network = new PodNetwork(this.stateDir.resolve("hosts"));
     this.events = new PodEvents(registry, api.catalog().core("events"));
     register();
-    Runtime.getRuntime().addShutdownHook(shutdownHook);
     this.loop = Thread.ofVirtual().name("node").start(this::run);
   }
 
@@ -389,10 +387,13 @@ public final class LocalNode implements AutoCloseable {
   }
 
   PodFiles filesOf(JsonNode pod) {
+    String namespace = Json.text(pod, "metadata", "namespace");
+    String log = namespace + "_" + Json.text(pod, "metadata", "name") + "_" + uid(pod);
     return new PodFiles(
         stateDir.resolve("pods").resolve(uid(pod)),
+        stateDir.resolve("logs").resolve(log),
         runsDir,
-        Json.text(pod, "metadata", "namespace"),
+        namespace,
         objectsOf(pod));
   }
 
@@ -448,19 +449,10 @@ public final class LocalNode implements AutoCloseable {
     }
   }
 
-  private void killAll() {
-    workers.values().forEach(PodWorker::kill);
-  }
-
   @Override
   public void close() {
     loop.interrupt();
-    killAll();
-    try {
-      Runtime.getRuntime().removeShutdownHook(shutdownHook);
-    } catch (IllegalStateException e) {
-      LOG.log(Level.FINE, e, () -> "the JVM is going down, and the hook with it");
-    }
+    workers.values().forEach(PodWorker::kill);
     try {
       network.close();
     } catch (IOException e) {

@@ -24,6 +24,7 @@ import java.util.function.BiFunction;
  */
 final class PodFiles {
   private final Path folder;
+  private final Path logs;
   private final Path claims;
   private final String namespace;
   private final BiFunction<String, String, ObjectNode> objects;
@@ -31,14 +32,20 @@ final class PodFiles {
   /**
    * The files of one pod.
    *
-   * @param folder the pod's folder
+   * @param folder the pod's folder, which goes when the pod goes
+   * @param logs the folder of its logs, which stays
    * @param claims where volumes of claims are, as {@code NAMESPACE/CLAIM}
    * @param objects looks up {@code configmaps}, {@code secrets} and {@code persistentvolumeclaims}
    *     of the namespace by kind and name; null when there is none
    */
   PodFiles(
-      Path folder, Path claims, String namespace, BiFunction<String, String, ObjectNode> objects) {
+      Path folder,
+      Path logs,
+      Path claims,
+      String namespace,
+      BiFunction<String, String, ObjectNode> objects) {
     this.folder = folder;
+    this.logs = logs;
     this.claims = claims;
     this.namespace = namespace;
     this.objects = objects;
@@ -51,7 +58,7 @@ final class PodFiles {
 
   /** Where the log of a container's run goes. */
   Path log(String container, int restart) {
-    return folder.resolve("logs").resolve(container + "-" + restart + ".log");
+    return logs.resolve(container + "-" + restart + ".log");
   }
 
   /**
@@ -221,7 +228,7 @@ final class PodFiles {
   }
 
   /** Deletes a folder with all in it; links are deleted, not what they lead to. */
-  static void deleteTree(Path folder) throws IOException {
+  public static void deleteTree(Path folder) throws IOException {
     if (!Files.exists(folder, LinkOption.NOFOLLOW_LINKS)) {
       return;
     }
@@ -247,9 +254,8 @@ final class PodFiles {
         });
   }
 
-  /** Deletes the volumes that are the pod's own; its logs stay. */
+  /** Deletes what is the pod's own; its logs stay. */
   void unmount() throws IOException {
-    deleteTree(root());
-    deleteTree(folder.resolve("volumes"));
+    deleteTree(folder);
   }
 }
