@@ -13,6 +13,7 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubeapitest.KubeAPIServer;
 import io.fabric8.kubeapitest.KubeAPIServerConfigBuilder;
+import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Event;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.Pod;
@@ -34,6 +35,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Stream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -60,6 +62,7 @@ class RealApiServerIT {
     assumeTrue(
         Files.isDirectory(BINARIES.resolve("k8s")),
         "SKIPPED: no kube-apiserver in " + BINARIES + ", so nothing was tried against a real one");
+    Awaitility.setDefaultTimeout(Duration.ofSeconds(60));
     server =
         new KubeAPIServer(
             KubeAPIServerConfigBuilder.anAPIServerConfig()
@@ -150,8 +153,7 @@ class RealApiServerIT {
       await().until(() -> reason(name).equals("Starting"));
       assertThat(client.services().inNamespace("default").withName(name).get().getSpec())
           .satisfies(s -> assertThat(s.getClusterIP()).isEqualTo("None"));
-      assertThat(client.configMaps().inNamespace("default").withName(name).get().getData())
-          .containsKeys("run.json", "ranks.json");
+      assertThat(configMaps(name).getFirst().getData()).containsKeys("run.json", "ranks.json");
 
       said = status(RunStatus.Phase.Training, 42);
       pods(name).forEach(pod -> setRunning(pod));
@@ -167,7 +169,8 @@ class RealApiServerIT {
 
       pods(name).forEach(pod -> setEnded(pod, 0));
       await().until(() -> jobs().withName(name).get().getStatus().holds(ConditionType.Complete));
-      assertThat(events(name)).contains("Starting", "Training", "Restarting", "Complete");
+      await().until(() -> events(name).contains("Complete"));
+      assertThat(events(name)).contains("Starting", "Training", "Restarting");
     } finally {
       remove(name);
     }
@@ -234,7 +237,7 @@ class RealApiServerIT {
     jobs().withName(name).delete();
     client.pods().inNamespace("default").withLabel("perigee.dev/job", name).delete();
     client.services().inNamespace("default").withName(name).delete();
-    client.configMaps().inNamespace("default").withName(name).delete();
+    client.configMaps().inNamespace("default").withLabel("perigee.dev/job", name).delete();
   }
 
   private static KubernetesClientException refused(String method, String path, JsonNode body) {
@@ -267,6 +270,15 @@ class RealApiServerIT {
     return client.pods().inNamespace("default").withLabel("perigee.dev/job", job).list().getItems();
   }
 
+  private static List<ConfigMap> configMaps(String job) {
+    return client
+        .configMaps()
+        .inNamespace("default")
+        .withLabel("perigee.dev/job", job)
+        .list()
+        .getItems();
+  }
+
   private static List<String> events(String job) {
     return client.v1().events().inNamespace("default").list().getItems().stream()
         .filter(e -> e.getInvolvedObject().getName().equals(job))
@@ -281,11 +293,10 @@ class RealApiServerIT {
   private static Map<String, String> versions(String job) {
     Map<String, String> versions = new TreeMap<>();
     Stream.<HasMetadata>concat(
-            pods(job).stream(),
+            Stream.concat(pods(job).stream(), configMaps(job).stream()),
             Stream.of(
                 jobs().withName(job).get(),
-                client.services().inNamespace("default").withName(job).get(),
-                client.configMaps().inNamespace("default").withName(job).get()))
+                client.services().inNamespace("default").withName(job).get()))
         .forEach(
             o ->
                 versions.put(
