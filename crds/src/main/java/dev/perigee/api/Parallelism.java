@@ -16,19 +16,19 @@ import io.fabric8.generator.annotation.ValidationRule;
         "parallelism.expert: must divide parallelism.data, because expert parallelism folds into"
             + " data parallelism",
     messageExpression =
-        "'parallelism.expert: ' + string(self.expert) + ' does not divide parallelism.data ' +"
-            + " string(self.data) + '; 1' + "
+        "'parallelism.expert: %s does not divide parallelism.data %s; 1%s%s%s%s%s%s and %s"
+            + " do'.format([string(self.expert), string(self.data), "
             + Parallelism.DIVISORS_OF_DATA
-            + " + ' and ' + string(self.data) + ' do'",
+            + ", string(self.data)])",
     fieldPath = ".expert")
 @ValidationRule(
     value = "self.data % self.ranksPerPod == 0",
     message = "parallelism.ranksPerPod: must divide the ranks, which are parallelism.data many",
     messageExpression =
-        "'parallelism.ranksPerPod: ' + string(self.ranksPerPod) + ' does not divide the ' +"
-            + " string(self.data) + ' ranks; 1' + "
+        "'parallelism.ranksPerPod: %s does not divide the %s ranks; 1%s%s%s%s%s%s and %s"
+            + " do'.format([string(self.ranksPerPod), string(self.data), "
             + Parallelism.DIVISORS_OF_DATA
-            + " + ' and ' + string(self.data) + ' do'",
+            + ", string(self.data)])",
     fieldPath = ".ranksPerPod")
 public record Parallelism(
     @JsonPropertyDescription("Data-parallel ranks: each trains on its share of a batch.")
@@ -50,12 +50,18 @@ public record Parallelism(
         @Max(1024)
         Integer ranksPerPod) {
 
-  /** CEL: the usual proper divisors of {@code self.data}, for messages. */
+  /**
+   * One rank. Written out, because an API server runs the rules on a default before it fills in the
+   * defaults within.
+   */
+  static final String SINGLE = "{\"data\": 1, \"expert\": 1, \"ranksPerPod\": 1}";
+
+  /** CEL: the usual proper divisors of {@code self.data}, six strings for a message. */
   static final String DIVISORS_OF_DATA =
-      "(self.data > 2 && self.data % 2 == 0 ? ', 2' : '')"
-          + " + (self.data > 3 && self.data % 3 == 0 ? ', 3' : '')"
-          + " + (self.data > 4 && self.data % 4 == 0 ? ', 4' : '')"
-          + " + (self.data > 6 && self.data % 6 == 0 ? ', 6' : '')"
-          + " + (self.data > 8 && self.data % 8 == 0 ? ', 8' : '')"
-          + " + (self.data > 16 && self.data % 16 == 0 ? ', 16' : '')";
+      "self.data > 2 && self.data % 2 == 0 ? ', 2' : ''"
+          + ", self.data > 3 && self.data % 3 == 0 ? ', 3' : ''"
+          + ", self.data > 4 && self.data % 4 == 0 ? ', 4' : ''"
+          + ", self.data > 6 && self.data % 6 == 0 ? ', 6' : ''"
+          + ", self.data > 8 && self.data % 8 == 0 ? ', 8' : ''"
+          + ", self.data > 16 && self.data % 16 == 0 ? ', 16' : ''";
 }

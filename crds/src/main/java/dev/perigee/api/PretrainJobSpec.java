@@ -23,8 +23,8 @@ import java.util.List;
             + " self.model.config.nRoutedExperts % self.parallelism.expert == 0",
     message = "parallelism.expert: must divide the model's routed experts",
     messageExpression =
-        "'parallelism.expert: ' + string(self.parallelism.expert) + ' does not divide the ' +"
-            + " string(self.model.config.nRoutedExperts) + ' routed experts of model.config'",
+        "'parallelism.expert: %d does not divide the %d routed experts of"
+            + " model.config'.format([self.parallelism.expert, self.model.config.nRoutedExperts])",
     fieldPath = ".parallelism.expert")
 @ValidationRule(
     value =
@@ -36,10 +36,10 @@ import java.util.List;
     value = "self.batchTokens % (self.sequenceLength * self.parallelism.data) == 0",
     message = "batchTokens: must be a multiple of sequenceLength × parallelism.data",
     messageExpression =
-        "'batchTokens: ' + string(self.batchTokens) + ' is not a multiple of sequenceLength ×"
-            + " parallelism.data = ' + string(self.sequenceLength * self.parallelism.data) + '; the"
-            + " next that is: ' + string((self.batchTokens / (self.sequenceLength *"
-            + " self.parallelism.data) + 1) * self.sequenceLength * self.parallelism.data)",
+        "'batchTokens: %d is not a multiple of sequenceLength × parallelism.data = %d; the next"
+            + " that is: %d'.format([self.batchTokens, self.sequenceLength * self.parallelism.data,"
+            + " (self.batchTokens / (self.sequenceLength * self.parallelism.data) + 1) *"
+            + " self.sequenceLength * self.parallelism.data])",
     fieldPath = ".batchTokens")
 @ValidationRule(
     value =
@@ -131,7 +131,8 @@ public record PretrainJobSpec(
         @Min(2)
         @Max(1e12)
         Long batchTokens,
-    @JsonPropertyDescription("How ranks are laid out.") @Default("{}") Parallelism parallelism,
+    @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
+        Parallelism parallelism,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")

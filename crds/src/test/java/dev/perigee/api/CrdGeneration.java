@@ -137,20 +137,20 @@ final class CrdGeneration {
             .withRule("!has(self.model.preset) || " + experts + " % self.parallelism.expert == 0")
             .withMessage("parallelism.expert: must divide the preset's routed experts")
             .withMessageExpression(
-                "'parallelism.expert: ' + string(self.parallelism.expert) + ' does not divide the"
-                    + " ' + string("
+                "'parallelism.expert: %s does not divide the %s routed experts of"
+                    + " %s'.format([string(self.parallelism.expert), string("
                     + experts
-                    + ") + ' routed experts of ' + self.model.preset")
+                    + "), self.model.preset])")
             .withFieldPath(".parallelism.expert")
             .build(),
         new ValidationRuleBuilder()
             .withRule("!has(self.model.preset) || self.sequenceLength <= " + positions)
             .withMessage("sequenceLength: must not be more than the preset's longest context")
             .withMessageExpression(
-                "'sequenceLength: ' + string(self.sequenceLength) + ' is more than the longest"
-                    + " context of ' + self.model.preset + ', ' + string("
+                "'sequenceLength: %s is more than the longest context of %s,"
+                    + " %s'.format([string(self.sequenceLength), self.model.preset, string("
                     + positions
-                    + ")")
+                    + ")])")
             .withFieldPath(".sequenceLength")
             .build());
   }

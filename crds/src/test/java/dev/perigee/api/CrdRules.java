@@ -11,7 +11,9 @@ import dev.cel.bundle.Cel;
 import dev.cel.bundle.CelBuilder;
 import dev.cel.bundle.CelFactory;
 import dev.cel.common.CelException;
+import dev.cel.common.CelFunctionDecl;
 import dev.cel.common.CelOptions;
+import dev.cel.common.CelOverloadDecl;
 import dev.cel.common.types.CelType;
 import dev.cel.common.types.CelTypeProvider;
 import dev.cel.common.types.ListType;
@@ -20,12 +22,14 @@ import dev.cel.common.types.SimpleType;
 import dev.cel.common.types.StructType;
 import dev.cel.extensions.CelExtensions;
 import dev.cel.parser.CelStandardMacro;
+import dev.cel.runtime.CelFunctionBinding;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -87,7 +91,22 @@ final class CrdRules {
         .setOptions(OPTIONS)
         .setStandardMacros(CelStandardMacro.STANDARD_MACROS)
         .addCompilerLibraries(CelExtensions.strings())
-        .addRuntimeLibraries(CelExtensions.strings());
+        .addRuntimeLibraries(CelExtensions.strings())
+        // Kubernetes has it, this CEL does not yet.
+        .addFunctionDeclarations(
+            CelFunctionDecl.newFunctionDeclaration(
+                "format",
+                CelOverloadDecl.newMemberOverload(
+                    "string_format",
+                    SimpleType.STRING,
+                    SimpleType.STRING,
+                    ListType.create(SimpleType.DYN))))
+        .addFunctionBindings(
+            CelFunctionBinding.from(
+                "string_format",
+                String.class,
+                List.class,
+                (text, values) -> String.format(Locale.ROOT, text, values.toArray())));
   }
 
   private void run(JsonNode schema, JsonNode value, JsonNode before, List<Broken> found)

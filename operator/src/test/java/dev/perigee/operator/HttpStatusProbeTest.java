@@ -12,7 +12,7 @@ import java.time.Duration;
 import org.junit.jupiter.api.Test;
 
 class HttpStatusProbeTest {
-  private final HttpStatusProbe probe = new HttpStatusProbe(Duration.ofSeconds(1));
+  private final HttpStatusProbe probe = new HttpStatusProbe(Duration.ofSeconds(20));
 
   @Test
   void readsWhatTheProgramSaysEvenWithFieldsThatAreNewToIt() throws IOException {

@@ -2,9 +2,10 @@ package dev.perigee.operator.gang;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import dev.perigee.operator.gang.GangAction.ApplyConfigMap;
 import dev.perigee.operator.gang.GangAction.ApplyService;
+import dev.perigee.operator.gang.GangAction.CreateConfigMap;
 import dev.perigee.operator.gang.GangAction.CreatePod;
+import dev.perigee.operator.gang.GangAction.DeleteConfigMap;
 import dev.perigee.operator.gang.GangAction.DeletePod;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import java.util.ArrayList;
@@ -23,7 +24,7 @@ public final class Gang {
   /**
    * Actions that bring one start of the gang about. Pods of other starts go first and wholly: two
    * starts never overlap, because both would write to the same checkpoints. A pod that exists is
-   * never touched.
+   * never touched, nor is the ConfigMap that it reads.
    */
   public static List<GangAction> start(GangPlan plan, ObservedGang observed) {
     List<GangAction> actions = new ArrayList<>();
@@ -34,8 +35,13 @@ public final class Gang {
     if (!holds(plan.service(), observed.service())) {
       actions.add(new ApplyService(plan.service()));
     }
-    if (!holds(plan.configMap(), observed.configMap())) {
-      actions.add(new ApplyConfigMap(plan.configMap()));
+    String own = plan.configMap().getMetadata().getName();
+    observed.configMapNames().stream()
+        .filter(name -> !name.equals(own))
+        .map(DeleteConfigMap::new)
+        .forEach(actions::add);
+    if (!observed.configMapNames().contains(own)) {
+      actions.add(new CreateConfigMap(plan.configMap()));
     }
     Set<String> there =
         observed.of(plan.generation()).stream().map(PodState::name).collect(Collectors.toSet());

@@ -9,8 +9,11 @@ public sealed interface GangAction {
   /** Makes the Service be as given. */
   record ApplyService(Service service) implements GangAction {}
 
-  /** Makes the ConfigMap be as given. */
-  record ApplyConfigMap(ConfigMap configMap) implements GangAction {}
+  /** Creates a ConfigMap that is not there. */
+  record CreateConfigMap(ConfigMap configMap) implements GangAction {}
+
+  /** Deletes the ConfigMap of a start that is over. */
+  record DeleteConfigMap(String name) implements GangAction {}
 
   /** Creates a pod that is not there. */
   record CreatePod(Pod pod) implements GangAction {}

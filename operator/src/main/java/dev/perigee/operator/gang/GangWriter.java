@@ -17,8 +17,8 @@ import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
 
 /**
- * Carries actions out: Service and ConfigMap in order, by server-side apply; then pods, many at
- * once but never more than the bound, so that a gang of a thousand does not swamp the API server.
+ * Carries actions out: Service and ConfigMap first and in order; then pods, many at once but never
+ * more than the bound, so that a gang of a thousand does not swamp the API server.
  */
 public final class GangWriter {
   /** The one field manager of everything that the operator applies. */
@@ -46,7 +46,10 @@ public final class GangWriter {
     for (GangAction action : actions) {
       switch (action) {
         case GangAction.ApplyService(var service) -> apply(service);
-        case GangAction.ApplyConfigMap(var configMap) -> apply(configMap);
+        case GangAction.CreateConfigMap(var configMap) ->
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
+        case GangAction.DeleteConfigMap(var name) ->
+            client.configMaps().inNamespace(namespace).withName(name).delete();
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {

@@ -9,7 +9,6 @@ import io.fabric8.kubernetes.api.model.PodCondition;
 import java.time.Instant;
 import java.time.format.DateTimeParseException;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 
@@ -72,8 +71,8 @@ public record PodState(
     return new PodState(
         pod.getMetadata().getName(),
         pod.getMetadata().getUid(),
-        number(pod, GangLabels.POD_INDEX),
-        number(pod, GangLabels.GENERATION),
+        GangLabels.number(pod, GangLabels.POD_INDEX),
+        GangLabels.generation(pod),
         phase(podPhase, end),
         holds(conditions, "Ready"),
         pod.getMetadata().getDeletionTimestamp() != null,
@@ -142,16 +141,6 @@ public record PodState(
   private static boolean holds(List<PodCondition> conditions, String type) {
     return conditions.stream()
         .anyMatch(c -> c.getType().equals(type) && c.getStatus().equals("True"));
-  }
-
-  private static int number(Pod pod, String label) {
-    Map<String, String> labels = pod.getMetadata().getLabels();
-    String value = labels == null ? null : labels.get(label);
-    try {
-      return value == null ? -1 : Integer.parseInt(value);
-    } catch (NumberFormatException e) {
-      return -1;
-    }
   }
 
   private static Optional<Instant> time(String rfc3339) {

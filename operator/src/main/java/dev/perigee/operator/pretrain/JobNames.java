@@ -14,7 +14,7 @@ final class JobNames {
 
   private JobNames() {}
 
-  /** Service and ConfigMap take the job's own name. */
+  /** The Service takes the job's own name. */
   static String service(String job) {
     return job;
   }

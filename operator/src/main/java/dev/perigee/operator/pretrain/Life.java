@@ -78,7 +78,7 @@ record Life(State state, Attempt attempt, int restarts, int disruptions, Failure
       return life.in(new State.Complete());
     }
     if (job.getSpec().suspend()) {
-      boolean started = life.attempt.formed() || !gang.isEmpty();
+      boolean started = life.attempt.formed() || observed.has(life.attempt.number());
       Life stopped = started ? life.withNextAttempt(null) : life;
       return stopped.in(new State.Suspended(observed.pods().size()));
     }

@@ -70,7 +70,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private static ObservedGang observe(Context<PretrainJob> context) {
     return new ObservedGang(
         context.getSecondaryResource(Service.class),
-        context.getSecondaryResource(ConfigMap.class),
+        List.copyOf(context.getSecondaryResources(ConfigMap.class)),
         context.getSecondaryResources(Pod.class).stream().map(PodState::of).toList());
   }
 

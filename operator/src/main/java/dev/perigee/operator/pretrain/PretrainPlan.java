@@ -21,6 +21,7 @@ import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
@@ -145,11 +146,22 @@ public sealed interface PretrainPlan {
   }
 
   private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
+    // One for each start, and immutable: no node can hand a pod the one of the start before.
+    ObjectMeta metadata = metadata(job, configMapName(job, ranks.generation()));
+    Map<String, String> labels = new HashMap<>(metadata.getLabels());
+    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    metadata.setLabels(labels);
     return new ConfigMapBuilder()
-        .withMetadata(metadata(job, job.getMetadata().getName()))
+        .withMetadata(metadata)
+        .withImmutable(true)
         .addToData(RunFiles.RUN_CONFIG, json(run))
         .addToData(RunFiles.RANK_MAP, json(ranks))
         .build();
+  }
+
+  /** Name of the ConfigMap of one start. */
+  static String configMapName(PretrainJob job, int generation) {
+    return job.getMetadata().getName() + "-attempt-" + generation;
   }
 
   /** Metadata of an object that goes when the job goes. */

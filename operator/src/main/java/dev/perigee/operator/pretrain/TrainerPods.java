@@ -46,7 +46,7 @@ final class TrainerPods {
     PodOverrides overrides = spec.podOverrides();
     String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
-    Mounts mounts = mounts(job);
+    Mounts mounts = mounts(job, ranks.generation());
     return new PodBuilder()
         .withMetadata(metadata(job, name, index, ranks.generation()))
         .withNewSpec()
@@ -179,14 +179,14 @@ final class TrainerPods {
     }
   }
 
-  private static Mounts mounts(PretrainJob job) {
+  private static Mounts mounts(PretrainJob job, int generation) {
     PretrainJobSpec spec = job.getSpec();
     Mounts all = new Mounts(new ArrayList<>(), new ArrayList<>());
     all.add(
         new VolumeBuilder()
             .withName("run")
             .withNewConfigMap()
-            .withName(job.getMetadata().getName())
+            .withName(PretrainPlan.configMapName(job, generation))
             .endConfigMap()
             .build(),
         path(RunFiles.RUN_FOLDER),

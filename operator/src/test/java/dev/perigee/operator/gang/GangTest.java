@@ -9,7 +9,6 @@ import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.api.model.Service;
 import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
@@ -36,7 +35,7 @@ class GangTest {
     assertThat(Gang.start(plan(1), ObservedGang.NOTHING))
         .containsExactly(
             new GangAction.ApplyService(SERVICE),
-            new GangAction.ApplyConfigMap(CONFIG),
+            new GangAction.CreateConfigMap(CONFIG),
             new GangAction.CreatePod(pod(0, 1)),
             new GangAction.CreatePod(pod(1, 1)));
   }
@@ -48,10 +47,12 @@ class GangTest {
   }
 
   @Test
-  void aConfigMapThatSaysSomethingElseIsApplied() {
-    ConfigMap other = new ConfigMapBuilder(CONFIG).withData(Map.of("run.json", "{1}")).build();
-    assertThat(Gang.start(plan(1), observed(SERVICE, other, state(0, 1), state(1, 1))))
-        .containsExactly(new GangAction.ApplyConfigMap(CONFIG));
+  void theConfigMapOfAnEarlierStartGoes() {
+    ConfigMap old =
+        new ConfigMapBuilder(CONFIG).editMetadata().withName("old").endMetadata().build();
+    assertThat(Gang.start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1))))
+        .containsExactly(
+            new GangAction.DeleteConfigMap("old"), new GangAction.CreateConfigMap(CONFIG));
   }
 
   @Test
@@ -75,7 +76,7 @@ class GangTest {
   }
 
   private static ObservedGang observed(Service service, ConfigMap configMap, PodState... pods) {
-    return new ObservedGang(Optional.of(service), Optional.of(configMap), List.of(pods));
+    return new ObservedGang(Optional.of(service), List.of(configMap), List.of(pods));
   }
 
   private static PodState state(int index, int generation) {

@@ -34,7 +34,7 @@ final class FakeCluster {
 
   private final Map<String, PodState> pods = new TreeMap<>();
   private Optional<Service> service = Optional.empty();
-  private Optional<ConfigMap> configMap = Optional.empty();
+  private final Map<String, ConfigMap> configMaps = new TreeMap<>();
   private int uids;
 
   FakeCluster(PretrainJob job) {
@@ -51,7 +51,7 @@ final class FakeCluster {
     Step step =
         Step.take(
             job,
-            new ObservedGang(service, configMap, List.copyOf(pods.values())),
+            new ObservedGang(service, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
             Optional.ofNullable(said),
             SETTINGS,
             now);
@@ -98,6 +98,10 @@ final class FakeCluster {
     return List.copyOf(pods.keySet());
   }
 
+  List<String> configMapNames() {
+    return List.copyOf(configMaps.keySet());
+  }
+
   List<Integer> generations() {
     return pods.values().stream().map(PodState::generation).distinct().toList();
   }
@@ -120,7 +124,8 @@ final class FakeCluster {
   private void act(GangAction action) {
     switch (action) {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
-      case GangAction.ApplyConfigMap(var c) -> configMap = Optional.of(c);
+      case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
+      case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
       case GangAction.CreatePod(var pod) -> create(pod);
       case GangAction.DeletePod(var name, var uid) ->
           pods.computeIfPresent(name, (n, p) -> p.uid().equals(uid) ? deleting(p) : p);

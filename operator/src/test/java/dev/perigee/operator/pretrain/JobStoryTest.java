@@ -108,6 +108,7 @@ class JobStoryTest {
     cluster.pass(4);
     cluster.reconcile();
     assertThat(cluster.generations()).containsExactly(2);
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2");
     assertThat(cluster.job.getStatus().progress().step()).as("kept").isEqualTo(60);
     assertThat(cluster.events)
         .extracting(Transition::reason)
@@ -263,6 +264,18 @@ class JobStoryTest {
     assertThat(cluster.generations()).containsExactly(2);
     assertThat(cluster.job.getStatus().restarts()).isZero();
     assertThat(cluster.job.getStatus().disruptions()).isZero();
+  }
+
+  @Test
+  void whatChangedWhileSuspendedReachesThePodsEvenWhenNoneHadStarted() {
+    cluster.reconcile();
+    cluster.vanish("demo-0");
+    cluster.vanish("demo-1");
+    suspend(true);
+    cluster.reconcile();
+    suspend(false);
+    cluster.reconcile();
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2");
   }
 
   @Test
