@@ -65,9 +65,9 @@ final class Gang implements AutoCloseable {
             1,
             RunConfig.Optimizer.Muon.DEFAULT,
             RunConfig.Optimizer.AdamW.DEFAULT,
-            new RunConfig.Optimizer.QkClip(0.05, 0.5), // low enough to clip from the start
+            new RunConfig.Optimizer.QkClip(0.01, 0.5), // so low that heads are clipped
             1e-3),
-        new RunConfig.Schedule(3e-3, 5, 0, 3e-3),
+        new RunConfig.Schedule(3e-3, 0, 0, 3e-3),
         steps,
         new RunConfig.Checkpoint(volume.toString(), 20, 2),
         new RunConfig.Evaluation(0, 8, 0),
@@ -78,7 +78,7 @@ final class Gang implements AutoCloseable {
   static Gang start(Path folder, RunConfig config) throws IOException {
     Gang gang = prepare(folder, config);
     for (int pod = 0; pod < gang.map.pods().size(); pod++) {
-      gang.startPod(pod, List.of());
+      gang.startPod(pod);
     }
     return gang;
   }
@@ -103,17 +103,18 @@ final class Gang implements AutoCloseable {
     return gang;
   }
 
-  /**
-   * Starts one pod.
-   *
-   * @param prefix of the command, and JVM flags that start with a hyphen
-   */
-  Gang startPod(int pod, List<String> prefix) throws IOException {
-    List<String> command = new ArrayList<>(prefix.stream().filter(p -> !p.startsWith("-")).toList());
+  /** Starts one pod, with further flags for its JVM. */
+  Gang startPod(int pod, String... flags) throws IOException {
+    return startPodUnder(List.of(), pod, flags);
+  }
+
+  /** Starts one pod by another command that is given its command line. */
+  Gang startPodUnder(List<String> starter, int pod, String... flags) throws IOException {
+    List<String> command = new ArrayList<>(starter);
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.add("@" + Path.of("src/main/jvm/trainer.jvmargs").toAbsolutePath());
     command.add("-XX:TieredStopAtLevel=1"); // these runs are too short for the second compiler
-    command.addAll(prefix.stream().filter(p -> p.startsWith("-")).toList());
+    command.addAll(List.of(flags));
     command.add("-cp");
     command.add(System.getProperty("java.class.path"));
     command.add(Trainer.class.getName());

@@ -19,6 +19,7 @@ final class CpuAttention {
   private final VectorLoops loops;
   private float[] k_TD = {};
   private float[] dk_TD = {};
+  private float[] p_Block = {};
   private float[] dp_Block = {};
   private float[] absorbed_HC = {};
 
@@ -134,6 +135,7 @@ final class CpuAttention {
     int o = s.heads() * s.value();
     float[] p = p_BHTT.floats();
     dk_TD = atLeast(dk_TD, t * d);
+    p_Block = atLeast(p_Block, Math.min(BLOCK, t) * t);
     dp_Block = atLeast(dp_Block, Math.min(BLOCK, t) * t);
     for (int b = 0; b < s.batch(); b++) {
       for (int h = 0; h < s.heads(); h++) {
@@ -182,6 +184,7 @@ final class CpuAttention {
               dp_Block,
               0,
               seen);
+          System.arraycopy(p, pAt, p_Block, 0, rows * seen);
           for (int i = 0; i < rows; i++) {
             float mean =
                 VectorLoops.dot(
@@ -190,7 +193,7 @@ final class CpuAttention {
                     out_TO.floats(),
                     out_TO.offset() + oAt + (first + i) * o,
                     s.value());
-            softmaxBackward(p, pAt + i * seen, dp_Block, i * seen, seen, mean, s.scale());
+            VectorLoops.softmaxBackward(p_Block, dp_Block, i * seen, seen, mean, s.scale());
           }
           gemm.multiply(
               false,
@@ -232,14 +235,6 @@ final class CpuAttention {
     }
   }
 
-  /** dp = p · (dp − mean) · scale. */
-  private static void softmaxBackward(
-      float[] p, int pAt, float[] dp, int dpAt, int n, float mean, float scale) {
-    for (int j = 0; j < n; j++) {
-      dp[dpAt + j] = p[pAt + j] * (dp[dpAt + j] - mean) * scale;
-    }
-  }
-
   /** One head's keys in one piece: products over strided parts would be two thin ones. */
   private void joinKey(AttentionShape s, Tensor kv_TX, Tensor k_TR, int b, int h) {
     int d = s.nope() + s.rope();
@@ -265,7 +260,7 @@ final class CpuAttention {
       if (h == 0) {
         System.arraycopy(dk_TD, j * d + s.nope(), dk_TR.floats(), shared, s.rope());
       } else {
-        VectorLoops.addScaled(dk_TD, j * d + s.nope(), 1, dk_TR.floats(), shared, s.rope());
+        VectorLoops.add(dk_TD, j * d + s.nope(), dk_TR.floats(), shared, s.rope());
       }
     }
   }

@@ -13,6 +13,7 @@ public final class CpuBackend implements Backend {
   private final Arena arena = new Arena(n -> new Storage.HostFloats(new float[n]));
   private final VectorLoops loops = new VectorLoops();
   private final CpuAttention attention;
+  private final float[][] scratch = {{}, {}, {}, {}};
 
   /** With the fastest product of this machine. */
   public CpuBackend() {
@@ -49,7 +50,11 @@ public final class CpuBackend implements Backend {
   @Override
   public void add(Tensor x, Tensor y) {
     same(x, y);
-    VectorLoops.addScaled(x.floats(), x.offset(), 1, y.floats(), y.offset(), x.size());
+    if (x.offset() == y.offset()) {
+      VectorLoops.add(x.floats(), y.floats(), x.offset(), x.size());
+    } else {
+      VectorLoops.add(x.floats(), x.offset(), y.floats(), y.offset(), x.size());
+    }
   }
 
   @Override
@@ -162,40 +167,22 @@ public final class CpuBackend implements Backend {
   public void embeddingBackward(int[] ids, Tensor dy_TH, Tensor dw_VH) {
     int h = dw_VH.dim(1);
     for (int t = 0; t < ids.length; t++) {
-      VectorLoops.addScaled(
-          dy_TH.floats(),
-          dy_TH.offset() + t * h,
-          1,
-          dw_VH.floats(),
-          dw_VH.offset() + ids[t] * h,
-          h);
+      VectorLoops.add(
+          dy_TH.floats(), dy_TH.offset() + t * h, dw_VH.floats(), dw_VH.offset() + ids[t] * h, h);
     }
   }
 
   @Override
   public void rmsNorm(Tensor x_TC, Tensor gain_C, float epsilon, Tensor y_TC, Tensor scale_T) {
     int c = x_TC.dim(1);
+    float[] gain = row(0, gain_C, 0, c);
     for (int t = 0; t < x_TC.dim(0); t++) {
-      int row = x_TC.offset() + t * c;
-      float mean = VectorLoops.dot(x_TC.floats(), row, x_TC.floats(), row, c) / c;
+      float[] x = row(1, x_TC, t, c);
+      float mean = VectorLoops.dot(x, 0, x, 0, c) / c;
       float scale = (float) (1 / Math.sqrt(mean + epsilon));
       scale_T.floats()[scale_T.offset() + t] = scale;
-      normalize(
-          x_TC.floats(),
-          row,
-          gain_C.floats(),
-          gain_C.offset(),
-          scale,
-          y_TC.floats(),
-          y_TC.offset() + t * c,
-          c);
-    }
-  }
-
-  private static void normalize(
-      float[] x, int xAt, float[] gain, int gainAt, float scale, float[] y, int yAt, int n) {
-    for (int i = 0; i < n; i++) {
-      y[yAt + i] = x[xAt + i] * scale * gain[gainAt + i];
+      VectorLoops.product(x, gain, scale, x, c);
+      putRow(x, y_TC, t, c);
     }
   }
 
@@ -203,100 +190,125 @@ public final class CpuBackend implements Backend {
   public void rmsNormBackwardInput(
       Tensor dy_TC, Tensor x_TC, Tensor gain_C, Tensor scale_T, Tensor dx_TC, boolean accumulate) {
     int c = x_TC.dim(1);
-    float[] dyGain = new float[c];
+    float[] gain = row(0, gain_C, 0, c);
     for (int t = 0; t < x_TC.dim(0); t++) {
-      int row = t * c;
-      int xAt = x_TC.offset() + row;
-      int dxAt = dx_TC.offset() + row;
+      float[] x = row(1, x_TC, t, c);
+      float[] d = row(2, dy_TC, t, c);
       float scale = scale_T.floats()[scale_T.offset() + t];
-      normalize(
-          dy_TC.floats(),
-          dy_TC.offset() + row,
-          gain_C.floats(),
-          gain_C.offset(),
-          scale,
-          dyGain,
-          0,
-          c);
+      VectorLoops.product(d, gain, scale, d, c);
       // d/dx of x · scale(x): the second term is what the mean of squares contributes.
-      float along = VectorLoops.dot(dyGain, 0, x_TC.floats(), xAt, c) * scale * scale / c;
-      if (!accumulate) {
-        Arrays.fill(dx_TC.floats(), dxAt, dxAt + c, 0);
+      float along = VectorLoops.dot(d, 0, x, 0, c) * scale * scale / c;
+      VectorLoops.addScaled(x, -along, d, c);
+      if (accumulate) {
+        VectorLoops.addScaled(row(3, dx_TC, t, c), 1, d, c);
       }
-      addDifference(dyGain, x_TC.floats(), xAt, along, dx_TC.floats(), dxAt, c);
-    }
-  }
-
-  /** y += a − factor · x. */
-  private static void addDifference(
-      float[] a, float[] x, int xAt, float factor, float[] y, int yAt, int n) {
-    for (int i = 0; i < n; i++) {
-      y[yAt + i] += a[i] - factor * x[xAt + i];
+      putRow(d, dx_TC, t, c);
     }
   }
 
   @Override
   public void rmsNormBackwardWeight(Tensor dy_TC, Tensor x_TC, Tensor scale_T, Tensor dgain_C) {
     int c = x_TC.dim(1);
+    float[] dgain = row(0, dgain_C, 0, c);
     for (int t = 0; t < x_TC.dim(0); t++) {
-      addProduct(
-          dy_TC.floats(),
-          dy_TC.offset() + t * c,
-          x_TC.floats(),
-          x_TC.offset() + t * c,
-          scale_T.floats()[scale_T.offset() + t],
-          dgain_C.floats(),
-          dgain_C.offset(),
-          c);
+      float scale = scale_T.floats()[scale_T.offset() + t];
+      VectorLoops.addProduct(row(1, dy_TC, t, c), row(2, x_TC, t, c), scale, dgain, c);
     }
-  }
-
-  /** z += factor · x · y. */
-  private static void addProduct(
-      float[] x, int xAt, float[] y, int yAt, float factor, float[] z, int zAt, int n) {
-    for (int i = 0; i < n; i++) {
-      z[zAt + i] += factor * x[xAt + i] * y[yAt + i];
-    }
+    putRow(dgain, dgain_C, 0, c);
   }
 
   @Override
   public void swiGlu(Tensor gu_TFF, Tensor h_TF) {
     int f = h_TF.dim(1);
-    float[] gu = gu_TFF.floats();
-    float[] h = h_TF.floats();
-    for (int t = 0; t < h_TF.dim(0); t++) {
-      int g = gu_TFF.offset() + t * 2 * f;
-      int to = h_TF.offset() + t * f;
-      for (int i = 0; i < f; i++) {
-        h[to + i] = -gu[g + i];
-      }
-      loops.exp(h, to, f);
-      for (int i = 0; i < f; i++) {
-        h[to + i] = gu[g + i] / (1 + h[to + i]) * gu[g + f + i];
-      }
-    }
+    forParts(
+        h_TF.dim(0),
+        f,
+        (first, rows, at, n) -> {
+          float[] g = part(0, gu_TFF, first, rows, 2 * f, at, n);
+          float[] u = part(1, gu_TFF, first, rows, 2 * f, f + at, n);
+          float[] h = scratch(2, rows * n);
+          loops.sigmoid(g, h, rows * n);
+          for (int i = 0; i < rows * n; i++) {
+            h[i] = h[i] * g[i] * u[i];
+          }
+          putPart(h, h_TF, first, rows, f, at, n);
+        });
   }
 
   @Override
   public void swiGluBackward(Tensor dh_TF, Tensor gu_TFF, Tensor dgu_TFF) {
     int f = dh_TF.dim(1);
-    float[] gu = gu_TFF.floats();
-    float[] dh = dh_TF.floats();
-    float[] dgu = dgu_TFF.floats();
-    for (int t = 0; t < dh_TF.dim(0); t++) {
-      int g = gu_TFF.offset() + t * 2 * f;
-      int to = dgu_TFF.offset() + t * 2 * f;
-      int from = dh_TF.offset() + t * f;
-      for (int i = 0; i < f; i++) {
-        dgu[to + i] = -gu[g + i];
+    forParts(
+        dh_TF.dim(0),
+        f,
+        (first, rows, at, n) -> {
+          float[] g = part(0, gu_TFF, first, rows, 2 * f, at, n);
+          float[] u = part(1, gu_TFF, first, rows, 2 * f, f + at, n);
+          float[] dh = part(2, dh_TF, first, rows, f, at, n);
+          float[] s = scratch(3, rows * n);
+          loops.sigmoid(g, s, rows * n);
+          swiGluBackward(g, u, s, dh, rows * n);
+          putPart(g, dgu_TFF, first, rows, 2 * f, at, n);
+          putPart(u, dgu_TFF, first, rows, 2 * f, f + at, n);
+        });
+  }
+
+  /** g and u become their gradients, where s = sigmoid(g). */
+  private static void swiGluBackward(float[] g, float[] u, float[] s, float[] dh, int n) {
+    for (int i = 0; i < n; i++) {
+      float silu = g[i] * s[i];
+      g[i] = dh[i] * u[i] * (s[i] + silu * (1 - s[i]));
+      u[i] = dh[i] * silu;
+    }
+  }
+
+  /** Work on columns at to at + n of some rows; rows · n is at most a chunk. */
+  private interface Part {
+    void apply(int first, int rows, int at, int n);
+  }
+
+  /** Cuts a matrix into parts of about a chunk: several short rows, or a piece of a long one. */
+  private static void forParts(int rows, int width, Part part) {
+    int together = Math.max(1, VectorLoops.CHUNK / width);
+    for (int first = 0; first < rows; first += together) {
+      for (int at = 0; at < width; at += VectorLoops.CHUNK) {
+        part.apply(
+            first, Math.min(together, rows - first), at, Math.min(VectorLoops.CHUNK, width - at));
       }
-      loops.exp(dgu, to, f);
-      for (int i = 0; i < f; i++) {
-        float sigmoid = 1 / (1 + dgu[to + i]);
-        float silu = gu[g + i] * sigmoid;
-        dgu[to + f + i] = dh[from + i] * silu;
-        dgu[to + i] = dh[from + i] * gu[g + f + i] * (sigmoid + silu * (1 - sigmoid));
-      }
+    }
+  }
+
+  private float[] scratch(int which, int n) {
+    if (scratch[which].length < n) {
+      scratch[which] = new float[n];
+    }
+    return scratch[which];
+  }
+
+  /** A copy of row t in a scratch array. */
+  private float[] row(int which, Tensor x, int t, int width) {
+    float[] row = scratch(which, width);
+    System.arraycopy(x.floats(), x.offset() + t * width, row, 0, width);
+    return row;
+  }
+
+  private static void putRow(float[] row, Tensor x, int t, int width) {
+    System.arraycopy(row, 0, x.floats(), x.offset() + t * width, width);
+  }
+
+  /** A copy of n columns of some rows in a scratch array. */
+  private float[] part(int which, Tensor x, int first, int rows, int width, int at, int n) {
+    float[] part = scratch(which, rows * n);
+    for (int t = 0; t < rows; t++) {
+      System.arraycopy(x.floats(), x.offset() + (first + t) * width + at, part, t * n, n);
+    }
+    return part;
+  }
+
+  private static void putPart(
+      float[] part, Tensor x, int first, int rows, int width, int at, int n) {
+    for (int t = 0; t < rows; t++) {
+      System.arraycopy(part, t * n, x.floats(), x.offset() + (first + t) * width + at, n);
     }
   }
 
@@ -359,16 +371,15 @@ public final class CpuBackend implements Backend {
   @Override
   public void route(
       RouterShape shape, Tensor logits_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK) {
-    float[] s = logits_TE.floats();
-    int at = logits_TE.offset();
-    int n = logits_TE.size();
-    for (int i = at; i < at + n; i++) {
-      s[i] = -s[i];
-    }
-    loops.exp(s, at, n);
-    for (int i = at; i < at + n; i++) {
-      s[i] = 1 / (1 + s[i]);
-    }
+    int experts = shape.experts();
+    forParts(
+        logits_TE.dim(0),
+        experts,
+        (first, rows, at, n) -> {
+          float[] s = scratch(1, rows * n);
+          loops.sigmoid(part(0, logits_TE, first, rows, experts, at, n), s, rows * n);
+          putPart(s, logits_TE, first, rows, experts, at, n);
+        });
     CpuRouter.choose(shape, logits_TE, bias_E, chosen_TK, weight_TK);
   }
 
@@ -381,15 +392,13 @@ public final class CpuBackend implements Backend {
   @Override
   public void combineRows(Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor y_TC) {
     int c = y_TC.dim(1);
-    int k = y_TC.dim(0) == 0 ? 0 : slot_TK.length / y_TC.dim(0);
-    for (int i = 0; i < slot_TK.length; i++) {
-      VectorLoops.addScaled(
-          x_SC.floats(),
-          x_SC.offset() + slot_TK[i] * c,
-          weight_TK == null ? 1 : weight_TK.floats()[weight_TK.offset() + i],
-          y_TC.floats(),
-          y_TC.offset() + i / k * c,
-          c);
+    for (int t = 0, i = 0; t < y_TC.dim(0); t++) {
+      float[] y = row(0, y_TC, t, c);
+      for (int end = (t + 1) * (slot_TK.length / y_TC.dim(0)); i < end; i++) {
+        float weight = weight_TK == null ? 1 : weight_TK.floats()[weight_TK.offset() + i];
+        VectorLoops.addScaled(row(1, x_SC, slot_TK[i], c), weight, y, c);
+      }
+      putRow(y, y_TC, t, c);
     }
   }
 

@@ -1,12 +1,16 @@
 package dev.perigee.engine.backend;
 
 /**
- * Loops over ranges of float arrays, written so that the compiler turns them into vector
- * instructions: short bodies without branches, and sums in eight independent strands whose order is
- * fixed.
+ * Loops over float arrays, written so that the compiler turns them into vector instructions. It
+ * does so only when the body is short and without branches, and when all arrays are indexed alike:
+ * it cannot rule out that {@code x[at + i]} and {@code y[i]} are one array. So callers copy rows to
+ * scratch arrays, where everything starts at 0; copying costs a fraction of what vectors save. Sums
+ * run in eight independent strands whose order is fixed.
  */
 final class VectorLoops {
-  private static final int CHUNK = 1024;
+  /** Elements that {@link #exp} takes at a time; enough to hide a loop's start and end. */
+  static final int CHUNK = 1024;
+
   private static final float LOWEST = -87; // e^x is a normal number from here ...
   private static final float HIGHEST = 88; // ... to here
   private static final float LOG2_E = 1.442695f;
@@ -15,6 +19,7 @@ final class VectorLoops {
   private static final float LN2_HIGH = 355f / 512;
   private static final float LN2_LOW = -0.00021219444f;
 
+  private final float[] exponent = new float[CHUNK];
   private final float[] power = new float[CHUNK];
 
   /**
@@ -24,36 +29,54 @@ final class VectorLoops {
   void exp(float[] x, int at, int n) {
     for (int from = at, end = at + n; from < end; from += CHUNK) {
       int count = Math.min(CHUNK, end - from);
-      powersOfTwo(x, from, count);
-      fractions(x, from, count);
-      scaleByPowers(x, from, count);
+      System.arraycopy(x, from, exponent, 0, count);
+      exp(exponent, power, count);
+      System.arraycopy(exponent, 0, x, from, count);
     }
   }
 
-  private void powersOfTwo(float[] x, int at, int n) {
+  /** x = e^x for the first n, with scratch of the same length. */
+  private static void exp(float[] x, float[] power, int n) {
+    powersOfTwo(x, power, n);
+    fractions(x, power, n);
+    scaleByPowers(x, power, n);
+  }
+
+  private static void powersOfTwo(float[] x, float[] power, int n) {
     for (int i = 0; i < n; i++) {
-      x[at + i] = Math.min(HIGHEST, Math.max(LOWEST, x[at + i]));
-      power[i] = (x[at + i] * LOG2_E + ROUND) - ROUND;
+      x[i] = Math.min(HIGHEST, Math.max(LOWEST, x[i]));
+      power[i] = (x[i] * LOG2_E + ROUND) - ROUND;
     }
   }
 
   /** e^r for |r| ≤ ln 2 / 2 by the polynomial of Cephes' expf. */
-  private void fractions(float[] x, int at, int n) {
+  private static void fractions(float[] x, float[] power, int n) {
     for (int i = 0; i < n; i++) {
-      float r = (x[at + i] - power[i] * LN2_HIGH) - power[i] * LN2_LOW;
+      float r = (x[i] - power[i] * LN2_HIGH) - power[i] * LN2_LOW;
       float p = 0.00019875691f;
       p = p * r + 0.0013981999f;
       p = p * r + 0.008333452f;
       p = p * r + 0.041665796f;
       p = p * r + 0.16666666f;
       p = p * r + 0.5f;
-      x[at + i] = p * r * r + r + 1;
+      x[i] = p * r * r + r + 1;
     }
   }
 
-  private void scaleByPowers(float[] x, int at, int n) {
+  private static void scaleByPowers(float[] x, float[] power, int n) {
     for (int i = 0; i < n; i++) {
-      x[at + i] *= Float.intBitsToFloat(((int) power[i] + 127) << 23);
+      x[i] *= Float.intBitsToFloat(((int) power[i] + 127) << 23);
+    }
+  }
+
+  /** s = 1 / (1 + e^−x) for the first n ≤ {@link #CHUNK}. */
+  void sigmoid(float[] x, float[] s, int n) {
+    for (int i = 0; i < n; i++) {
+      s[i] = -x[i];
+    }
+    exp(s, power, n);
+    for (int i = 0; i < n; i++) {
+      s[i] = 1 / (1 + s[i]);
     }
   }
 
@@ -144,10 +167,45 @@ final class VectorLoops {
     }
   }
 
-  /** y = y + factor · x. */
-  static void addScaled(float[] x, int xAt, float factor, float[] y, int yAt, int n) {
+  /** y += factor · x for the first n. */
+  static void addScaled(float[] x, float factor, float[] y, int n) {
     for (int i = 0; i < n; i++) {
-      y[yAt + i] += factor * x[xAt + i];
+      y[i] += factor * x[i];
+    }
+  }
+
+  /** y += x from {@code at} on in both. */
+  static void add(float[] x, float[] y, int at, int n) {
+    for (int i = at; i < at + n; i++) {
+      y[i] += x[i];
+    }
+  }
+
+  /** y += x, element by element from anywhere to anywhere; not vectorised. */
+  static void add(float[] x, int xAt, float[] y, int yAt, int n) {
+    for (int i = 0; i < n; i++) {
+      y[yAt + i] += x[xAt + i];
+    }
+  }
+
+  /** z = factor · x · y for the first n. */
+  static void product(float[] x, float[] y, float factor, float[] z, int n) {
+    for (int i = 0; i < n; i++) {
+      z[i] = factor * x[i] * y[i];
+    }
+  }
+
+  /** z += factor · x · y for the first n. */
+  static void addProduct(float[] x, float[] y, float factor, float[] z, int n) {
+    for (int i = 0; i < n; i++) {
+      z[i] += factor * x[i] * y[i];
+    }
+  }
+
+  /** dp = p · (dp − mean) · scale from {@code at} on in both. */
+  static void softmaxBackward(float[] p, float[] dp, int at, int n, float mean, float scale) {
+    for (int i = at; i < at + n; i++) {
+      dp[i] = p[i] * (dp[i] - mean) * scale;
     }
   }
 }

@@ -11,6 +11,7 @@ import dev.perigee.engine.generate.Generator;
 import dev.perigee.engine.generate.Generator.Sampling;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Parameter;
+import dev.perigee.engine.optim.MuonCheck;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
 import java.io.IOException;
@@ -33,13 +34,15 @@ import java.util.regex.Pattern;
  *       [1, n], a prompt of {@value #PROMPT} tokens and its greedy continuation;
  *   <li>{@code meta.json}: {@code loss}, the mean next-token cross-entropy over B · (T − 1)
  *       positions;
- *   <li>{@code grads.safetensors}: the gradient of that loss for every parameter.
+ *   <li>{@code grads.safetensors}: the gradient of that loss for every parameter;
+ *   <li>{@code muon.json} and {@code muon.safetensors}: steps of Muon, see {@link MuonCheck}.
  * </ul>
  */
 public final class ModelCheck {
   private static final int PROMPT = 8;
   private static final double LOGITS = 1e-4;
   private static final double GRADIENT = 1e-3;
+  private static final double MUON = 3e-2; // the other implementation may iterate in bfloat16
   private static final Pattern EXPERT =
       Pattern.compile("(.*\\.mlp\\.experts\\.)(\\d+)\\.(gate|up|down)_proj\\.weight");
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -68,6 +71,7 @@ public final class ModelCheck {
     } else {
       check.rows.add(CheckRow.absent("io.safetensors: logits, loss, gradients, greedy tokens"));
     }
+    check.muon(backend);
     return check.rows;
   }
 
@@ -211,5 +215,15 @@ public final class ModelCheck {
       different += found[i] == greedy.ids[PROMPT + i] ? 0 : 1;
     }
     rows.add(new CheckRow("greedy tokens that differ", different, 0));
+  }
+
+  private void muon(Backend backend) throws IOException {
+    if (!Files.exists(folder.resolve(MuonCheck.STEPS))) {
+      rows.add(CheckRow.absent("Muon updates"));
+      return;
+    }
+    for (MuonCheck.Update update : MuonCheck.run(folder, backend)) {
+      rows.add(new CheckRow(update.toString(), update.error(), MUON));
+    }
   }
 }

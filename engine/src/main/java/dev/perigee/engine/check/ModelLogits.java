@@ -24,9 +24,7 @@ public final class ModelLogits {
     int vocabulary = model.config().vocabSize();
     ModelCheck.Ids in = ModelCheck.Ids.read(Safetensors.open(ids), "input_ids", vocabulary);
     Tensor logits =
-        model
-            .logits(in.ids(), in.batch(), in.length())
-            .view(in.batch(), in.length(), vocabulary);
+        model.logits(in.ids(), in.batch(), in.length()).view(in.batch(), in.length(), vocabulary);
     SafetensorsWriter.write(out, Map.of("logits", logits), Map.of());
     return logits.shape();
   }

@@ -31,7 +31,12 @@ public final class MuonCheck {
    *
    * @param error ‖our update − theirs‖ / ‖theirs‖, Frobenius
    */
-  public record Update(int matrix, int rows, int columns, int step, double error) {}
+  public record Update(int matrix, int rows, int columns, int step, double error) {
+    @Override
+    public String toString() {
+      return "Muon update %d of matrix %d, %d × %d".formatted(step, matrix, rows, columns);
+    }
+  }
 
   /**
    * Takes every recorded matrix through its gradients.

@@ -68,7 +68,12 @@ public final class TrainStep {
    */
   public StepReport run(long step, Sequences sequences) {
     long started = System.nanoTime();
-    Figures figures = forwardBackward(step, sequences);
+    Figures figures;
+    try {
+      figures = forwardBackward(step, sequences);
+    } catch (ArithmeticException diverged) {
+      throw new NotFiniteException("step " + step + ": " + diverged.getMessage());
+    }
 
     long exchangeStarted = System.nanoTime();
     double ownSquares = optimizer.reduceGradients();

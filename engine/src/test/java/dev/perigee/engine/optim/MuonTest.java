@@ -3,15 +3,13 @@ package dev.perigee.engine.optim;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.perigee.engine.Shared;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.SplittableRandom;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -24,18 +22,11 @@ final class MuonTest {
   @ParameterizedTest
   @ValueSource(strings = {"hf-plain", "hf-yarn", "hf-groups"})
   void updatesAgreeWithPyTorchs(String fixture) throws Exception {
-    Path folder = shared().resolve("fixtures").resolve(fixture);
-    Assumptions.assumeTrue(Files.isDirectory(folder), "no fixtures at " + folder);
-    List<MuonCheck.Update> updates = MuonCheck.run(folder, new CpuBackend());
+    List<MuonCheck.Update> updates =
+        MuonCheck.run(Shared.path("fixtures/" + fixture), new CpuBackend());
     assertThat(updates).hasSize(16);
     assertThat(updates)
         .allSatisfy(u -> assertThat(u.error()).as(u.toString()).isBetween(0.0, 3e-2));
-  }
-
-  /** Where fixtures lie that are not part of the repository. */
-  private static Path shared() {
-    String named = System.getenv("PERIGEE_SHARED");
-    return named != null ? Path.of(named) : Path.of("..", "..", "shared");
   }
 
   @ParameterizedTest

@@ -5,10 +5,12 @@ import dev.perigee.engine.model.Model;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.parallel.Pods;
+import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -29,8 +31,6 @@ final class TinyRun {
           RunConfig.Optimizer.AdamW.DEFAULT,
           RunConfig.Optimizer.QkClip.DEFAULT,
           1e-3);
-
-  private TinyRun() {}
 
   static RunConfig config(Mesh mesh, long steps, RunConfig.Optimizer optimizer) {
     return new RunConfig(
@@ -68,25 +68,53 @@ final class TinyRun {
     }
   }
 
-  /** One rank's whole run. */
-  static Outcome train(Fabric fabric, RunConfig config, int rank) {
+  final Model model;
+  final Optimizer optimizer;
+  private final TrainStep step;
+
+  /** One rank with its first weights. */
+  TinyRun(Fabric fabric, RunConfig config, int rank) {
     Fabric.Groups groups = fabric.groups(config.mesh(), rank);
-    Model model = Model.create(config.model().config(), new CpuBackend(), groups.expert());
+    model = Model.create(config.model().config(), new CpuBackend(), groups.expert());
     model.initialize(config.seed());
-    Optimizer optimizer =
-        new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
-    TrainStep step = new TrainStep(config, model, optimizer, groups);
-    Outcome outcome = new Outcome(new ArrayList<>(), new TreeMap<>());
-    for (long s = 1; s <= config.steps(); s++) {
-      outcome.reports.add(step.run(s, TinyRun::pattern));
-    }
-    model.parameters().forEach(p -> outcome.weights.put(p.name(), numbers(p.value())));
-    model.buffers().forEach((name, t) -> outcome.weights.put(name, numbers(t)));
-    return outcome;
+    optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
+    step = new TrainStep(config, model, optimizer, groups);
   }
 
-  private static float[] numbers(dev.perigee.engine.tensor.Tensor t) {
-    return java.util.Arrays.copyOfRange(t.floats(), t.offset(), t.offset() + t.size());
+  /** Takes the steps from {@code first} to {@code last}. */
+  Outcome steps(long first, long last) {
+    List<StepReport> reports = new ArrayList<>();
+    for (long s = first; s <= last; s++) {
+      reports.add(step.run(s, TinyRun::pattern));
+    }
+    return new Outcome(reports, weights());
+  }
+
+  /** Copies of this rank's weights and buffers. */
+  Map<String, float[]> weights() {
+    Map<String, float[]> weights = new TreeMap<>();
+    model.parameters().forEach(p -> weights.put(p.name(), numbers(p.value())));
+    model.buffers().forEach((name, t) -> weights.put(name, numbers(t)));
+    return weights;
+  }
+
+  /** Takes what belongs to this rank from the weights and optimizer states of another run. */
+  void restore(Map<String, float[]> saved) {
+    model.parameters().forEach(p -> put(saved.get(p.name()), p.value()));
+    model.buffers().forEach((name, t) -> put(saved.get(name), t));
+    optimizer.state().forEach((name, t) -> put(saved.get(name), t));
+  }
+
+  private static void put(float[] values, Tensor into) {
+    System.arraycopy(values, 0, into.floats(), into.offset(), into.size());
+  }
+
+  static float[] numbers(Tensor t) {
+    return Arrays.copyOfRange(t.floats(), t.offset(), t.offset() + t.size());
+  }
+
+  private static Outcome train(Fabric fabric, RunConfig config, int rank) {
+    return new TinyRun(fabric, config, rank).steps(1, config.steps());
   }
 
   /** A run of a mesh, in as many TCP pods as it says; one outcome for each rank. */
