@@ -226,6 +226,15 @@ class ModelTest {
     public void allReduceSum(Tensor x) {}
 
     @Override
+    public void allReduceSum(double[] x) {}
+
+    @Override
+    public void reduceScatterSum(Tensor x, int[] counts) {}
+
+    @Override
+    public void allGather(Tensor x, int[] counts) {}
+
+    @Override
     public void allReduceMax(Tensor x) {}
 
     @Override

@@ -242,7 +242,7 @@ final class PeerLossTest {
           return null;
         });
     first.close();
-    Thread.sleep(1500); // longer than a silent peer is suffered
+    Thread.sleep(2500); // longer than a silent peer is suffered
     assertThat(second.failure()).isEmpty();
     assertThatThrownBy(() -> second.collectives(1, group).barrier())
         .isInstanceOf(LostPeerException.class)
@@ -253,7 +253,7 @@ final class PeerLossTest {
   @Test
   void aBusyPeerThatOnlySendsHeartbeatsIsNotLost() throws Exception {
     try (Pods pods = Pods.connect(2, 1)) {
-      Thread.sleep(2500);
+      Thread.sleep(4000);
       List<Integer> group = List.of(0, 1);
       pods.run(
           (fabric, rank) -> {
@@ -285,6 +285,38 @@ final class PeerLossTest {
           .hasMessageContaining("is not there");
       assertThat((System.nanoTime() - started) / 1e9).isBetween(0.9, 5.0);
     }
+  }
+
+  @Test
+  void aPeerThatCameAndWentWhileAnotherIsAwaitedEndsTheWait() throws Exception {
+    RankMap map = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port);
+    long started;
+    try (Puppet one = new Puppet(map, 1, port)) {
+      started = System.nanoTime();
+      one.leave();
+    }
+    assertThat(catchThrowable(zero::get))
+        .hasCauseInstanceOf(LostPeerException.class)
+        .hasMessageContaining("pod 1 (127.0.77.2) is lost: it closed the connection");
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(5);
+  }
+
+  @Test
+  void aPodThatGivesUpTheWaitTellsThoseThatHaveCome() throws Exception {
+    RankMap map = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port); // would wait for 10 s
+    assertThatThrownBy(
+            () -> Fabric.connect("test/job", "digest", map, 1, patience(port, 1), Pods.address(1)))
+        .isInstanceOf(LostPeerException.class)
+        .hasMessageContaining("after 1 s pod 2 (127.0.77.3) is not there");
+    long started = System.nanoTime();
+    assertThat(catchThrowable(zero::get))
+        .hasCauseInstanceOf(LostPeerException.class)
+        .hasMessageContaining("pod 1 (127.0.77.2) is lost");
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(5);
   }
 
   @Test
