@@ -54,6 +54,8 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
 
   private static String firstLine(Throwable error) {
     String message = error.getMessage();
-    return message == null ? error.getClass().getSimpleName() : message.replaceAll("\\s*\\R\\s*", " ");
+    return message == null
+        ? error.getClass().getSimpleName()
+        : message.replaceAll("\\s*\\R\\s*", " ");
   }
 }

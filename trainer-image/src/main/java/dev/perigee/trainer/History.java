@@ -61,10 +61,7 @@ final class History implements AutoCloseable {
     return new History(
         directory,
         FileChannel.open(
-            file,
-            StandardOpenOption.CREATE,
-            StandardOpenOption.WRITE,
-            StandardOpenOption.APPEND));
+            file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.APPEND));
   }
 
   /** The step of a line; a line cut short by a crash counts as later than all. */
@@ -97,8 +94,7 @@ final class History implements AutoCloseable {
   void summarise(RunStatus status) throws IOException {
     Path fresh = directory.resolve("summary.json.partial");
     Files.write(fresh, JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(status));
-    Files.move(
-        fresh, directory.resolve("summary.json"), StandardCopyOption.ATOMIC_MOVE);
+    Files.move(fresh, directory.resolve("summary.json"), StandardCopyOption.ATOMIC_MOVE);
   }
 
   @Override

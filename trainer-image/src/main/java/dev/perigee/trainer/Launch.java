@@ -151,11 +151,7 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
     }
     if (listed != config.mesh().world()) {
       throw bad(
-          file
-              + ": holds "
-              + listed
-              + " ranks; the mesh of run.json has "
-              + config.mesh().world());
+          file + ": holds " + listed + " ranks; the mesh of run.json has " + config.mesh().world());
     }
   }
 

@@ -96,9 +96,7 @@ final class Metrics {
               @Override
               public double get() {
                 long saved = savedAtNanos;
-                return saved == Long.MIN_VALUE
-                    ? Double.NaN
-                    : (System.nanoTime() - saved) / 1e9;
+                return saved == Long.MIN_VALUE ? Double.NaN : (System.nanoTime() - saved) / 1e9;
               }
             })
         .register(registry);

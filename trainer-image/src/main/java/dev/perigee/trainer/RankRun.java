@@ -88,8 +88,7 @@ final class RankRun {
       throws IOException, StorageException, CorruptCheckpointsException, TrainerException {
     Optional<Durable> resumed = newestCheckpoint();
     loadWeights(resumed);
-    Optimizer optimizer =
-        new Optimizer(config.optimizer(), model.parameters(), backend, groups);
+    Optimizer optimizer = new Optimizer(config.optimizer(), model.parameters(), backend, groups);
     long done = 0;
     if (resumed.isPresent()) {
       TrainerState state = resumed.get().state();
@@ -107,8 +106,7 @@ final class RankRun {
     }
   }
 
-  private ExitCode train(Optimizer optimizer, long done)
-      throws IOException, StorageException {
+  private ExitCode train(Optimizer optimizer, long done) throws IOException, StorageException {
     TrainStep trainStep = new TrainStep(config, model, optimizer, groups);
     Evaluator evaluator = new Evaluator(config, data, model, groups);
     RunConfig.Evaluation evaluation = config.evaluation();
@@ -244,8 +242,7 @@ final class RankRun {
     if (rank == 0) {
       weights.putAll(model.buffers());
     }
-    return new Contribution(
-        weights, at.expertIndex(), config.mesh().expert(), optimizer.state());
+    return new Contribution(weights, at.expertIndex(), config.mesh().expert(), optimizer.state());
   }
 
   private void evaluate(Evaluator evaluator, long step) {

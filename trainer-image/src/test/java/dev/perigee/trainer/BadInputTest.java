@@ -129,16 +129,14 @@ class BadInputTest {
   @Test
   void fewerStepsThanACheckpointHasDoneAreRefused() throws Exception {
     train(2);
-    ends(
-        Gang.start(folder, config(1)), ExitCode.BAD_CONFIG, "steps: 1 are fewer than the 2 that");
+    ends(Gang.start(folder, config(1)), ExitCode.BAD_CONFIG, "steps: 1 are fewer than the 2 that");
   }
 
   @Test
   void checkpointsThatAreAllDamagedAreCorruptData() throws Exception {
     train(1);
     Files.writeString(folder.resolve("volume/step-00000001/config.json"), "{}");
-    ends(
-        Gang.start(folder, config(2)), ExitCode.CORRUPT_DATA, "every checkpoint is damaged");
+    ends(Gang.start(folder, config(2)), ExitCode.CORRUPT_DATA, "every checkpoint is damaged");
   }
 
   @Test

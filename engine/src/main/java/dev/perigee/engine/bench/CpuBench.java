@@ -185,15 +185,30 @@ public final class CpuBench {
     int lda = s.transposeA() ? s.m() : s.k();
     int ldb = s.transposeB() ? s.k() : s.n();
     float beta = s.adding() ? 1 : 0;
-    int calls = (int) Math.max(1, 1e8 / s.flops()); // about a millisecond between looks at the clock
+    int calls =
+        (int) Math.max(1, 1e8 / s.flops()); // about a millisecond between looks at the clock
     long done = 0;
     long started = System.nanoTime();
     long nanos = 0;
     while (nanos < seconds * 1e9) {
       for (int i = 0; i < calls; i++) {
         gemm.multiply(
-            s.transposeA(), s.transposeB(), s.m(), s.n(), s.k(), 1e-6f, a, 0, lda, b, 0, ldb, beta,
-            c, 0, s.n());
+            s.transposeA(),
+            s.transposeB(),
+            s.m(),
+            s.n(),
+            s.k(),
+            1e-6f,
+            a,
+            0,
+            lda,
+            b,
+            0,
+            ldb,
+            beta,
+            c,
+            0,
+            s.n());
       }
       nanos = System.nanoTime() - started;
       done += calls;

@@ -66,28 +66,54 @@ public record CpuReport(
   /** The report as Markdown, which reads well as plain text too. */
   public String toMarkdown() {
     StringBuilder text = new StringBuilder();
-    line(text, "Model `%s`, %d ranks on threads, %d tokens a step in sequences of %d.",
-        model, ranks, tokensPerStep, sequenceLength);
+    line(
+        text,
+        "Model `%s`, %d ranks on threads, %d tokens a step in sequences of %d.",
+        model,
+        ranks,
+        tokensPerStep,
+        sequenceLength);
     line(text, "");
     line(text, "| What | GFLOP/s | Share |");
     line(text, "|---|---:|---:|");
     line(text, "| Machine: large products on %d threads | %.1f | 100 %% |", ranks, ceiling);
-    line(text, "| Training step, what the model needs (6 × active, allowed pairs) | %.1f | %.0f %% |",
-        stepRate(), 100 * stepEfficiency());
-    line(text, "| Training step, every product that ran (optimizer and masked pairs too) | %.1f | %.0f %% |",
-        executedFlops / stepSeconds / 1e9, 100 * executedFlops / stepSeconds / 1e9 / ceiling);
-    line(text, "| Products inside the model against OpenBLAS's own rate for their shapes | | %.0f %% |",
+    line(
+        text,
+        "| Training step, what the model needs (6 × active, allowed pairs) | %.1f | %.0f %% |",
+        stepRate(),
+        100 * stepEfficiency());
+    line(
+        text,
+        "| Training step, every product that ran (optimizer and masked pairs too) | %.1f | %.0f %% |",
+        executedFlops / stepSeconds / 1e9,
+        100 * executedFlops / stepSeconds / 1e9 / ceiling);
+    line(
+        text,
+        "| Products inside the model against OpenBLAS's own rate for their shapes | | %.0f %% |",
         100 * productEfficiency());
     line(text, "");
-    line(text, "A step takes %.0f ms: %.0f ms in products, %.0f ms in the gradients' exchange; %.0f tokens a second.",
-        1e3 * stepSeconds, 1e3 * productSeconds, 1e3 * exchangeSeconds,
+    line(
+        text,
+        "A step takes %.0f ms: %.0f ms in products, %.0f ms in the gradients' exchange; %.0f tokens a second.",
+        1e3 * stepSeconds,
+        1e3 * productSeconds,
+        1e3 * exchangeSeconds,
         tokensPerStep / stepSeconds);
     line(text, "");
-    line(text, "| Product m × n × k | Calls a step | Share of time | Inside | OpenBLAS alone | Ratio |");
+    line(
+        text,
+        "| Product m × n × k | Calls a step | Share of time | Inside | OpenBLAS alone | Ratio |");
     line(text, "|---|---:|---:|---:|---:|---:|");
     for (Product p : products) {
-      line(text, "| %s | %.0f | %.1f %% | %.1f | %.1f | %.0f %% |",
-          p.shape, p.calls, 100 * p.share, p.inside, p.own, 100 * p.inside / p.own);
+      line(
+          text,
+          "| %s | %.0f | %.1f %% | %.1f | %.1f | %.0f %% |",
+          p.shape,
+          p.calls,
+          100 * p.share,
+          p.inside,
+          p.own,
+          100 * p.inside / p.own);
     }
     return text.toString();
   }

@@ -3,8 +3,9 @@ package dev.perigee.engine.bench;
 import dev.perigee.run.ModelConfig;
 
 /**
- * Floating-point operations that a model's matrix products need, two for each multiply and add. Only
- * what has to be computed counts: chosen experts, allowed pairs of attention, and nothing twice.
+ * Floating-point operations that a model's matrix products need, two for each multiply and add.
+ * Only what has to be computed counts: chosen experts, allowed pairs of attention, and nothing
+ * twice.
  */
 public final class ModelFlops {
   private ModelFlops() {}
@@ -14,9 +15,7 @@ public final class ModelFlops {
     double h = c.hiddenSize();
     double heads = c.numAttentionHeads();
     double query =
-        c.qLoraRank() > 0
-            ? c.qLoraRank() * (h + heads * c.qkHeadDim())
-            : h * heads * c.qkHeadDim();
+        c.qLoraRank() > 0 ? c.qLoraRank() * (h + heads * c.qkHeadDim()) : h * heads * c.qkHeadDim();
     double latent = h * (c.kvLoraRank() + c.qkRopeHeadDim());
     double keyValue = c.kvLoraRank() * heads * (c.qkNopeHeadDim() + c.vHeadDim());
     double output = heads * c.vHeadDim() * h;

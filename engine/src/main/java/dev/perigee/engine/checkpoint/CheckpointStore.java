@@ -48,7 +48,8 @@ public final class CheckpointStore {
   private static final String DAMAGED = ".damaged";
   private static final Pattern NAME = Pattern.compile("step-(\\d{8,})");
   private static final Pattern LEFTOVER =
-      Pattern.compile("step-(\\d{8,})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
+      Pattern.compile(
+          "step-(\\d{8,})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
 
   private final Path directory;
   private final int keep;
@@ -265,7 +266,8 @@ public final class CheckpointStore {
       long totalBytes = 0;
       for (int rank = 0; rank < ranks; rank++) {
         Path note = folder.resolve(note(rank));
-        Written other = TrainerFiles.JSON.readValue(Files.readAllBytes(note), new TypeReference<>() {});
+        Written other =
+            TrainerFiles.JSON.readValue(Files.readAllBytes(note), new TypeReference<>() {});
         written.putAll(other.files);
         for (Map.Entry<String, Long> tensor : other.tensorBytes.entrySet()) {
           String shard =

@@ -80,7 +80,6 @@ final class ArithmeticSource implements SequenceSource {
       }
       at += next.ids.length;
     }
-    return new Sequence(
-        Arrays.copyOf(ids, length), Arrays.copyOfRange(targets, 1, length + 1));
+    return new Sequence(Arrays.copyOf(ids, length), Arrays.copyOfRange(targets, 1, length + 1));
   }
 }

@@ -97,7 +97,8 @@ final class TextFiles {
       while (to < bytes.length && bytes[to] != '\n') {
         to++;
       }
-      String text = text(at + file + " line " + line + ": ", ByteBuffer.wrap(bytes, from, to - from));
+      String text =
+          text(at + file + " line " + line + ": ", ByteBuffer.wrap(bytes, from, to - from));
       if (!text.isEmpty()) {
         documents.add(text);
       }

@@ -5,8 +5,6 @@ import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
 import java.io.IOException;
 import java.net.InetAddress;
-import java.nio.channels.SocketChannel;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -69,25 +67,12 @@ public final class Fabric implements AutoCloseable {
     Fabric fabric = new Fabric(map, podIndex);
     if (map.pods().size() > 1) {
       Hello self = new Hello(job, map.generation(), map.pods().size(), podIndex, digest);
-      Rendezvous rendezvous =
-          new Rendezvous(
-              map,
-              self,
-              address,
-              network.peerPort(),
-              Duration.ofSeconds(network.rendezvousSeconds()));
-      for (Map.Entry<Integer, SocketChannel> peer : rendezvous.meet().entrySet()) {
-        String name = Rendezvous.describe(map.pods().get(peer.getKey()));
-        Duration patience = Duration.ofSeconds(network.peerSeconds());
-        PeerLink link = new PeerLink(peer.getValue(), name, fabric.alarm, patience);
-        fabric.links.put(peer.getKey(), link);
-        fabric.alarm.whenRung(
-            () ->
-                Thread.ofVirtual()
-                    .name("abort " + name)
-                    .start(() -> link.abort(fabric.alarm.reason())));
+      try {
+        fabric.links.putAll(new Rendezvous(map, self, address, network, fabric.alarm).meet());
+      } catch (LostPeerException | PeerMismatchException e) {
+        fabric.abort("pod " + podIndex + " did not find its peers: " + e.getMessage());
+        throw e;
       }
-      fabric.links.values().forEach(PeerLink::start);
     }
     return fabric;
   }

@@ -1,7 +1,7 @@
 package dev.perigee.engine.parallel;
 
 import dev.perigee.engine.parallel.Frame.Channel;
-import dev.perigee.engine.parallel.ReductionTree.Subtree;
+import dev.perigee.engine.parallel.TreeReducer.Range;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
 
@@ -13,26 +13,20 @@ import java.util.Arrays;
  * <p>One instance belongs to one rank; {@link Group} is what the ranks here share.
  */
 final class GroupCollectives implements Collectives {
-  /** Floats worked on at once: fits the second-level cache and one frame. */
-  private static final int CHUNK = Frame.MAX_PAYLOAD_BYTES / Float.BYTES;
-
-  /** Chunks that may be under way to the other pods before their answers are used. */
-  private static final int AHEAD = 3;
-
   /** From so many floats on, and more than two pods, each pod sums only its share. */
   private static final int SHARED_FROM = 1 << 14;
 
   private final Group group;
   private final int index;
   private final int place;
-  private final float[][] remote;
+  private final TreeReducer reducer;
   private int round;
 
   GroupCollectives(Group group, int index) {
     this.group = group;
     this.index = index;
     this.place = group.placeOf[index];
-    this.remote = new float[group.size()][];
+    this.reducer = new TreeReducer(group, index);
   }
 
   @Override
@@ -73,8 +67,8 @@ final class GroupCollectives implements Collectives {
           if (place < group.lanes) {
             int from = part(x.size(), group.lanes, place);
             int end = part(x.size(), group.lanes, place + 1);
-            Channel lane = new Channel(group.digest, port(Traffic.REDUCE, 0, place));
-            reduce(reduction, from, end, lane, true, true);
+            Channel lane = Traffic.REDUCE.channel(group, 0, place);
+            reducer.forAll(new Range(reduction, round, lane, from, end));
           }
         });
   }
@@ -98,127 +92,16 @@ final class GroupCollectives implements Collectives {
           for (int i = 0; i < size(); i++) {
             boolean elsewhere = group.podOf[i] != group.podOf[index];
             if (elsewhere && group.placeOf[i] % group.here.length == place) {
-              reduce(reduction, starts[i], starts[i + 1], segment(i), true, false);
+              reducer.forElsewhere(segment(reduction, starts, i), i);
             }
           }
-          reduce(reduction, starts[index], starts[index + 1], segment(index), false, true);
+          reducer.forThis(segment(reduction, starts, index));
         });
   }
 
-  private Channel segment(int i) {
-    return new Channel(group.digest, port(Traffic.SCATTER, 0, i));
-  }
-
-  /**
-   * Combines the elements {@code from} to {@code end - 1} of the tensors laid open by the members.
-   *
-   * @param send whether the other pods (all of them for an all-reduce, that of the segment's owner
-   *     for a scatter) get this pod's part
-   * @param finish whether this pod gets the others' parts and the whole result
-   */
-  private void reduce(
-      Reduction reduction, int from, int end, Channel channel, boolean send, boolean finish) {
-    boolean scatter = send != finish;
-    for (int at = from; at < end; at += CHUNK) {
-      int count = Math.min(CHUNK, end - at);
-      combineHere(reduction, at, count);
-      if (send) {
-        sendSubtrees(channel, at, count, scatter);
-      }
-      // With several pods, results lag behind by some chunks to keep the wire busy.
-      if (finish && !group.links.isEmpty() && at - AHEAD * CHUNK >= from) {
-        finish(reduction, channel, at - AHEAD * CHUNK, CHUNK, scatter);
-      } else if (finish && group.links.isEmpty()) {
-        finish(reduction, channel, at, count, scatter);
-      }
-    }
-    if (finish && !group.links.isEmpty()) {
-      int chunks = (end - from + CHUNK - 1) / CHUNK;
-      for (int at = from + Math.max(0, chunks - AHEAD) * CHUNK; at < end; at += CHUNK) {
-        finish(reduction, channel, at, Math.min(CHUNK, end - at), scatter);
-      }
-    }
-  }
-
-  /** Combines each subtree of this pod into the tensor of its first member. */
-  private void combineHere(Reduction reduction, int at, int count) {
-    int[] nothingDone = new int[size()];
-    for (Subtree subtree : group.subtrees) {
-      if (subtree.pod() == group.podOf[index]) {
-        ReductionTree.reduce(
-            subtree.first(),
-            subtree.end(),
-            nothingDone,
-            (left, right) -> {
-              Tensor l = group.offer(left).x();
-              Tensor r = group.offer(right).x();
-              reduction.into(l.floats(), l.offset() + at, r.floats(), r.offset() + at, count);
-            });
-      }
-    }
-  }
-
-  private void sendSubtrees(Channel channel, int at, int count, boolean scatter) {
-    int owner = scatter ? group.podOf[(int) (channel.port() & 0xffffff)] : -1;
-    group.links.forEach(
-        (pod, link) -> {
-          if (scatter && pod != owner) {
-            return;
-          }
-          for (Subtree subtree : group.subtrees) {
-            if (subtree.pod() == group.podOf[index]) {
-              send(link, channel, group.offer(subtree.first()).x(), at, count);
-            }
-          }
-        });
-  }
-
-  /** Gets the other pods' subtrees, combines all, and writes the result where it belongs. */
-  private void finish(Reduction reduction, Channel channel, int at, int count, boolean scatter) {
-    for (Subtree subtree : group.subtrees) {
-      PeerLink link = group.links.get(subtree.pod());
-      if (link != null) {
-        float[] values = scratch(subtree.first());
-        link.receive(
-            channel, round, count * Float.BYTES, in -> in.asFloatBuffer().get(values, 0, count));
-      }
-    }
-    ReductionTree.reduce(
-        0,
-        size(),
-        group.subtreeEnd,
-        (left, right) ->
-            reduction.into(values(left), start(left, at), values(right), start(right, at), count));
-    if (scatter) {
-      copy(values(0), start(0, at), group.offer(index).x(), at, count);
-    } else {
-      for (int i : group.here) {
-        copy(values(0), start(0, at), group.offer(i).x(), at, count);
-      }
-    }
-  }
-
-  private float[] scratch(int member) {
-    if (remote[member] == null) {
-      remote[member] = new float[CHUNK];
-    }
-    return remote[member];
-  }
-
-  private boolean isHere(int member) {
-    return group.podOf[member] == group.podOf[index];
-  }
-
-  private float[] values(int member) {
-    return isHere(member) ? group.offer(member).x().floats() : remote[member];
-  }
-
-  private int start(int member, int at) {
-    return isHere(member) ? group.offer(member).x().offset() + at : 0;
-  }
-
-  private static void copy(float[] from, int start, Tensor to, int at, int count) {
-    System.arraycopy(from, start, to.floats(), to.offset() + at, count);
+  private Range segment(Reduction reduction, int[] starts, int owner) {
+    Channel channel = Traffic.SCATTER.channel(group, owner, 0);
+    return new Range(reduction, round, channel, starts[owner], starts[owner + 1]);
   }
 
   @Override
@@ -231,67 +114,11 @@ final class GroupCollectives implements Collectives {
         x,
         () -> {
           if (place == 0) {
-            group.figures = sumOfFigures(x.length);
+            group.figures = SmallExchange.sumOfFigures(group, round, x.length);
           }
           group.meeting.await();
           System.arraycopy(group.figures, 0, x, 0, x.length);
         });
-  }
-
-  private double[] sumOfFigures(int length) {
-    double[][] all = new double[size()][];
-    for (int i : group.here) {
-      all[i] = group.offer(i).figures().clone();
-    }
-    int chunk = Frame.MAX_PAYLOAD_BYTES / Double.BYTES;
-    for (int at = 0; at < length; at += chunk) {
-      int from = at;
-      int count = Math.min(chunk, length - at);
-      for (PeerLink link : group.links.values()) {
-        for (int i : group.here) {
-          link.send(
-              figures(i),
-              round,
-              count * Double.BYTES,
-              out -> {
-                out.asDoubleBuffer().put(all[i], from, count);
-                out.position(out.position() + count * Double.BYTES);
-              });
-        }
-      }
-    }
-    for (int i = 0; i < size(); i++) {
-      if (!isHere(i)) {
-        double[] values = new double[length];
-        all[i] = values;
-        for (int at = 0; at < length; at += chunk) {
-          int from = at;
-          int count = Math.min(chunk, length - at);
-          group
-              .links
-              .get(group.podOf[i])
-              .receive(
-                  figures(i),
-                  round,
-                  count * Double.BYTES,
-                  in -> in.asDoubleBuffer().get(values, from, count));
-        }
-      }
-    }
-    ReductionTree.reduce(
-        0,
-        size(),
-        new int[size()],
-        (left, right) -> {
-          for (int k = 0; k < length; k++) {
-            all[left][k] += all[right][k];
-          }
-        });
-    return all[0];
-  }
-
-  private Channel figures(int from) {
-    return new Channel(group.digest, port(Traffic.FIGURES, from, 0));
   }
 
   @Override
@@ -304,7 +131,7 @@ final class GroupCollectives implements Collectives {
         null,
         null,
         () -> {
-          Channel mine = new Channel(group.digest, port(Traffic.GATHER, index, 0));
+          Channel mine = Traffic.GATHER.channel(group, index, 0);
           for (PeerLink link : group.links.values()) {
             sendAll(link, mine, x, starts[index], counts[index]);
           }
@@ -316,7 +143,7 @@ final class GroupCollectives implements Collectives {
           }
           for (int i = 0; i < size(); i++) {
             if (!isHere(i) && receiver(i) == place) {
-              Channel from = new Channel(group.digest, port(Traffic.GATHER, i, 0));
+              Channel from = Traffic.GATHER.channel(group, i, 0);
               receiveAll(group.links.get(group.podOf[i]), from, x, starts[i], counts[i]);
             }
           }
@@ -343,7 +170,7 @@ final class GroupCollectives implements Collectives {
         null,
         null,
         () -> {
-          Channel channel = new Channel(group.digest, port(Traffic.BROADCAST, root, 0));
+          Channel channel = Traffic.BROADCAST.channel(group, root, 0);
           if (isHere(root)) {
             if (index == root) {
               for (PeerLink link : group.links.values()) {
@@ -375,7 +202,7 @@ final class GroupCollectives implements Collectives {
         null,
         () -> {
           if (place == 0) {
-            group.exchangedCounts = exchangeCounts();
+            group.exchangedCounts = SmallExchange.counts(group, round);
           }
           group.meeting.await();
           for (int i = 0; i < size(); i++) {
@@ -383,63 +210,6 @@ final class GroupCollectives implements Collectives {
           }
         });
     return result;
-  }
-
-  /** What each member here gets from each member of the group. */
-  private int[][] exchangeCounts() {
-    int[][] got = new int[group.here.length][size()];
-    for (int from : group.here) {
-      int[] values = group.offer(from).counts();
-      for (int to : group.here) {
-        got[group.placeOf[to]][from] = values[to];
-      }
-      group.links.forEach(
-          (pod, link) -> {
-            int[] theirs = members(pod);
-            link.send(
-                counts(from),
-                round,
-                theirs.length * Integer.BYTES,
-                out -> {
-                  for (int to : theirs) {
-                    out.putInt(values[to]);
-                  }
-                });
-          });
-    }
-    for (int from = 0; from < size(); from++) {
-      int source = from;
-      if (!isHere(from)) {
-        group
-            .links
-            .get(group.podOf[from])
-            .receive(
-                counts(from),
-                round,
-                group.here.length * Integer.BYTES,
-                in -> {
-                  for (int[] mine : got) {
-                    mine[source] = in.getInt();
-                  }
-                });
-      }
-    }
-    return got;
-  }
-
-  private int[] members(int pod) {
-    int[] found = new int[size()];
-    int n = 0;
-    for (int i = 0; i < size(); i++) {
-      if (group.podOf[i] == pod) {
-        found[n++] = i;
-      }
-    }
-    return Arrays.copyOf(found, n);
-  }
-
-  private Channel counts(int from) {
-    return new Channel(group.digest, port(Traffic.COUNTS, from, 0));
   }
 
   @Override
@@ -459,7 +229,7 @@ final class GroupCollectives implements Collectives {
         () -> {
           for (int to = 0; to < size(); to++) {
             if (!isHere(to)) {
-              Channel channel = new Channel(group.digest, port(Traffic.ROWS, index, to));
+              Channel channel = Traffic.ROWS.channel(group, index, to);
               PeerLink link = group.links.get(group.podOf[to]);
               sendAll(link, channel, send, sendStarts[to], sendStarts[to + 1] - sendStarts[to]);
             }
@@ -487,7 +257,7 @@ final class GroupCollectives implements Collectives {
           }
           for (int from = 0; from < size(); from++) {
             if (!isHere(from)) {
-              Channel channel = new Channel(group.digest, port(Traffic.ROWS, from, index));
+              Channel channel = Traffic.ROWS.channel(group, from, index);
               PeerLink link = group.links.get(group.podOf[from]);
               int count = receiveStarts[from + 1] - receiveStarts[from];
               receiveAll(link, channel, receive, receiveStarts[from], count);
@@ -510,7 +280,7 @@ final class GroupCollectives implements Collectives {
         null,
         () -> {
           if (place == 0 && !group.links.isEmpty()) {
-            Channel channel = new Channel(group.digest, port(Traffic.BARRIER, 0, 0));
+            Channel channel = Traffic.BARRIER.channel(group, 0, 0);
             group.links.values().forEach(link -> link.send(channel, round, 0, out -> {}));
             group.links.values().forEach(link -> link.receive(channel, round, 0, in -> {}));
           }
@@ -519,7 +289,8 @@ final class GroupCollectives implements Collectives {
 
   /**
    * One operation: lay open, meet, work, meet again. After the second meeting nobody looks at what
-   * was laid open. A failure of one rank rings the alarm, because its neighbours would wait for it.
+   * was laid open. A lost peer is everybody's loss; when this rank fails by itself, {@link
+   * Fabric#run} frees the others, after the rank's task has had the chance to say why.
    */
   private void together(
       String operation, int size, Tensor x, int[] counts, double[] figures, Runnable work) {
@@ -531,40 +302,29 @@ final class GroupCollectives implements Collectives {
     } catch (LostPeerException e) {
       group.alarm.ring(e.getMessage());
       throw e;
-    } catch (RuntimeException | Error e) {
-      group.alarm.ring("rank " + group.ranks.get(index) + " failed in " + operation + ": " + e);
-      throw e;
     }
   }
 
   private void sendAll(PeerLink link, Channel channel, Tensor x, int start, int count) {
-    for (int at = start; at < start + count; at += CHUNK) {
-      send(link, channel, x, at, Math.min(CHUNK, start + count - at));
+    for (int at = start; at < start + count; at += TreeReducer.CHUNK) {
+      int n = Math.min(TreeReducer.CHUNK, start + count - at);
+      link.sendFloats(channel, round, x.floats(), x.offset() + at, n);
     }
-  }
-
-  private void send(PeerLink link, Channel channel, Tensor x, int at, int count) {
-    link.send(
-        channel,
-        round,
-        count * Float.BYTES,
-        out -> {
-          out.asFloatBuffer().put(x.floats(), x.offset() + at, count);
-          out.position(out.position() + count * Float.BYTES);
-        });
   }
 
   private void receiveAll(PeerLink link, Channel channel, Tensor x, int start, int count) {
-    for (int at = start; at < start + count; at += CHUNK) {
-      int from = x.offset() + at;
-      int n = Math.min(CHUNK, start + count - at);
-      link.receive(
-          channel, round, n * Float.BYTES, in -> in.asFloatBuffer().get(x.floats(), from, n));
+    for (int at = start; at < start + count; at += TreeReducer.CHUNK) {
+      int n = Math.min(TreeReducer.CHUNK, start + count - at);
+      link.receiveFloats(channel, round, x.floats(), x.offset() + at, n);
     }
   }
 
+  private boolean isHere(int member) {
+    return group.podOf[member] == group.podOf[index];
+  }
+
   private static void copyBetween(Tensor from, Tensor to, int start, int count) {
-    copy(from.floats(), from.offset() + start, to, start, count);
+    System.arraycopy(from.floats(), from.offset() + start, to.floats(), to.offset() + start, count);
   }
 
   /** Start of each rank's segment and, last, the end of all. */
@@ -589,27 +349,5 @@ final class GroupCollectives implements Collectives {
   /** Where part i of n begins when {@code size} elements are shared out evenly. */
   private static int part(int size, int n, int i) {
     return (int) ((long) size * i / n);
-  }
-
-  /** Kinds of traffic within a group, each with its own channels. */
-  private enum Traffic {
-    REDUCE(1),
-    SCATTER(2),
-    FIGURES(3),
-    GATHER(4),
-    BROADCAST(5),
-    COUNTS(6),
-    ROWS(7),
-    BARRIER(8);
-
-    private final long code;
-
-    Traffic(long code) {
-      this.code = code;
-    }
-  }
-
-  private static long port(Traffic traffic, int from, int to) {
-    return traffic.code << 48 | (long) from << 24 | to;
   }
 }

@@ -73,8 +73,10 @@ final class PeerLink {
     return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
   }
 
-  /** Begins to read and to listen for silence. */
+  /** Begins to read and to listen for silence; when the alarm rings, tells the peer why. */
   void start() {
+    alarm.whenRung(
+        () -> Thread.ofVirtual().name("abort " + peer).start(() -> abort(alarm.reason())));
     Thread.ofVirtual().name("read " + peer).start(this::read);
     Thread.ofVirtual().name("heartbeat " + peer).start(this::beat);
     Thread.ofVirtual().name("watch " + peer).start(this::watch);
@@ -101,6 +103,23 @@ final class PeerLink {
     } finally {
       writing.unlock();
     }
+  }
+
+  /** Sends numbers of an array as one frame; see {@link #send}. */
+  void sendFloats(Channel channel, int round, float[] from, int at, int count) {
+    send(
+        channel,
+        round,
+        count * Float.BYTES,
+        out -> {
+          out.asFloatBuffer().put(from, at, count);
+          out.position(out.position() + count * Float.BYTES);
+        });
+  }
+
+  /** Takes one frame of numbers into an array; see {@link #receive}. */
+  void receiveFloats(Channel channel, int round, float[] into, int at, int count) {
+    receive(channel, round, count * Float.BYTES, in -> in.asFloatBuffer().get(into, at, count));
   }
 
   /** Writes a frame; the caller holds {@link #writing}. */

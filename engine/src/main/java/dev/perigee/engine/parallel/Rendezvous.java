@@ -2,6 +2,7 @@ package dev.perigee.engine.parallel;
 
 import dev.perigee.engine.parallel.Hello.Verdict;
 import dev.perigee.run.RankMap;
+import dev.perigee.run.RunConfig;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
@@ -40,10 +41,11 @@ final class Rendezvous {
   private final int port;
   private final InetAddress address;
   private final long deadline;
-  private final Duration patience;
+  private final RunConfig.Network network;
+  private final Alarm alarm;
 
-  /** Connections by pod; guarded by itself. */
-  private final Map<Integer, SocketChannel> found = new TreeMap<>();
+  /** Connections by pod; guarded by itself. They are watched from the start. */
+  private final Map<Integer, PeerLink> found = new TreeMap<>();
 
   /** What was last seen of a pod that is not there yet; guarded by {@link #found}. */
   private final Map<Integer, String> lastSeen = new HashMap<>();
@@ -53,24 +55,37 @@ final class Rendezvous {
 
   private boolean over;
 
-  Rendezvous(RankMap map, Hello self, InetAddress address, int port, Duration patience) {
+  /**
+   * A meeting to come.
+   *
+   * @param alarm is rung when a peer that has come goes again, and when the meeting fails
+   */
+  Rendezvous(RankMap map, Hello self, InetAddress address, RunConfig.Network network, Alarm alarm) {
     this.map = map;
     this.self = self;
     this.address = address;
-    this.port = port;
-    this.patience = patience;
-    this.deadline = System.nanoTime() + patience.toNanos();
+    this.port = network.peerPort();
+    this.network = network;
+    this.alarm = alarm;
+    this.deadline = System.nanoTime() + network.rendezvousSeconds() * 1_000_000_000L;
+    alarm.whenRung(this::wake);
+  }
+
+  private void wake() {
+    synchronized (found) {
+      found.notifyAll();
+    }
   }
 
   /**
    * Waits for all peers.
    *
    * @return one connection for each other pod
-   * @throws LostPeerException when a peer has not come in time
+   * @throws LostPeerException when a peer has not come in time, or has gone again
    * @throws PeerMismatchException when one came that works on something else
    * @throws BindException when the port is taken
    */
-  Map<Integer, SocketChannel> meet() throws IOException {
+  Map<Integer, PeerLink> meet() throws IOException {
     ServerSocketChannel server = listen();
     Thread acceptor = Thread.ofVirtual().name("rendezvous accept").start(() -> accept(server));
     try {
@@ -124,10 +139,11 @@ final class Rendezvous {
     }
   }
 
-  private Map<Integer, SocketChannel> await() {
+  private Map<Integer, PeerLink> await() {
     synchronized (found) {
       try {
         while (found.size() < map.pods().size() - 1 && mismatch == null) {
+          alarm.check();
           long left = (deadline - System.nanoTime()) / 1_000_000;
           if (left <= 0) {
             throw new LostPeerException(missing());
@@ -137,22 +153,19 @@ final class Rendezvous {
         if (mismatch != null) {
           throw mismatch;
         }
-        over = true;
         return new TreeMap<>(found);
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
         throw new LostPeerException("interrupted while waiting for the other pods", e);
       } finally {
-        if (!over) {
-          over = true;
-          found.values().forEach(Rendezvous::closeQuietly);
-        }
+        over = true;
       }
     }
   }
 
   private String missing() {
-    StringBuilder text = new StringBuilder("after ").append(patience.toSeconds()).append(" s");
+    StringBuilder text =
+        new StringBuilder("after ").append(network.rendezvousSeconds()).append(" s");
     for (RankMap.Pod pod : map.pods()) {
       if (pod.index() != self.pod() && !found.containsKey(pod.index())) {
         text.append(text.indexOf(" is ") < 0 ? " " : ", ")
@@ -271,7 +284,10 @@ final class Rendezvous {
     boolean kept = false;
     try {
       socket.setOption(StandardSocketOptions.SO_RCVBUF, SOCKET_BUFFER_BYTES);
-      socket.socket().connect(new InetSocketAddress(resolve(pod), port), ANSWER_MILLIS);
+      socket
+          .socket()
+          .connect(
+              new InetSocketAddress(resolve(pod, InetAddress::getByName), port), ANSWER_MILLIS);
       prepare(socket);
       DataInputStream in = new DataInputStream(socket.socket().getInputStream());
       DataOutputStream out = new DataOutputStream(socket.socket().getOutputStream());
@@ -312,15 +328,21 @@ final class Rendezvous {
     }
   }
 
+  /** How names become addresses. */
+  @FunctionalInterface
+  interface Names {
+    InetAddress address(String name) throws UnknownHostException;
+  }
+
   /** The address of a pod's name now; that of the rank map when the name is not known (yet). */
-  private static InetAddress resolve(RankMap.Pod pod) throws UnknownHostException {
+  static InetAddress resolve(RankMap.Pod pod, Names names) throws UnknownHostException {
     try {
-      return InetAddress.getByName(pod.name());
+      return names.address(pod.name());
     } catch (UnknownHostException e) {
       if (pod.ip() == null) {
         throw e;
       }
-      return InetAddress.getByName(pod.ip());
+      return names.address(pod.ip());
     }
   }
 
@@ -338,10 +360,18 @@ final class Rendezvous {
       if (over || mismatch != null) {
         return false;
       }
-      if (found.putIfAbsent(pod, socket) != null) {
+      if (found.containsKey(pod)) {
         LOG.log(System.Logger.Level.WARNING, "refused a second connection of pod {0}", pod);
         return false;
       }
+      PeerLink link =
+          new PeerLink(
+              socket,
+              describe(map.pods().get(pod)),
+              alarm,
+              Duration.ofSeconds(network.peerSeconds()));
+      found.put(pod, link);
+      link.start();
       found.notifyAll();
       return true;
     }

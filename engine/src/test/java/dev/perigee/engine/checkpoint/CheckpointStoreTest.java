@@ -170,7 +170,10 @@ class CheckpointStoreTest {
                 SequencedMap<String, Tensor> weights = tensors("w" + rank, rank);
                 try {
                   store.save(
-                      new Contribution(weights, rank, 2, new LinkedHashMap<>()), state(3), HF, world);
+                      new Contribution(weights, rank, 2, new LinkedHashMap<>()),
+                      state(3),
+                      HF,
+                      world);
                   return "saved";
                 } catch (StorageException e) {
                   return e.getMessage();

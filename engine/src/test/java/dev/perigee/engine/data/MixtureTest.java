@@ -16,8 +16,7 @@ class MixtureTest {
     assertThat(Mixture.shares(new double[] {3, 1})).containsExactly(768, 256);
     assertThat(Mixture.shares(new double[] {1, 1, 1})).containsExactlyInAnyOrder(342, 341, 341);
     assertThat(Mixture.shares(new double[] {1, 1e-9})).containsExactly(1023, 1);
-    assertThat(Mixture.shares(new double[] {1e-9, 2e6, 1e-9, 1e6}))
-        .containsExactly(1, 682, 1, 340);
+    assertThat(Mixture.shares(new double[] {1e-9, 2e6, 1e-9, 1e6})).containsExactly(1, 682, 1, 340);
   }
 
   @Test

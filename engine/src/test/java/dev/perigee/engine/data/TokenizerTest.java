@@ -51,8 +51,21 @@ class TokenizerTest {
     }
     assertThat(pieces)
         .containsExactly(
-            "Call", " me", " Ishmael", ".", " ", "123", "45", " ", "鲸鱼", " don't", "\n\n", " ",
-            " naïve", " 😀", " end");
+            "Call",
+            " me",
+            " Ishmael",
+            ".",
+            " ",
+            "123",
+            "45",
+            " ",
+            "鲸鱼",
+            " don't",
+            "\n\n",
+            " ",
+            " naïve",
+            " 😀",
+            " end");
   }
 
   @Test

@@ -11,10 +11,12 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.net.BindException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketException;
+import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -242,7 +244,7 @@ final class PeerLossTest {
           return null;
         });
     first.close();
-    Thread.sleep(1500); // longer than a silent peer is suffered
+    Thread.sleep(2500); // longer than a silent peer is suffered
     assertThat(second.failure()).isEmpty();
     assertThatThrownBy(() -> second.collectives(1, group).barrier())
         .isInstanceOf(LostPeerException.class)
@@ -253,7 +255,7 @@ final class PeerLossTest {
   @Test
   void aBusyPeerThatOnlySendsHeartbeatsIsNotLost() throws Exception {
     try (Pods pods = Pods.connect(2, 1)) {
-      Thread.sleep(2500);
+      Thread.sleep(4000);
       List<Integer> group = List.of(0, 1);
       pods.run(
           (fabric, rank) -> {
@@ -285,6 +287,38 @@ final class PeerLossTest {
           .hasMessageContaining("is not there");
       assertThat((System.nanoTime() - started) / 1e9).isBetween(0.9, 5.0);
     }
+  }
+
+  @Test
+  void aPeerThatCameAndWentWhileAnotherIsAwaitedEndsTheWait() throws Exception {
+    RankMap map = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port);
+    long started;
+    try (Puppet one = new Puppet(map, 1, port)) {
+      started = System.nanoTime();
+      one.leave();
+    }
+    assertThat(catchThrowable(zero::get))
+        .hasCauseInstanceOf(LostPeerException.class)
+        .hasMessageContaining("pod 1 (127.0.77.2) is lost: it closed the connection");
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(5);
+  }
+
+  @Test
+  void aPodThatGivesUpTheWaitTellsThoseThatHaveCome() throws Exception {
+    RankMap map = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port); // would wait for 10 s
+    assertThatThrownBy(
+            () -> Fabric.connect("test/job", "digest", map, 1, patience(port, 1), Pods.address(1)))
+        .isInstanceOf(LostPeerException.class)
+        .hasMessageContaining("after 1 s pod 2 (127.0.77.3) is not there");
+    long started = System.nanoTime();
+    assertThat(catchThrowable(zero::get))
+        .hasCauseInstanceOf(LostPeerException.class)
+        .hasMessageContaining("pod 1 (127.0.77.2) is lost");
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(5);
   }
 
   @Test
@@ -405,6 +439,24 @@ final class PeerLossTest {
         Thread.sleep(20);
       }
     }
+  }
+
+  @Test
+  void aNameThatIsNotKnownYetIsReplacedByTheAddressOfTheRankMap() throws Exception {
+    Rendezvous.Names names =
+        name -> {
+          if (name.equals("demo-1.demo")) {
+            throw new UnknownHostException(name);
+          }
+          return InetAddress.getByName(name);
+        };
+    RankMap.Pod known = new RankMap.Pod(1, "demo-1.demo", "127.0.77.9", List.of(0));
+    assertThat(Rendezvous.resolve(known, names).getHostAddress()).isEqualTo("127.0.77.9");
+    RankMap.Pod unknown = new RankMap.Pod(1, "demo-1.demo", null, List.of(0));
+    assertThatThrownBy(() -> Rendezvous.resolve(unknown, names))
+        .isInstanceOf(UnknownHostException.class);
+    RankMap.Pod moved = new RankMap.Pod(1, "127.0.77.3", "127.0.77.9", List.of(0));
+    assertThat(Rendezvous.resolve(moved, names).getHostAddress()).isEqualTo("127.0.77.3");
   }
 
   @Test

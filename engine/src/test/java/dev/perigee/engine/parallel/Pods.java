@@ -16,8 +16,8 @@ import java.util.concurrent.TimeUnit;
 
 /** Pods of a gang, all in this JVM but joined by TCP: pod i listens on 127.0.77.(i + 1). */
 public final class Pods implements AutoCloseable {
-  /** Short patience for tests: a silent peer is lost after a second. */
-  public static final int PEER_SECONDS = 1;
+  /** Short patience for tests: a silent peer is lost after two seconds. */
+  public static final int PEER_SECONDS = 2;
 
   private final List<Fabric> fabrics;
 
