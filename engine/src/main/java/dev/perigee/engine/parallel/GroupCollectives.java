@@ -289,7 +289,8 @@ final class GroupCollectives implements Collectives {
 
   /**
    * One operation: lay open, meet, work, meet again. After the second meeting nobody looks at what
-   * was laid open. A failure of one rank rings the alarm, because its neighbours would wait for it.
+   * was laid open. A lost peer is everybody's loss; when this rank fails by itself, {@link
+   * Fabric#run} frees the others, after the rank's task has had the chance to say why.
    */
   private void together(
       String operation, int size, Tensor x, int[] counts, double[] figures, Runnable work) {
@@ -300,9 +301,6 @@ final class GroupCollectives implements Collectives {
       group.meeting.await();
     } catch (LostPeerException e) {
       group.alarm.ring(e.getMessage());
-      throw e;
-    } catch (RuntimeException | Error e) {
-      group.alarm.ring("rank " + group.ranks.get(index) + " failed in " + operation + ": " + e);
       throw e;
     }
   }

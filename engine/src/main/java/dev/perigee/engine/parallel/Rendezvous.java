@@ -284,7 +284,10 @@ final class Rendezvous {
     boolean kept = false;
     try {
       socket.setOption(StandardSocketOptions.SO_RCVBUF, SOCKET_BUFFER_BYTES);
-      socket.socket().connect(new InetSocketAddress(resolve(pod), port), ANSWER_MILLIS);
+      socket
+          .socket()
+          .connect(
+              new InetSocketAddress(resolve(pod, InetAddress::getByName), port), ANSWER_MILLIS);
       prepare(socket);
       DataInputStream in = new DataInputStream(socket.socket().getInputStream());
       DataOutputStream out = new DataOutputStream(socket.socket().getOutputStream());
@@ -325,15 +328,21 @@ final class Rendezvous {
     }
   }
 
+  /** How names become addresses. */
+  @FunctionalInterface
+  interface Names {
+    InetAddress address(String name) throws UnknownHostException;
+  }
+
   /** The address of a pod's name now; that of the rank map when the name is not known (yet). */
-  private static InetAddress resolve(RankMap.Pod pod) throws UnknownHostException {
+  static InetAddress resolve(RankMap.Pod pod, Names names) throws UnknownHostException {
     try {
-      return InetAddress.getByName(pod.name());
+      return names.address(pod.name());
     } catch (UnknownHostException e) {
       if (pod.ip() == null) {
         throw e;
       }
-      return InetAddress.getByName(pod.ip());
+      return names.address(pod.ip());
     }
   }
 

@@ -11,10 +11,12 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.net.BindException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketException;
+import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -437,6 +439,24 @@ final class PeerLossTest {
         Thread.sleep(20);
       }
     }
+  }
+
+  @Test
+  void aNameThatIsNotKnownYetIsReplacedByTheAddressOfTheRankMap() throws Exception {
+    Rendezvous.Names names =
+        name -> {
+          if (name.equals("demo-1.demo")) {
+            throw new UnknownHostException(name);
+          }
+          return InetAddress.getByName(name);
+        };
+    RankMap.Pod known = new RankMap.Pod(1, "demo-1.demo", "127.0.77.9", List.of(0));
+    assertThat(Rendezvous.resolve(known, names).getHostAddress()).isEqualTo("127.0.77.9");
+    RankMap.Pod unknown = new RankMap.Pod(1, "demo-1.demo", null, List.of(0));
+    assertThatThrownBy(() -> Rendezvous.resolve(unknown, names))
+        .isInstanceOf(UnknownHostException.class);
+    RankMap.Pod moved = new RankMap.Pod(1, "127.0.77.3", "127.0.77.9", List.of(0));
+    assertThat(Rendezvous.resolve(moved, names).getHostAddress()).isEqualTo("127.0.77.3");
   }
 
   @Test
