@@ -8,12 +8,14 @@ import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.checkpoint.SafetensorsWriter;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
@@ -158,8 +160,11 @@ class ModelTest {
   @Test
   void aShapeThatCannotBeIsRefused() {
     ModelConfig c = Models.tiny();
-    assertThatThrownBy(() -> Model.create(c, new CpuBackend(), new PretendedGroup(3)))
-        .hasMessage("8 routed experts do not divide over 3 ranks");
+    try (Fabric fabric = Fabric.local(3)) {
+      Collectives three = fabric.collectives(0, List.of(0, 1, 2));
+      assertThatThrownBy(() -> Model.create(c, new CpuBackend(), three))
+          .hasMessage("8 routed experts do not divide over 3 ranks");
+    }
   }
 
   @Test
@@ -213,45 +218,5 @@ class ModelTest {
       }
     }
     return text.toString();
-  }
-
-  /** A group that has a size and nothing else. */
-  private record PretendedGroup(int size) implements Collectives {
-    @Override
-    public int index() {
-      return 0;
-    }
-
-    @Override
-    public void allReduceSum(Tensor x) {}
-
-    @Override
-    public void allReduceSum(double[] x) {}
-
-    @Override
-    public void reduceScatterSum(Tensor x, int[] counts) {}
-
-    @Override
-    public void allGather(Tensor x, int[] counts) {}
-
-    @Override
-    public void allReduceMax(Tensor x) {}
-
-    @Override
-    public int[] allToAllCounts(int[] values) {
-      return values;
-    }
-
-    @Override
-    public void allToAll(Tensor send, int[] sendRows, Tensor receive, int[] receiveRows) {}
-
-    @Override
-    public void broadcast(Tensor x, int root) {}
-
-    @Override
-    public void allGather(Tensor part, Tensor whole) {}
-
-    @Override
-    public void barrier() {}
   }
 }
