@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -197,6 +198,9 @@ class BadInputTest {
           gang.output(0).lines().filter(line -> line.startsWith("perigee-trainer: ")).toList();
       assertThat(complaints).as(gang.output(0)).hasSize(1);
       assertThat(complaints.getFirst()).contains(message);
+      // What the operator shows: it reads no logs.
+      assertThat(Files.readString(gang.root(0).resolve(RunFiles.TERMINATION_LOG)))
+          .contains(JSON.writeValueAsString(message).replace("\"", ""));
       assertThat(gang.output(0)).doesNotContain("Exception", "\tat ");
     }
   }

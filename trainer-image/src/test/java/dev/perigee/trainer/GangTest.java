@@ -6,8 +6,10 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -28,6 +30,8 @@ class GangTest {
   private static final Duration BOUND = Duration.ofSeconds(10);
 
   @TempDir static Path undisturbed;
+  private static String lastWords;
+
   @TempDir Path folder;
 
   @BeforeAll
@@ -35,7 +39,18 @@ class GangTest {
     RunConfig config = Gang.config(undisturbed.resolve("volume"), MESH, STEPS);
     try (Gang gang = Gang.start(undisturbed, config)) {
       assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
+      lastWords = Files.readString(gang.root(0).resolve(RunFiles.TERMINATION_LOG));
     }
+  }
+
+  @Test
+  void theLastWordsAreTheFinalStatusAndShortEnoughToBeKept() throws IOException {
+    RunStatus last = new ObjectMapper().readValue(lastWords, RunStatus.class);
+    assertThat(last.phase()).isEqualTo(RunStatus.Phase.Done);
+    assertThat(last.step()).isEqualTo(STEPS);
+    assertThat(last.durableStep()).isEqualTo(STEPS);
+    assertThat(last.evaluation().problems()).isEqualTo(8);
+    assertThat(lastWords.getBytes(StandardCharsets.UTF_8).length).isLessThanOrEqualTo(4096);
   }
 
   @Test

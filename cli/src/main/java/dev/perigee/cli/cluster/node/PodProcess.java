@@ -110,7 +110,8 @@ final class PodProcess {
   /** Asks it to end (SIGTERM), and kills it when it has not after some seconds. */
   void stop(long graceSeconds) throws InterruptedException {
     if (graceSeconds > 0) {
-      process.destroy();
+      // Not process.destroy(): that closes the standard input too, which means kill.
+      process.toHandle().destroy();
       try {
         process.onExit().get(graceSeconds, TimeUnit.SECONDS);
         return;
@@ -128,7 +129,12 @@ final class PodProcess {
     process.descendants().forEach(ProcessHandle::destroyForcibly);
   }
 
-  /** The program's own process, for tests that kill it. */
+  /** Closes the supervisor's standard input, as the end of this process would. */
+  void closeInput() throws IOException {
+    process.getOutputStream().close();
+  }
+
+  /** The program's own process, with the supervisor's watcher. */
   List<ProcessHandle> programs() {
     return process.children().toList();
   }
