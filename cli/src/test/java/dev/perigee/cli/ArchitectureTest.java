@@ -1,0 +1,103 @@
+package dev.perigee.cli;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+
+import com.tngtech.archunit.core.importer.ImportOption.DoNotIncludeTests;
+import com.tngtech.archunit.junit.AnalyzeClasses;
+import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.lang.ArchRule;
+
+/** Who may know whom; see the blueprint in docs/architecture.md. */
+@AnalyzeClasses(packages = "dev.perigee", importOptions = DoNotIncludeTests.class)
+class ArchitectureTest {
+  private static final String CONTRACT = "dev.perigee.run..";
+  private static final String API = "dev.perigee.api..";
+  private static final String ENGINE = "dev.perigee.engine..";
+  private static final String OPERATOR = "dev.perigee.operator..";
+  private static final String TRAINER = "dev.perigee.trainer..";
+  private static final String CLI = "dev.perigee.cli..";
+
+  @ArchTest
+  static final ArchRule everyModuleIsLookedAt =
+      classes()
+          .that()
+          .resideInAPackage("dev.perigee..")
+          .should()
+          .resideInAnyPackage(CONTRACT, API, ENGINE, OPERATOR, TRAINER, CLI);
+
+  @ArchTest
+  static final ArchRule theContractKnowsNobody =
+      noClasses()
+          .that()
+          .resideInAPackage(CONTRACT)
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(API, ENGINE, OPERATOR, TRAINER, CLI);
+
+  @ArchTest
+  static final ArchRule theResourcesKnowTheContractOnly =
+      noClasses()
+          .that()
+          .resideInAPackage(API)
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(ENGINE, OPERATOR, TRAINER, CLI);
+
+  @ArchTest
+  static final ArchRule theEngineKnowsTheContractOnly =
+      noClasses()
+          .that()
+          .resideInAPackage(ENGINE)
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(API, OPERATOR, TRAINER, CLI, "io.fabric8..");
+
+  @ArchTest
+  static final ArchRule theOperatorNeverKnowsTheEngine =
+      noClasses()
+          .that()
+          .resideInAPackage(OPERATOR)
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(ENGINE, TRAINER, CLI);
+
+  @ArchTest
+  static final ArchRule theTrainerKnowsTheEngineAndTheContract =
+      noClasses()
+          .that()
+          .resideInAPackage(TRAINER)
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(API, OPERATOR, CLI, "io.fabric8..");
+
+  @ArchTest
+  static final ArchRule theCommandStartsProgramsAsProcesses =
+      noClasses()
+          .that()
+          .resideInAPackage(CLI)
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage(TRAINER);
+
+  @ArchTest
+  static final ArchRule theClusterKnowsNeitherOperatorNorEngine =
+      noClasses()
+          .that()
+          .resideInAPackage("dev.perigee.cli.cluster..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(ENGINE, OPERATOR);
+
+  @ArchTest
+  static final ArchRule nativeCallsAreInOnePlace =
+      noClasses()
+          .that()
+          .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("org.bytedeco..")
+          .orShould()
+          .dependOnClassesThat()
+          .haveFullyQualifiedName("java.lang.foreign.Linker");
+}

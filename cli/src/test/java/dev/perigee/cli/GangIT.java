@@ -1,0 +1,274 @@
+package dev.perigee.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.perigee.cli.cluster.EmbeddedCluster;
+import dev.perigee.cli.cluster.api.Json;
+import dev.perigee.cli.cluster.api.ObjectStore;
+import dev.perigee.cli.cluster.api.Registry.Deletion;
+import dev.perigee.cli.cluster.api.ResourceType;
+import dev.perigee.cli.cluster.node.Programs;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.Predicate;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A tiny job on the real operator, in real processes: what breaks is mended, or said. */
+class GangIT {
+  private static final int STEPS = 150;
+  private static final Duration PATIENCE = Duration.ofSeconds(150);
+
+  @TempDir Path folder;
+  private PerigeeCluster perigee;
+  private ObjectStore store;
+
+  @BeforeEach
+  void start() throws IOException {
+    perigee =
+        PerigeeCluster.start(
+            new EmbeddedCluster.Options(
+                0,
+                folder.resolve("state"),
+                folder.resolve("runs"),
+                Programs.ofCheckout(Checkout.root())));
+    store = perigee.cluster().api().store();
+  }
+
+  @AfterEach
+  void stop() {
+    perigee.close();
+  }
+
+  private static String manifest(String name, String change) {
+    String text =
+        """
+        apiVersion: perigee.dev/v1alpha1
+        kind: PretrainJob
+        metadata: {name: NAME}
+        spec:
+          model:
+            config:
+              vocabSize: 258
+              hiddenSize: 32
+              intermediateSize: 64
+              moeIntermediateSize: 16
+              numHiddenLayers: 2
+              firstKDenseReplace: 1
+              numAttentionHeads: 2
+              qLoraRank: 0
+              kvLoraRank: 16
+              qkNopeHeadDim: 8
+              qkRopeHeadDim: 8
+              vHeadDim: 8
+              nRoutedExperts: 4
+              numExpertsPerTok: 2
+              nSharedExperts: 1
+              maxPositionEmbeddings: 256
+          data: [{name: book, builtin: arithmetic}]
+          sequenceLength: 64
+          batchTokens: 512
+          parallelism: {data: 4, expert: 4, ranksPerPod: 2}
+          optimizer: {kind: MuonClip}
+          schedule: {peakLearningRate: 0.002, warmupSteps: 2, decaySteps: 5}
+          steps: STEPS
+          checkpoints:
+            volume: {hostPath: {path: FOLDER}}
+            intervalSteps: 20
+          evaluation: {problems: 8}
+          failurePolicy: {backoffSeconds: 1}
+        """
+            .replace("NAME", name)
+            .replace("STEPS", Integer.toString(STEPS));
+    String[] edit = change.split(" => ", 2);
+    return change.isEmpty() ? text : text.replace(edit[0], edit[1]);
+  }
+
+  private void create(String manifest) throws IOException {
+    Path checkpoints = Files.createDirectories(folder.resolve("checkpoints"));
+    Path file = folder.resolve("manifest.yaml");
+    Files.writeString(file, manifest.replace("FOLDER", checkpoints.toString()));
+    Manifests.create(Manifests.read(List.of(file)), perigee.cluster().api());
+  }
+
+  private ResourceType type(String apiVersion, String plural) {
+    return perigee.cluster().api().catalog().find(apiVersion, plural).orElseThrow();
+  }
+
+  private ObjectNode job(String name) {
+    return perigee
+        .cluster()
+        .api()
+        .registry()
+        .get(type("perigee.dev/v1alpha1", "pretrainjobs"), "default", name);
+  }
+
+  private JobView await(String name, Predicate<JobView> condition) {
+    return Awaitility.await()
+        .atMost(PATIENCE)
+        .pollInterval(Duration.ofMillis(100))
+        .until(() -> JobView.of(job(name)), condition);
+  }
+
+  private JobView ended(String name) {
+    return await(name, v -> v.outcome().isPresent());
+  }
+
+  private static boolean isTraining(JobView view) {
+    var progress = view.status().progress();
+    return progress != null && progress.step() != null && progress.step() >= 25;
+  }
+
+  /** Uids of the job's pods by name. */
+  private Map<String, String> pods() {
+    Map<String, String> uids = new TreeMap<>();
+    for (ObjectNode pod : store.list("pods", "default").objects()) {
+      uids.put(Json.text(pod, "metadata", "name"), Json.text(pod, "metadata", "uid"));
+    }
+    return uids;
+  }
+
+  /** The bytes of every weight file of the last checkpoint. */
+  private Map<String, String> weights(String job) throws IOException {
+    Path last = folder.resolve("checkpoints").resolve(job).resolve("step-%08d".formatted(STEPS));
+    Map<String, String> hashes = new TreeMap<>();
+    try (var files = Files.newDirectoryStream(last, "*.safetensors")) {
+      for (Path file : files) {
+        hashes.put(file.getFileName().toString(), sha256(file));
+      }
+    }
+    assertThat(hashes).isNotEmpty();
+    return hashes;
+  }
+
+  private static String sha256(Path file) throws IOException {
+    try {
+      byte[] digest =
+          MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+      return HexFormat.of().formatHex(digest);
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException("every JDK has SHA-256", e);
+    }
+  }
+
+  @Test
+  void aKilledProcessRestartsTheGangAndTheWeightsAreThoseOfAnUndisturbedRun() throws IOException {
+    create(manifest("calm", ""));
+    assertThat(ended("calm").outcome()).contains(JobView.Outcome.Complete);
+    create(manifest("hit", ""));
+    await("hit", GangIT::isTraining);
+
+    perigee.cluster().node().processesOf("default", "hit-1").stream()
+        .filter(p -> p.info().command().orElse("").endsWith("java"))
+        .forEach(ProcessHandle::destroyForcibly);
+
+    JobView end = ended("hit");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().attempt().number()).isGreaterThan(1);
+    assertThat(weights("hit")).isEqualTo(weights("calm"));
+  }
+
+  @Test
+  void theOperatorCanStopAndStartInMidRunAndNoPodNotices() throws IOException {
+    create(manifest("steady", ""));
+    await("steady", GangIT::isTraining);
+    Map<String, String> before = pods();
+
+    perigee.stopOperator();
+    perigee.startOperator();
+
+    JobView end = ended("steady");
+    assertThat(end.outcome()).contains(JobView.Outcome.Complete);
+    assertThat(pods()).isEqualTo(before).hasSize(2);
+    assertThat(end.status().attempt().number()).isEqualTo(1);
+  }
+
+  @Test
+  void aDeletedJobLeavesNothingButItsCheckpoints() throws IOException {
+    create(manifest("gone", ""));
+    await("gone", v -> v.status().lastDurableCheckpoint() != null);
+
+    perigee
+        .cluster()
+        .api()
+        .registry()
+        .delete(
+            type("perigee.dev/v1alpha1", "pretrainjobs"),
+            "default",
+            "gone",
+            Deletion.DEFAULT,
+            false);
+
+    Awaitility.await()
+        .atMost(PATIENCE)
+        .until(
+            () ->
+                store.all().keySet().stream()
+                    .noneMatch(
+                        k ->
+                            k.name().startsWith("gone")
+                                && !k.resource().startsWith("events")));
+    assertThat(folder.resolve("checkpoints/gone")).isNotEmptyDirectory();
+  }
+
+  @Test
+  void aMissingDataFileFailsTheJobAtOnceAndSaysWhich() throws IOException {
+    Path data = Files.createDirectories(folder.resolve("data"));
+    create(
+        manifest(
+            "dataless",
+            "{name: book, builtin: arithmetic} => {name: book, path: no.jsonl, volume: {hostPath:"
+                + " {path: "
+                + data
+                + "}}}"));
+
+    JobView end = ended("dataless");
+
+    assertThat(end.outcome()).contains(JobView.Outcome.Failed);
+    assertThat(end.why().orElseThrow().message()).contains("no.jsonl");
+    assertThat(end.status().restarts()).isZero();
+  }
+
+  @Test
+  void aLineThatIsNotJsonFailsTheJobAndIsNamed() throws IOException {
+    Path data = Files.createDirectories(folder.resolve("data"));
+    Files.writeString(data.resolve("bad.jsonl"), "{\"text\": \"fine\"}\nnot json\n");
+    create(
+        manifest(
+            "badline",
+            "{name: book, builtin: arithmetic} => {name: book, path: bad.jsonl, volume: {hostPath:"
+                + " {path: "
+                + data
+                + "}}}"));
+
+    JobView end = ended("badline");
+
+    assertThat(end.outcome()).contains(JobView.Outcome.Failed);
+    assertThat(end.why().orElseThrow().message()).contains("bad.jsonl").contains("2");
+    assertThat(end.doing()).isEqualTo("CorruptData");
+  }
+
+  @Test
+  void anImageThatNobodyHasIsSaidInTheStatus() throws IOException {
+    create(manifest("imageless", "sequenceLength: => image: nowhere/else:1\n  sequenceLength:"));
+
+    JobView view = await("imageless", v -> v.doing().equals("ImagePull"));
+
+    JsonNode pod = store.list("pods", "default").objects().getFirst();
+    assertThat(Json.text(pod, "status", "phase")).isEqualTo("Pending");
+    assertThat(view.outcome()).isEmpty();
+  }
+}

@@ -1,0 +1,95 @@
+package dev.perigee.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.perigee.cli.cluster.api.Json;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ManifestsTest {
+  @TempDir Path folder;
+
+  private Path file(String content) throws IOException {
+    return Files.writeString(folder.resolve("m.yaml"), content);
+  }
+
+  @Test
+  void readsEveryDocumentOfAFile() throws IOException {
+    Path file =
+        file(
+            """
+            # a comment
+            ---
+            {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
+            ---
+            apiVersion: v1
+            kind: ConfigMap
+            metadata: {name: b}
+            ---
+            """);
+
+    assertThat(Manifests.read(List.of(file)))
+        .extracting(d -> Json.text(d.object(), "metadata", "name"))
+        .containsExactly("a", "b");
+  }
+
+  @Test
+  void namesTheFileAndLineOfWhatIsNotYaml() throws IOException {
+    Path file = file("apiVersion: v1\nkind: [\n");
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .isInstanceOf(CommandFailure.class)
+        .hasMessageContaining("m.yaml, line ")
+        .hasMessageContaining("not YAML");
+  }
+
+  @Test
+  void namesTheDocumentThatIsNoManifest() throws IOException {
+    Path file = file("apiVersion: v1\nkind: ConfigMap\n---\nname: x\n");
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .hasMessageContaining("m.yaml, document 2: not a manifest; expected apiVersion and kind");
+  }
+
+  @Test
+  void refusesAMissingAndAnEmptyFile() throws IOException {
+    Path empty = file("# nothing\n");
+
+    assertThatThrownBy(() -> Manifests.read(List.of(folder.resolve("none.yaml"))))
+        .hasMessageContaining("none.yaml is not a file");
+    assertThatThrownBy(() -> Manifests.read(List.of(empty)))
+        .hasMessageContaining("holds no manifest");
+  }
+
+  @Test
+  void putsAFileOfThisMachineInPlaceOfTheFirstVolume() throws IOException {
+    Path manifest =
+        file(
+            """
+            apiVersion: perigee.dev/v1alpha1
+            kind: PretrainJob
+            metadata: {name: j}
+            spec:
+              data:
+              - {name: gen, builtin: arithmetic}
+              - {name: text, path: x, volume: {persistentVolumeClaim: {claimName: c}}}
+            """);
+    Path data = Files.writeString(folder.resolve("book.jsonl"), "{}");
+    List<Manifests.Document> documents = Manifests.read(List.of(manifest));
+
+    Manifests.overrideData(documents, data);
+
+    assertThat(Json.at(documents.getFirst().object(), "spec", "data").get(1).toString())
+        .isEqualTo(
+            "{\"name\":\"text\",\"path\":\"book.jsonl\",\"volume\":{\"hostPath\":{\"path\":\""
+                + folder.toAbsolutePath()
+                + "\"}}}");
+    assertThatThrownBy(() -> Manifests.overrideData(documents, folder.resolve("gone")))
+        .hasMessageContaining("does not exist");
+  }
+}

@@ -1,0 +1,124 @@
+package dev.perigee.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.parallel.ResourceLock;
+import org.junit.jupiter.api.parallel.Resources;
+
+/** What the command says, and with which exit code. */
+@ResourceLock(Resources.SYSTEM_ERR)
+class PerigeeTest {
+  @TempDir Path folder;
+
+  private record Result(int code, String out, String err) {}
+
+  private static Result perigee(String... args) {
+    PrintStream out = System.out;
+    PrintStream err = System.err;
+    ByteArrayOutputStream said = new ByteArrayOutputStream();
+    ByteArrayOutputStream complained = new ByteArrayOutputStream();
+    System.setOut(new PrintStream(said, true, StandardCharsets.UTF_8));
+    System.setErr(new PrintStream(complained, true, StandardCharsets.UTF_8));
+    try {
+      int code = Perigee.execute(args);
+      return new Result(
+          code,
+          said.toString(StandardCharsets.UTF_8),
+          complained.toString(StandardCharsets.UTF_8));
+    } finally {
+      System.setOut(out);
+      System.setErr(err);
+    }
+  }
+
+  @Test
+  void saysItsVersion() {
+    Result result = perigee("version");
+
+    assertThat(result.code()).isZero();
+    assertThat(result.out()).startsWith("perigee ").contains("java 25");
+  }
+
+  @Test
+  void anUnknownCommandIsAUsageError() {
+    Result result = perigee("fly");
+
+    assertThat(result.code()).isEqualTo(2);
+    assertThat(result.err()).startsWith("perigee: Unmatched argument at index 0: 'fly'\n");
+  }
+
+  @Test
+  void runWithoutFilesIsAUsageError() {
+    Result result = perigee("run");
+
+    assertThat(result.code()).isEqualTo(2);
+    assertThat(result.err()).startsWith("perigee: Missing required parameter: 'FILE'\n");
+  }
+
+  @Test
+  void aManifestWithoutAJobIsRefused() throws IOException {
+    Path file =
+        Files.writeString(
+            folder.resolve("cm.yaml"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}");
+
+    Result result = perigee("run", file.toString());
+
+    assertThat(result.code()).isEqualTo(2);
+    assertThat(result.err()).contains("no PretrainJob in ");
+  }
+
+  @Test
+  void aPortInUseIsOneClearLine() throws IOException {
+    try (ServerSocket taken =
+        new ServerSocket(0, 1, InetAddress.getByAddress(new byte[] {127, 0, 0, 1}))) {
+      Result result =
+          perigee(
+              "up",
+              "--port",
+              Integer.toString(taken.getLocalPort()),
+              "--state",
+              folder.resolve("state").toString(),
+              "--runs",
+              folder.resolve("runs").toString());
+
+      assertThat(result.code()).isEqualTo(1);
+      assertThat(result.err())
+          .isEqualTo(
+              "perigee: port "
+                  + taken.getLocalPort()
+                  + " of 127.0.0.1 is in use; end what listens there, or choose another with"
+                  + " --port (0 takes any free one)\n");
+    }
+  }
+
+  @Test
+  void aStateFolderThatCannotBeMadeIsOneClearLine() throws IOException {
+    Path file = Files.writeString(folder.resolve("file"), "");
+
+    Result result = perigee("up", "--port", "0", "--state", file.resolve("state").toString());
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.err())
+        .startsWith("perigee: cannot write to the state folder ")
+        .contains("choose another with --state")
+        .hasLineCount(1);
+  }
+
+  @Test
+  void aModelFolderThatIsNotThereIsAUsageError() {
+    Result result = perigee("model", "check", folder.resolve("none").toString());
+
+    assertThat(result.code()).isEqualTo(2);
+    assertThat(result.err()).contains("is not a folder");
+  }
+}
