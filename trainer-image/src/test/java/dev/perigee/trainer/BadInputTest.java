@@ -160,6 +160,19 @@ class BadInputTest {
     train(2);
   }
 
+  @Test
+  void aFolderToStartFromThatIsNotThereIsNamed() throws Exception {
+    ends(
+        edited(
+                run -> {
+                  run.withObject("/model").put("from", folder.resolve("none").toString());
+                  run.withObject("/model").remove("config");
+                })
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "model.from: there is no " + folder.resolve("none/config.json"));
+  }
+
   private void train(long steps) throws Exception {
     try (Gang gang = Gang.start(folder, config(steps))) {
       assertThat(gang.exits(PATIENCE)).as(gang.output(0)).containsExactly(ExitCode.DONE.code());

@@ -100,6 +100,60 @@ class GangTest {
     finish(config);
   }
 
+  @Test
+  void anotherMeshGoesOnFromTheSameCheckpointAndAnotherJobFromItsWeights() throws Exception {
+    Path volume = Files.createDirectories(folder.resolve("volume"));
+    copy(undisturbed.resolve("volume/step-00000150"), volume.resolve("step-00000150"));
+    RunConfig longer = Gang.config(volume, Mesh.SINGLE, STEPS + 5);
+    try (Gang gang = Gang.start(folder, longer)) {
+      assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
+      assertThat(gang.output(0)).contains("resuming after step 150");
+    }
+    double reached = loss(undisturbed.resolve("volume"), 149);
+    assertThat(loss(volume, 0)).isLessThan(1.5 * reached);
+
+    Path fresh = folder.resolve("fresh");
+    RunConfig from =
+        fromWeights(Gang.config(fresh, Mesh.SINGLE, 1), volume.resolve("step-00000155"));
+    try (Gang gang = Gang.start(folder, from)) {
+      assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
+      assertThat(gang.output(0)).contains("weights from").doesNotContain("resuming");
+    }
+    assertThat(loss(fresh, 0)).isLessThan(1.5 * reached);
+    assertThat(loss(undisturbed.resolve("volume"), 0)).isGreaterThan(2 * reached);
+  }
+
+  private static RunConfig fromWeights(RunConfig c, Path weights) {
+    return new RunConfig(
+        c.job(),
+        c.seed(),
+        new RunConfig.Model(null, weights.toString()),
+        c.data(),
+        c.tokenizer(),
+        c.sequenceLength(),
+        c.batchTokens(),
+        c.mesh(),
+        c.optimizer(),
+        c.schedule(),
+        c.steps(),
+        c.checkpoint(),
+        c.evaluation(),
+        c.network());
+  }
+
+  private static double loss(Path volume, int line) throws IOException {
+    String text = Files.readAllLines(volume.resolve("history.jsonl")).get(line);
+    return new ObjectMapper().readValue(text, History.Line.class).loss();
+  }
+
+  private static void copy(Path from, Path to) throws IOException {
+    try (Stream<Path> entries = Files.walk(from)) {
+      for (Path entry : entries.toList()) {
+        Files.copy(entry, to.resolve(from.relativize(entry).toString()));
+      }
+    }
+  }
+
   /** Starts the job again, which goes on to the end, and compares it with the undisturbed run. */
   private void finish(RunConfig config) throws Exception {
     try (Gang gang = Gang.start(folder, config)) {
