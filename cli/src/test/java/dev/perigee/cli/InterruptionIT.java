@@ -70,7 +70,8 @@ class InterruptionIT {
 
     assertThat(first.process().waitFor(60, TimeUnit.SECONDS)).as(first.said()).isTrue();
     assertThat(first.process().exitValue()).as(first.said()).isEqualTo(130);
-    assertThat(pods).isNotEmpty().noneMatch(ProcessHandle::isAlive);
+    assertThat(pods).isNotEmpty();
+    awaitEnd(pods);
     int step = Integer.parseInt(saved().getLast().substring("step-".length()));
     assertThat(step).isBetween(20, STEPS - 1);
     PerigeeProcess second = run();
@@ -88,6 +89,10 @@ class InterruptionIT {
     perigee.process().destroyForcibly();
 
     assertThat(pods).isNotEmpty();
+    awaitEnd(pods);
+  }
+
+  private static void awaitEnd(List<ProcessHandle> pods) {
     Awaitility.await()
         .atMost(Duration.ofSeconds(10))
         .until(() -> pods.stream().noneMatch(ProcessHandle::isAlive));
