@@ -53,8 +53,7 @@ public final class Perigee implements Runnable {
 
   private static int usageError(ParameterException e, String[] args) {
     System.err.println("perigee: " + e.getMessage().lines().findFirst().orElse("bad usage"));
-    System.err.println(
-        "Try: ./" + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
+    System.err.println("Try: ./" + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
     return 2;
   }
 

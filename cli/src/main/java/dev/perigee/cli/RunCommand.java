@@ -149,8 +149,12 @@ final class RunCommand implements Callable<Integer> {
           .filter(e -> seen.add(Json.text(e, "metadata", "uid")))
           .map(
               e ->
-                  "  ! " + Json.text(e, "involvedObject", "name") + ": " + Json.text(e, "reason")
-                      + ": " + Json.text(e, "message"))
+                  "  ! "
+                      + Json.text(e, "involvedObject", "name")
+                      + ": "
+                      + Json.text(e, "reason")
+                      + ": "
+                      + Json.text(e, "message"))
           .toList();
     }
   }

@@ -117,8 +117,7 @@ class GangIT {
 
   private static String sha256(Path file) throws IOException {
     try {
-      byte[] digest =
-          MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+      byte[] digest = MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
       return HexFormat.of().formatHex(digest);
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException("every JDK has SHA-256", e);
@@ -179,9 +178,7 @@ class GangIT {
             () ->
                 store.all().keySet().stream()
                     .noneMatch(
-                        k ->
-                            k.name().startsWith("gone")
-                                && !k.resource().startsWith("events")));
+                        k -> k.name().startsWith("gone") && !k.resource().startsWith("events")));
     assertThat(folder.resolve("checkpoints/gone")).isNotEmptyDirectory();
   }
 

@@ -25,8 +25,7 @@ class InterruptionIT {
   void writeManifest() throws IOException {
     checkpoints = Files.createDirectories(folder.resolve("checkpoints"));
     manifest =
-        Files.writeString(
-            folder.resolve("m.yaml"), TinyJob.manifest("tiny", STEPS, checkpoints));
+        Files.writeString(folder.resolve("m.yaml"), TinyJob.manifest("tiny", STEPS, checkpoints));
   }
 
   private PerigeeProcess run() throws IOException {
