@@ -16,7 +16,7 @@ public enum ConditionReason {
   Training,
   /** Held-out data is being scored. */
   Evaluating,
-  /** A checkpoint is being written after the last step. */
+  /** A checkpoint is being written, or the program is ending. */
   Saving,
   /** The gang broke; its pods go before it starts again. */
   Restarting,

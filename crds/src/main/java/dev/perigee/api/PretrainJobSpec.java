@@ -117,7 +117,7 @@ public record PretrainJobSpec(
         @Required
         @Size(min = 1, max = 64)
         List<DataSource> data,
-    @JsonPropertyDescription("How text becomes ids. Cannot change.") @Default("{}")
+    @JsonPropertyDescription("How text becomes ids. Cannot change.") @Default(TokenizerSpec.BYTES)
         TokenizerSpec tokenizer,
     @JsonPropertyDescription("Tokens of one training sequence. Cannot change.")
         @Required

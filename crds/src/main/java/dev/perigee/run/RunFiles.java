@@ -32,6 +32,9 @@ public final class RunFiles {
   /** Folder with one entry for each data source that is not built in, by its name; read-only. */
   public static final String DATA_FOLDER = "data";
 
+  /** Folder of the tokenizer's files; read-only. */
+  public static final String TOKENIZER_FOLDER = "tokenizer";
+
   /** Folder of the checkpoint that training continues from; read-only. */
   public static final String MODEL_FOLDER = "model";
 

@@ -7,19 +7,31 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
+/** Generated files are committed; with {@code -Dperigee.regenerate=true} they are written anew. */
 class CrdIsFreshTest {
-  private static final Path FILE = Path.of("yaml", "pretrainjobs.perigee.dev.yaml");
+  private static final Path CRD = Path.of("yaml", "pretrainjobs.perigee.dev.yaml");
+  private static final Path REFERENCE = Path.of("..", "docs", "pretrainjob.md");
 
   @Test
   void theCommittedDefinitionIsWhatTheTypesSay() throws IOException {
-    String generated = CrdGeneration.pretrainJob();
+    isFresh(CRD, CrdGeneration.pretrainJob());
+  }
+
+  @Test
+  void theReferencePageIsWhatTheDefinitionSays() throws IOException {
+    isFresh(REFERENCE, FieldReference.of(CrdGeneration.pretrainJob()));
+  }
+
+  private static void isFresh(Path file, String generated) throws IOException {
     if (Boolean.getBoolean("perigee.regenerate")) {
-      Files.writeString(FILE, generated);
+      Files.createDirectories(file.getParent());
+      Files.writeString(file, generated);
     }
-    assertThat(Files.readString(FILE))
-        .as(
-            "%s is stale; write it anew with ./perigee test -pl crds -Dperigee.regenerate=true",
-            FILE)
+    assertThat(file)
+        .as("%s; write it anew with ./perigee test -pl crds -Dperigee.regenerate=true", file)
+        .exists();
+    assertThat(Files.readString(file))
+        .as("%s is stale; write it anew: ./perigee test -pl crds -Dperigee.regenerate=true", file)
         .isEqualTo(generated);
   }
 }

@@ -1,8 +1,12 @@
 package dev.perigee.trainer;
 
 import dev.perigee.run.ExitCode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 
 /**
  * Ends the process: once, with one exit status, and certainly. The first failure of any thread
@@ -14,7 +18,23 @@ final class Ending {
 
   private final AtomicBoolean failed = new AtomicBoolean();
   private final AtomicBoolean ended = new AtomicBoolean();
+  private final Path lastWords;
   private volatile ExitCode exitCode = ExitCode.INTERNAL;
+  private volatile Supplier<String> words = () -> "";
+
+  /**
+   * An ending.
+   *
+   * @param lastWords the file that outlives the process, see {@link dev.perigee.run.RunFiles}
+   */
+  Ending(Path lastWords) {
+    this.lastWords = lastWords;
+  }
+
+  /** From here on these are the last words. */
+  void sayLast(Supplier<String> last) {
+    words = last;
+  }
 
   /** Notes a failure and says it, if it is the first; the process ends soon by itself. */
   void failure(Throwable error, Progress progress) {
@@ -31,6 +51,8 @@ final class Ending {
     System.err.flush();
     if (progress != null) {
       progress.failed(failure.message());
+    } else {
+      words = failure::message;
     }
   }
 
@@ -60,8 +82,21 @@ final class Ending {
     if (ended.compareAndSet(false, true)) {
       System.out.flush();
       System.err.flush();
+      speak();
       // Not exit(): a shutdown hook or a thread that hangs must not keep a gang waiting.
       Runtime.getRuntime().halt((failed.get() ? exitCode : wanted).code());
+    }
+  }
+
+  private void speak() {
+    try {
+      String said = words.get();
+      if (!said.isEmpty()) {
+        Files.writeString(lastWords, said);
+      }
+    } catch (IOException | RuntimeException e) {
+      // Whoever started it keeps no such file: the log has said it too, and the end must not fail.
+      System.err.println("perigee-trainer: no last words in " + lastWords + ": " + e);
     }
   }
 

@@ -20,7 +20,6 @@ import java.util.List;
 final class Evaluator {
   private static final int BATCH_TOKENS = 2048;
   private static final int SAMPLES = 3;
-  private static final int SAMPLE_TOKENS = 200;
   private static final int SAMPLE_PROMPT_TOKENS = 48;
   private static final double SAMPLE_TEMPERATURE = 0.7;
 
@@ -160,15 +159,17 @@ final class Evaluator {
     int[] prompt = {data.tokenizer().begin()};
     if (!data.heldOutTexts().isEmpty()) {
       int[] document = data.heldOutTexts().getFirst().ids();
-      prompt = Arrays.copyOf(document, Math.min(SAMPLE_PROMPT_TOKENS, document.length - 1));
+      int length = Math.min(SAMPLE_PROMPT_TOKENS, config.sequenceLength() / 2);
+      prompt = Arrays.copyOf(document, Math.min(length, document.length - 1));
     }
-    int room = model.config().maxPositionEmbeddings() - prompt.length;
+    // Beyond the length that it was trained on, a model says little of sense.
+    int room = config.sequenceLength() - prompt.length;
     int[][] prompts = groups.data().index() == 0 ? new int[][] {prompt} : new int[0][];
     int[][] said =
         new Generator(model, groups.expert())
             .generate(
                 prompts,
-                Math.clamp(room, 1, SAMPLE_TOKENS),
+                Math.max(room, 1),
                 data.tokenizer().end(),
                 new Generator.Sampling(SAMPLE_TEMPERATURE, config.seed() + step));
     return said.length == 0

@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
@@ -42,6 +43,11 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
           .disable(MapperFeature.ALLOW_COERCION_OF_SCALARS)
           .build();
 
+  /** What relative paths are relative to. */
+  static Path root(Map<String, String> environment) {
+    return Path.of(environment.getOrDefault(RunFiles.ROOT_VARIABLE, RunFiles.CONTAINER_ROOT));
+  }
+
   /**
    * Reads {@code run/run.json} and {@code run/ranks.json}.
    *
@@ -50,7 +56,7 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
    * @throws TrainerException with one line that names the file, the field and what was expected
    */
   static Launch read(Map<String, String> environment) throws TrainerException {
-    Path root = Path.of(environment.getOrDefault("PERIGEE_ROOT", "/perigee"));
+    Path root = root(environment);
     Path runFile = root.resolve("run/run.json");
     Path ranksFile = root.resolve("run/ranks.json");
     RunConfig config = read(runFile, RunConfig.class);

@@ -1,8 +1,11 @@
 package dev.perigee.trainer;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.engine.train.StepReport;
 import dev.perigee.run.RunStatus;
 import dev.perigee.run.RunStatus.Phase;
+import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayDeque;
@@ -13,6 +16,9 @@ import java.util.ArrayDeque;
  */
 final class Progress {
   private static final int SPEED_WINDOW = 20;
+
+  /** What Kubernetes keeps of a termination message, in bytes. */
+  private static final int LONGEST_LAST_WORDS = 4096;
 
   private record Mark(long nanos, long tokens) {}
 
@@ -96,6 +102,34 @@ final class Progress {
     }
     double seconds = (marks.getLast().nanos - marks.getFirst().nanos) / 1e9;
     return (marks.getLast().tokens - marks.getFirst().tokens) / Math.max(seconds, 1e-9);
+  }
+
+  /** The last status as JSON, short enough for a termination message: without a long sample. */
+  synchronized String lastWords() {
+    RunStatus last = status();
+    String said = json(last);
+    boolean fits = said.getBytes(StandardCharsets.UTF_8).length <= LONGEST_LAST_WORDS;
+    return fits || evaluation == null ? said : json(withoutSample());
+  }
+
+  private RunStatus withoutSample() {
+    RunStatus.Evaluation whole = evaluation;
+    evaluation =
+        new RunStatus.Evaluation(
+            whole.step(), whole.loss(), whole.bitsPerByte(), whole.exact(), whole.problems(), null);
+    try {
+      return status();
+    } finally {
+      evaluation = whole;
+    }
+  }
+
+  private static String json(RunStatus status) {
+    try {
+      return new ObjectMapper().writeValueAsString(status);
+    } catch (JsonProcessingException e) {
+      throw new IllegalStateException("a status that cannot be written as JSON", e);
+    }
   }
 
   synchronized RunStatus status() {

@@ -8,6 +8,7 @@ import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus.Phase;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -30,7 +31,8 @@ public final class Trainer {
 
   private static final Duration GOODBYE_PATIENCE = Duration.ofSeconds(5);
 
-  private final Ending ending = new Ending();
+  private final Ending ending =
+      new Ending(Launch.root(System.getenv()).resolve(RunFiles.TERMINATION_LOG));
   private final Requests requests = new Requests();
   private final Log log;
   private volatile Progress progress;
@@ -65,6 +67,7 @@ public final class Trainer {
     RunConfig config = launch.config();
     ModelConfig shape = shape(launch);
     progress = new Progress(config.steps());
+    ending.sayLast(progress::lastWords);
     Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log);
     try (HttpEndpoint _ =
         HttpEndpoint.start(

@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -159,6 +160,19 @@ class BadInputTest {
     train(2);
   }
 
+  @Test
+  void aFolderToStartFromThatIsNotThereIsNamed() throws Exception {
+    ends(
+        edited(
+                run -> {
+                  run.withObject("/model").put("from", folder.resolve("none").toString());
+                  run.withObject("/model").remove("config");
+                })
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "model.from: there is no " + folder.resolve("none/config.json"));
+  }
+
   private void train(long steps) throws Exception {
     try (Gang gang = Gang.start(folder, config(steps))) {
       assertThat(gang.exits(PATIENCE)).as(gang.output(0)).containsExactly(ExitCode.DONE.code());
@@ -197,6 +211,9 @@ class BadInputTest {
           gang.output(0).lines().filter(line -> line.startsWith("perigee-trainer: ")).toList();
       assertThat(complaints).as(gang.output(0)).hasSize(1);
       assertThat(complaints.getFirst()).contains(message);
+      // What the operator shows: it reads no logs.
+      assertThat(Files.readString(gang.root(0).resolve(RunFiles.TERMINATION_LOG)))
+          .contains(JSON.writeValueAsString(message).replace("\"", ""));
       assertThat(gang.output(0)).doesNotContain("Exception", "\tat ");
     }
   }

@@ -6,8 +6,10 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -28,6 +30,8 @@ class GangTest {
   private static final Duration BOUND = Duration.ofSeconds(10);
 
   @TempDir static Path undisturbed;
+  private static String lastWords;
+
   @TempDir Path folder;
 
   @BeforeAll
@@ -35,7 +39,18 @@ class GangTest {
     RunConfig config = Gang.config(undisturbed.resolve("volume"), MESH, STEPS);
     try (Gang gang = Gang.start(undisturbed, config)) {
       assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
+      lastWords = Files.readString(gang.root(0).resolve(RunFiles.TERMINATION_LOG));
     }
+  }
+
+  @Test
+  void theLastWordsAreTheFinalStatusAndShortEnoughToBeKept() throws IOException {
+    RunStatus last = new ObjectMapper().readValue(lastWords, RunStatus.class);
+    assertThat(last.phase()).isEqualTo(RunStatus.Phase.Done);
+    assertThat(last.step()).isEqualTo(STEPS);
+    assertThat(last.durableStep()).isEqualTo(STEPS);
+    assertThat(last.evaluation().problems()).isEqualTo(8);
+    assertThat(lastWords.getBytes(StandardCharsets.UTF_8).length).isLessThanOrEqualTo(4096);
   }
 
   @Test
@@ -83,6 +98,60 @@ class GangTest {
       assertThat(gang.output(0)).contains("stopped after step");
     }
     finish(config);
+  }
+
+  @Test
+  void anotherMeshGoesOnFromTheSameCheckpointAndAnotherJobFromItsWeights() throws Exception {
+    Path volume = Files.createDirectories(folder.resolve("volume"));
+    copy(undisturbed.resolve("volume/step-00000150"), volume.resolve("step-00000150"));
+    RunConfig longer = Gang.config(volume, Mesh.SINGLE, STEPS + 5);
+    try (Gang gang = Gang.start(folder, longer)) {
+      assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
+      assertThat(gang.output(0)).contains("resuming after step 150");
+    }
+    double reached = loss(undisturbed.resolve("volume"), 149);
+    assertThat(loss(volume, 0)).isLessThan(1.5 * reached);
+
+    Path fresh = folder.resolve("fresh");
+    RunConfig from =
+        fromWeights(Gang.config(fresh, Mesh.SINGLE, 1), volume.resolve("step-00000155"));
+    try (Gang gang = Gang.start(folder, from)) {
+      assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
+      assertThat(gang.output(0)).contains("weights from").doesNotContain("resuming");
+    }
+    assertThat(loss(fresh, 0)).isLessThan(1.5 * reached);
+    assertThat(loss(undisturbed.resolve("volume"), 0)).isGreaterThan(2 * reached);
+  }
+
+  private static RunConfig fromWeights(RunConfig c, Path weights) {
+    return new RunConfig(
+        c.job(),
+        c.seed(),
+        new RunConfig.Model(null, weights.toString()),
+        c.data(),
+        c.tokenizer(),
+        c.sequenceLength(),
+        c.batchTokens(),
+        c.mesh(),
+        c.optimizer(),
+        c.schedule(),
+        c.steps(),
+        c.checkpoint(),
+        c.evaluation(),
+        c.network());
+  }
+
+  private static double loss(Path volume, int line) throws IOException {
+    String text = Files.readAllLines(volume.resolve("history.jsonl")).get(line);
+    return new ObjectMapper().readValue(text, History.Line.class).loss();
+  }
+
+  private static void copy(Path from, Path to) throws IOException {
+    try (Stream<Path> entries = Files.walk(from)) {
+      for (Path entry : entries.toList()) {
+        Files.copy(entry, to.resolve(from.relativize(entry).toString()));
+      }
+    }
   }
 
   /** Starts the job again, which goes on to the end, and compares it with the undisturbed run. */

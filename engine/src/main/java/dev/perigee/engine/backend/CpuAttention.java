@@ -13,12 +13,12 @@ import java.util.Arrays;
  */
 final class CpuAttention {
   private static final int BLOCK = 64;
-  private static final float MASKED = -1e30f;
 
   private final Gemm gemm;
   private final VectorLoops loops;
   private float[] k_TD = {};
   private float[] dk_TD = {};
+  private float[] packed = {};
   private float[] p_Block = {};
   private float[] dp_Block = {};
   private float[] absorbed_HC = {};
@@ -97,21 +97,26 @@ final class CpuAttention {
   /** Softmax over the allowed part of each row, zero in the rest; returns the largest logit. */
   private float causalSoftmax(float[] p, int at, int first, int rows) {
     int seen = first + rows;
+    packed = atLeast(packed, rows * seen);
     float largest = Float.NEGATIVE_INFINITY;
+    int n = 0;
     for (int i = 0; i < rows; i++) {
-      int row = at + i * seen;
       int allowed = first + i + 1;
-      float max = VectorLoops.max(p, row, allowed);
+      System.arraycopy(p, at + i * seen, packed, n, allowed);
+      float max = VectorLoops.max(packed, n, allowed);
       largest = Math.max(largest, max);
-      VectorLoops.shift(p, row, allowed, -max);
-      Arrays.fill(p, row + allowed, row + seen, MASKED);
+      VectorLoops.shift(packed, n, allowed, -max);
+      n += allowed;
     }
-    loops.exp(p, at, rows * seen);
+    loops.exp(packed, n);
+    n = 0;
     for (int i = 0; i < rows; i++) {
       int row = at + i * seen;
       int allowed = first + i + 1;
-      VectorLoops.scale(p, row, allowed, 1 / VectorLoops.sum(p, row, allowed));
+      VectorLoops.scale(packed, n, allowed, 1 / VectorLoops.sum(packed, n, allowed));
+      System.arraycopy(packed, n, p, row, allowed);
       Arrays.fill(p, row + allowed, row + seen, 0);
+      n += allowed;
     }
     return largest;
   }
@@ -193,7 +198,9 @@ final class CpuAttention {
                     out_TO.floats(),
                     out_TO.offset() + oAt + (first + i) * o,
                     s.value());
-            VectorLoops.softmaxBackward(p_Block, dp_Block, i * seen, seen, mean, s.scale());
+            int allowed = first + i + 1;
+            VectorLoops.softmaxBackward(p_Block, dp_Block, i * seen, allowed, mean, s.scale());
+            Arrays.fill(dp_Block, i * seen + allowed, (i + 1) * seen, 0);
           }
           gemm.multiply(
               false,
@@ -328,7 +335,7 @@ final class CpuAttention {
         VectorLoops.shift(
             dp_Block, h * filled, filled, -VectorLoops.max(dp_Block, h * filled, filled));
       }
-      loops.exp(dp_Block, 0, s.heads() * filled);
+      loops.exp(dp_Block, s.heads() * filled);
       for (int h = 0; h < s.heads(); h++) {
         float sum = VectorLoops.sum(dp_Block, h * filled, filled);
         VectorLoops.scale(dp_Block, h * filled, filled, 1 / sum);

@@ -435,14 +435,16 @@ public final class CpuBackend implements Backend {
         throw new IllegalArgumentException(
             "target " + target + " is not in the vocabulary of " + v);
       }
-      float max = VectorLoops.max(x, row, v);
-      float atTarget = x[row + target] - max;
-      VectorLoops.shift(x, row, v, -max);
-      loops.exp(x, row, v);
-      float sum = VectorLoops.sum(x, row, v);
+      float[] p = row(0, logits_TV, t, v);
+      float max = VectorLoops.max(p, 0, v);
+      float atTarget = p[target] - max;
+      VectorLoops.shift(p, 0, v, -max);
+      loops.exp(p, v);
+      float sum = VectorLoops.sum(p, 0, v);
       loss += Math.log(sum) - atTarget;
-      VectorLoops.scale(x, row, v, gradScale / sum);
-      x[row + target] -= gradScale;
+      VectorLoops.scale(p, 0, v, gradScale / sum);
+      p[target] -= gradScale;
+      putRow(p, logits_TV, t, v);
     }
     return loss;
   }

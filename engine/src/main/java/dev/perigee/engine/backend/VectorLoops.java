@@ -8,7 +8,7 @@ package dev.perigee.engine.backend;
  * run in eight independent strands whose order is fixed.
  */
 final class VectorLoops {
-  /** Elements that {@link #exp} takes at a time; enough to hide a loop's start and end. */
+  /** Elements to work on at a time: few enough for the nearest cache. */
   static final int CHUNK = 1024;
 
   private static final float LOWEST = -87; // e^x is a normal number from here ...
@@ -19,39 +19,34 @@ final class VectorLoops {
   private static final float LN2_HIGH = 355f / 512;
   private static final float LN2_LOW = -0.00021219444f;
 
-  private final float[] exponent = new float[CHUNK];
-  private final float[] power = new float[CHUNK];
+  private float[] power = new float[CHUNK];
 
   /**
-   * x = e^x, to a relative error of 2e-7 between −87 and 88, where it saturates. In three passes
-   * because the compiler does not unroll, and so not vectorise, one large body.
+   * x = e^x for the first n, to a relative error of 2e-7 between −87 and 88, where it saturates. In
+   * three passes because the compiler does not unroll, and so not vectorise, one large body.
    */
-  void exp(float[] x, int at, int n) {
-    for (int from = at, end = at + n; from < end; from += CHUNK) {
-      int count = Math.min(CHUNK, end - from);
-      System.arraycopy(x, from, exponent, 0, count);
-      exp(exponent, power, count);
-      System.arraycopy(exponent, 0, x, from, count);
+  void exp(float[] x, int n) {
+    if (power.length < n) {
+      power = new float[n];
+    }
+    for (int from = 0; from < n; from += CHUNK) {
+      int end = Math.min(from + CHUNK, n);
+      powersOfTwo(x, power, from, end);
+      fractions(x, power, from, end);
+      scaleByPowers(x, power, from, end);
     }
   }
 
-  /** x = e^x for the first n, with scratch of the same length. */
-  private static void exp(float[] x, float[] power, int n) {
-    powersOfTwo(x, power, n);
-    fractions(x, power, n);
-    scaleByPowers(x, power, n);
-  }
-
-  private static void powersOfTwo(float[] x, float[] power, int n) {
-    for (int i = 0; i < n; i++) {
+  private static void powersOfTwo(float[] x, float[] power, int from, int end) {
+    for (int i = from; i < end; i++) {
       x[i] = Math.min(HIGHEST, Math.max(LOWEST, x[i]));
       power[i] = (x[i] * LOG2_E + ROUND) - ROUND;
     }
   }
 
   /** e^r for |r| ≤ ln 2 / 2 by the polynomial of Cephes' expf. */
-  private static void fractions(float[] x, float[] power, int n) {
-    for (int i = 0; i < n; i++) {
+  private static void fractions(float[] x, float[] power, int from, int end) {
+    for (int i = from; i < end; i++) {
       float r = (x[i] - power[i] * LN2_HIGH) - power[i] * LN2_LOW;
       float p = 0.00019875691f;
       p = p * r + 0.0013981999f;
@@ -63,18 +58,18 @@ final class VectorLoops {
     }
   }
 
-  private static void scaleByPowers(float[] x, float[] power, int n) {
-    for (int i = 0; i < n; i++) {
+  private static void scaleByPowers(float[] x, float[] power, int from, int end) {
+    for (int i = from; i < end; i++) {
       x[i] *= Float.intBitsToFloat(((int) power[i] + 127) << 23);
     }
   }
 
-  /** s = 1 / (1 + e^−x) for the first n ≤ {@link #CHUNK}. */
+  /** s = 1 / (1 + e^−x) for the first n. */
   void sigmoid(float[] x, float[] s, int n) {
     for (int i = 0; i < n; i++) {
       s[i] = -x[i];
     }
-    exp(s, power, n);
+    exp(s, n);
     for (int i = 0; i < n; i++) {
       s[i] = 1 / (1 + s[i]);
     }

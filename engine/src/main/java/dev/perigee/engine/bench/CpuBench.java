@@ -12,7 +12,12 @@ import dev.perigee.engine.train.StepReport;
 import dev.perigee.engine.train.TrainStep;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.ModelPresets;
 import dev.perigee.run.RunConfig;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -20,6 +25,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.CyclicBarrier;
+import java.util.stream.Stream;
 
 /**
  * Measures, in one run on one machine: the rate of large matrix products, the rate of a training
@@ -54,6 +60,12 @@ public final class CpuBench {
       int batchTokens,
       int warmupSteps,
       int steps) {}
+
+  /** The quickstart's model, with its sequences and batch. */
+  public static Options quickstart(int ranks) {
+    ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
+    return new Options("quickstart", model, ranks, 128, 8192, 4, 8);
+  }
 
   /** Runs the benchmark; takes some seconds. */
   public static CpuReport run(Options options) throws Exception {
@@ -310,6 +322,7 @@ public final class CpuBench {
     double[] seconds = steps.stream().mapToDouble(StepReport::seconds).sorted().toArray();
     double exchange = steps.stream().mapToDouble(StepReport::exchangeSeconds).average().orElse(0);
     return new CpuReport(
+        machine(),
         o.name,
         o.ranks,
         o.sequenceLength,
@@ -321,5 +334,25 @@ public final class CpuBench {
         flops / o.steps,
         nanos / o.steps / o.ranks / 1e9,
         exchange);
+  }
+
+  /** Processor and virtual machine, as far as they say what they are. */
+  private static String machine() {
+    String processor = System.getProperty("os.arch");
+    try (Stream<String> lines = Files.lines(Path.of("/proc/cpuinfo"))) {
+      processor =
+          lines
+              .filter(line -> line.startsWith("model name"))
+              .map(line -> line.substring(line.indexOf(':') + 1).strip())
+              .findFirst()
+              .orElse(processor);
+    } catch (IOException | UncheckedIOException notLinux) {
+      // The architecture has to do.
+    }
+    return "%s, %d cores, Java %s"
+        .formatted(
+            processor,
+            Runtime.getRuntime().availableProcessors(),
+            System.getProperty("java.version"));
   }
 }

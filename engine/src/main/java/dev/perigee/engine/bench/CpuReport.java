@@ -6,6 +6,7 @@ import java.util.Locale;
 /**
  * What {@link CpuBench} found. Rates are in GFLOP/s over all ranks together.
  *
+ * @param machine what it ran on
  * @param model name of the model's shape
  * @param ranks ranks, each a thread
  * @param sequenceLength tokens of a sequence
@@ -19,6 +20,7 @@ import java.util.Locale;
  * @param exchangeSeconds time of a step in the gradients' exchange, of rank 0
  */
 public record CpuReport(
+    String machine,
     String model,
     int ranks,
     int sequenceLength,
@@ -66,6 +68,9 @@ public record CpuReport(
   /** The report as Markdown, which reads well as plain text too. */
   public String toMarkdown() {
     StringBuilder text = new StringBuilder();
+    line(text, "# The CPU backend against the machine");
+    line(text, "");
+    line(text, "Written by `./perigee bench cpu` on %s.", machine);
     line(
         text,
         "Model `%s`, %d ranks on threads, %d tokens a step in sequences of %d.",

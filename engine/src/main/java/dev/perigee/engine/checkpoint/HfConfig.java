@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.run.ModelConfig;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -27,10 +28,15 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
    * Reads the file, in the spelling of transformers 4 ({@code rope_theta}, {@code rope_scaling}) or
    * 5 ({@code rope_parameters}).
    *
+   * @throws NoSuchFileException when there is none
    * @throws CheckpointFormatException when a field is missing, of the wrong type, or asks for
    *     something that the engine does not compute; the message names every such field
    */
   public static HfConfig read(Path file) throws IOException {
+    if (!Files.exists(file)) {
+      throw new NoSuchFileException(
+          file.toString(), null, "a checkpoint folder in Hugging Face layout holds " + FILE);
+    }
     JsonNode root;
     try {
       root = JSON.readTree(Files.readAllBytes(file));

@@ -18,7 +18,7 @@ import java.util.SequencedMap;
  * parameter's state lives only with the rank that owns it.
  *
  * <p>A step is {@link #reduceGradients}, then {@link #update} with whatever the caller made of the
- * norm. Both are collective.
+ * norm, then {@link #publishWeights}. The first and the last are collective.
  */
 public final class Optimizer {
   private final Backend backend;
@@ -88,7 +88,7 @@ public final class Optimizer {
   }
 
   /**
-   * Updates the parameters that this rank owns, and gets the others' from their owners.
+   * Updates the parameters that this rank owns.
    *
    * @param step from 1, over the whole job
    * @param gradientScale factor that makes of the summed gradients the clipped gradients of the
@@ -98,6 +98,10 @@ public final class Optimizer {
     for (int i = 0; i < rules.size(); i++) {
       rules.get(i).update(gradients.get(i), gradientScale, learningRate, step);
     }
+  }
+
+  /** Brings the new weights of each parameter from its owner to the other ranks that hold it. */
+  public void publishWeights() {
     shared.forEach(SharedParameters::publishWeights);
   }
 

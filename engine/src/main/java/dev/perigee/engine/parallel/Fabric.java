@@ -116,8 +116,8 @@ public final class Fabric implements AutoCloseable {
   }
 
   /**
-   * The operations of one group as one of its ranks calls them. Only the thread of that rank may
-   * use what is returned, and asks for it once.
+   * The operations of one group as one of its ranks calls them. What is returned is for the thread
+   * of that rank; every rank of the group must make the same calls on its own.
    *
    * @param rank a rank of this pod
    * @param ranks global ranks of the group in their order, {@code rank} among them
@@ -211,14 +211,7 @@ public final class Fabric implements AutoCloseable {
       if (failures.isEmpty()) {
         return results;
       }
-      // A rank that fails by itself rings the alarm inside its operation; the neighbours that the
-      // alarm frees may be listed before it.
-      Throwable first =
-          failures.stream()
-              .filter(e -> !(e instanceof LostPeerException))
-              .findFirst()
-              .orElse(failures.getFirst());
-      failures.remove(first);
+      Throwable first = failures.removeFirst();
       failures.forEach(first::addSuppressed);
       switch (first) {
         case Exception e -> throw e;

@@ -12,9 +12,21 @@ import java.util.TreeMap;
  * meet, and the tensors that they lay open to each other for one operation.
  */
 final class Group {
-  /** What a member is about to do, laid open to its neighbours in the pod. */
+  /**
+   * What a member is about to do, laid open to its neighbours in the pod.
+   *
+   * @param size must be the same for all
+   * @param x tensor that the others may read and write, if any
+   * @param counts numbers that the others may read, if any
+   * @param figures likewise
+   */
   @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
-  record Offer(String operation, int round, int size, Tensor x, int[] counts, double[] figures) {}
+  record Offer(String operation, int size, Tensor x, int[] counts, double[] figures) {
+    /** An operation on one tensor of the same size everywhere. */
+    static Offer of(String operation, Tensor x) {
+      return new Offer(operation, x.size(), x, null, null);
+    }
+  }
 
   /** Ranks of the group in its order. */
   final List<Integer> ranks;
@@ -95,14 +107,16 @@ final class Group {
     return offers[placeOf[i]];
   }
 
-  /** Lays open an offer, waits for those of the neighbours, and checks that they agree. */
+  /**
+   * Lays open an offer, waits for those of the neighbours, and checks that they agree.
+   *
+   * @throws IllegalStateException when they do not
+   */
   void meet(int index, Offer mine) {
     offers[placeOf[index]] = mine;
     meeting.await();
     for (Offer other : offers) {
-      if (!other.operation.equals(mine.operation)
-          || other.round != mine.round
-          || other.size != mine.size) {
+      if (!other.operation.equals(mine.operation) || other.size != mine.size) {
         throw new IllegalStateException(
             "ranks of the group "
                 + ranks
@@ -115,7 +129,7 @@ final class Group {
   }
 
   private static String describe(Offer offer) {
-    return offer.operation + " of size " + offer.size + " as operation " + offer.round;
+    return offer.operation + " of size " + offer.size;
   }
 
   @Override

@@ -1,6 +1,7 @@
 package dev.perigee.engine.parallel;
 
 import dev.perigee.engine.parallel.Frame.Channel;
+import dev.perigee.engine.parallel.Group.Offer;
 import dev.perigee.engine.parallel.TreeReducer.Range;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
@@ -58,11 +59,7 @@ final class GroupCollectives implements Collectives {
       return;
     }
     together(
-        "all-reduce " + reduction,
-        x.size(),
-        x,
-        null,
-        null,
+        Offer.of("all-reduce " + reduction, x),
         () -> {
           if (place < group.lanes) {
             int from = part(x.size(), group.lanes, place);
@@ -81,11 +78,7 @@ final class GroupCollectives implements Collectives {
   private void reduceScatter(Tensor x, int[] counts, Reduction reduction) {
     int[] starts = starts(x, counts);
     together(
-        "reduce-scatter " + reduction,
-        x.size(),
-        x,
-        null,
-        null,
+        Offer.of("reduce-scatter " + reduction, x),
         () -> {
           // Segments of ranks elsewhere first, so that they are under way while this rank's own is
           // worked on.
@@ -107,11 +100,7 @@ final class GroupCollectives implements Collectives {
   @Override
   public void allReduceSum(double[] x) {
     together(
-        "all-reduce of figures",
-        x.length,
-        null,
-        null,
-        x,
+        new Offer("all-reduce of figures", x.length, null, null, x),
         () -> {
           if (place == 0) {
             group.figures = SmallExchange.sumOfFigures(group, round, x.length);
@@ -125,11 +114,7 @@ final class GroupCollectives implements Collectives {
   public void allGather(Tensor x, int[] counts) {
     int[] starts = starts(x, counts);
     together(
-        "all-gather",
-        x.size(),
-        x,
-        null,
-        null,
+        Offer.of("all-gather", x),
         () -> {
           Channel mine = Traffic.GATHER.channel(group, index, 0);
           for (PeerLink link : group.links.values()) {
@@ -164,11 +149,7 @@ final class GroupCollectives implements Collectives {
   @Override
   public void broadcast(Tensor x, int root) {
     together(
-        "broadcast from " + root,
-        x.size(),
-        x,
-        null,
-        null,
+        Offer.of("broadcast from " + root, x),
         () -> {
           Channel channel = Traffic.BROADCAST.channel(group, root, 0);
           if (isHere(root)) {
@@ -195,11 +176,7 @@ final class GroupCollectives implements Collectives {
     }
     int[] result = new int[size()];
     together(
-        "all-to-all of counts",
-        size(),
-        null,
-        values,
-        null,
+        new Offer("all-to-all of counts", size(), null, values, null),
         () -> {
           if (place == 0) {
             group.exchangedCounts = SmallExchange.counts(group, round);
@@ -221,11 +198,7 @@ final class GroupCollectives implements Collectives {
     int[] sendStarts = starts(send, times(sendRows, width));
     int[] receiveStarts = starts(receive, times(receiveRows, width));
     together(
-        "all-to-all",
-        width,
-        send,
-        sendStarts,
-        null,
+        new Offer("all-to-all", width, send, sendStarts, null),
         () -> {
           for (int to = 0; to < size(); to++) {
             if (!isHere(to)) {
@@ -235,7 +208,7 @@ final class GroupCollectives implements Collectives {
             }
           }
           for (int from : group.here) {
-            Group.Offer offer = group.offer(from);
+            Offer offer = group.offer(from);
             int start = offer.counts()[index];
             int count = offer.counts()[index + 1] - start;
             if (count != receiveStarts[from + 1] - receiveStarts[from]) {
@@ -273,11 +246,7 @@ final class GroupCollectives implements Collectives {
   @Override
   public void barrier() {
     together(
-        "barrier",
-        0,
-        null,
-        null,
-        null,
+        new Offer("barrier", 0, null, null, null),
         () -> {
           if (place == 0 && !group.links.isEmpty()) {
             Channel channel = Traffic.BARRIER.channel(group, 0, 0);
@@ -292,11 +261,10 @@ final class GroupCollectives implements Collectives {
    * was laid open. A lost peer is everybody's loss; when this rank fails by itself, {@link
    * Fabric#run} frees the others, after the rank's task has had the chance to say why.
    */
-  private void together(
-      String operation, int size, Tensor x, int[] counts, double[] figures, Runnable work) {
+  private void together(Offer offer, Runnable work) {
     round++;
     try {
-      group.meet(index, new Group.Offer(operation, round, size, x, counts, figures));
+      group.meet(index, offer);
       work.run();
       group.meeting.await();
     } catch (LostPeerException e) {

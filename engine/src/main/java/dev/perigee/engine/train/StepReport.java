@@ -13,8 +13,8 @@ package dev.perigee.engine.train;
  * @param tokensPerExpert [MoE layer][expert], tokens that each got from the batch
  * @param tokens tokens of the batch
  * @param seconds this rank took
- * @param exchangeSeconds of those, spent summing gradients and bringing weights and figures around,
- *     waiting for other ranks included
+ * @param exchangeSeconds of those, spent summing gradients and figures and bringing new weights
+ *     around, waiting for other ranks included; the exchange of expert rows is not in it
  */
 @SuppressWarnings("ArrayRecordComponent") // read, never compared
 public record StepReport(

@@ -32,8 +32,8 @@ public final class TrainStep {
   /**
    * A step for one rank.
    *
-   * @param config batch, sequence length, schedule and constants; without {@link
-   *     RunConfig#problems()}
+   * @param config batch, sequence length, schedule and constants, without {@link
+   *     RunConfig#problems}
    */
   public TrainStep(RunConfig config, Model model, Optimizer optimizer, Fabric.Groups groups) {
     this.config = config;
@@ -64,6 +64,7 @@ public final class TrainStep {
    * @param step from 1
    * @throws NotFiniteException on every rank when the loss or a gradient is not finite; the weights
    *     are those before the step
+   * @throws IllegalArgumentException on every rank when the batch has no targets
    * @throws dev.perigee.engine.parallel.LostPeerException when a peer is gone
    */
   public StepReport run(long step, Sequences sequences) {
@@ -84,12 +85,19 @@ public final class TrainStep {
     if (figures.firstNotFinite >= 0) {
       throw notFinite(step, figures);
     }
+    if (figures.targets == 0) {
+      throw new IllegalArgumentException(
+          "step " + step + ": no token of the batch has a target; nothing can be learned from it");
+    }
 
     double gradNorm = Math.sqrt(figures.squares) / figures.targets;
     double limit = config.optimizer().gradientClip();
     double clip = limit > 0 && gradNorm > limit ? limit / gradNorm : 1;
     double learningRate = Schedule.learningRate(config.schedule(), step, config.steps());
     optimizer.update(step, learningRate, clip / figures.targets);
+    long publishStarted = System.nanoTime();
+    optimizer.publishWeights();
+    exchange += System.nanoTime() - publishStarted;
     float[][] clipFactor = new float[maxLogit.length][];
     int clippedHeads = 0;
     if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {

@@ -83,6 +83,7 @@ final class OptimizerTest {
       squares[0] = optimizer.reduceGradients();
       groups.data().allReduceSum(squares);
       optimizer.update(step, 0.02, 0.5);
+      optimizer.publishWeights();
     }
     Outcome outcome = new Outcome(new TreeMap<>(), new TreeMap<>(), squares[0]);
     parameters.forEach(p -> outcome.weights.put(p.name(), p.value().floats()));

@@ -83,9 +83,13 @@ final class TinyRun {
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
+    return steps(first, last, TinyRun::pattern);
+  }
+
+  Outcome steps(long first, long last, Sequences sequences) {
     List<StepReport> reports = new ArrayList<>();
     for (long s = first; s <= last; s++) {
-      reports.add(step.run(s, TinyRun::pattern));
+      reports.add(step.run(s, sequences));
     }
     return new Outcome(reports, weights());
   }

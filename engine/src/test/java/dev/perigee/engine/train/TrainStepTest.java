@@ -213,6 +213,18 @@ final class TrainStepTest {
   }
 
   @Test
+  void aBatchWithoutTargetsIsSaidAndChangesNothing() {
+    TinyRun run =
+        new TinyRun(Fabric.local(1), TinyRun.config(Mesh.SINGLE, 5, TinyRun.OPTIMIZER), 0);
+    Map<String, float[]> before = run.weights();
+    assertThatThrownBy(
+            () -> run.steps(2, 2, (n, ids, targets, at) -> Arrays.fill(targets, at, at + 32, -1)))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("step 2: no token of the batch has a target");
+    run.weights().forEach((name, w) -> assertThat(w).as(name).isEqualTo(before.get(name)));
+  }
+
+  @Test
   void microBatchesDoNotDependOnTheMeshWhenTheShareIsLarge() {
     assertThat(TrainStep.microBatch(64, 128)).isEqualTo(16);
     assertThat(TrainStep.microBatch(16, 128)).isEqualTo(16);

@@ -14,6 +14,7 @@ import dev.perigee.operator.gang.PodState;
 import dev.perigee.run.ExitCode;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Objects;
 
@@ -121,7 +122,7 @@ record Life(State state, Attempt attempt, int restarts, int disruptions, Failure
     }
     int counted = restarts + (counts ? 1 : 0);
     Duration wait = FailureRules.backoff(policy, counts ? counted : 1);
-    Instant notBefore = now.plus(wait);
+    Instant notBefore = now.plus(wait).truncatedTo(ChronoUnit.MILLIS);
     Life next = new Life(state, attempt, counted, disruptions + (counts ? 0 : 1), failure);
     return next.withNextAttempt(notBefore.toString()).in(new State.Waiting(pods, notBefore));
   }
@@ -153,7 +154,7 @@ record Life(State state, Attempt attempt, int restarts, int disruptions, Failure
         reason,
         said == null ? ended : ended + ": " + said,
         action,
-        now.toString());
+        now.truncatedTo(ChronoUnit.SECONDS).toString());
   }
 
   /** One word for what happened: the cluster's reason, else the exit code's meaning. */

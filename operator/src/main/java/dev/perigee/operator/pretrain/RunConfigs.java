@@ -44,7 +44,10 @@ final class RunConfigs {
                 : RunFiles.MODEL_FOLDER + "/" + spec.model().checkpoint().path()),
         spec.data().stream().map(RunConfigs::source).toList(),
         new RunConfig.Tokenizer(
-            RunConfig.Tokenizer.Kind.valueOf(spec.tokenizer().kind().name()), null),
+            spec.tokenizer().kind(),
+            spec.tokenizer().path() == null
+                ? null
+                : RunFiles.TOKENIZER_FOLDER + "/" + spec.tokenizer().path()),
         spec.sequenceLength(),
         spec.batchTokens(),
         new Mesh(

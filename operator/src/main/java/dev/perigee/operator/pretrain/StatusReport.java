@@ -166,8 +166,8 @@ final class StatusReport {
       case Loading -> new Summary(ConditionReason.Loading, "Data and weights are being read.");
       case Training -> new Summary(ConditionReason.Training, "Steps are being taken.");
       case Evaluating -> new Summary(ConditionReason.Evaluating, "Held-out data is being scored.");
-      case Saving, Done, Failed ->
-          new Summary(ConditionReason.Saving, "The last steps of the program: it saves and ends.");
+      case Saving -> new Summary(ConditionReason.Saving, "A checkpoint is being written.");
+      case Done, Failed -> new Summary(ConditionReason.Saving, "The program is ending.");
     };
   }
 

@@ -203,6 +203,12 @@ final class TrainerPods {
             true);
       }
     }
+    if (spec.tokenizer().volume() != null) {
+      all.add(
+          volume("tokenizer", spec.tokenizer().volume(), null),
+          path(RunFiles.TOKENIZER_FOLDER),
+          true);
+    }
     if (spec.model().checkpoint() != null) {
       all.add(
           volume("model", spec.model().checkpoint().volume(), null),

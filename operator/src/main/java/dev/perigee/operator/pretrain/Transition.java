@@ -29,13 +29,18 @@ record Transition(boolean warning, String reason, String message) {
           ConditionReason.TooManyRestarts,
           ConditionReason.FailedByRule);
 
-  /** What changed between two statuses: nothing, or the new reason of Ready. */
+  /**
+   * What changed between two statuses: nothing, or the new reason of Ready. That a job at work
+   * saves or evaluates and goes on is no news.
+   */
   static List<Transition> between(PretrainJobStatus before, PretrainJobStatus after) {
     String was = before.condition(ConditionType.Ready).map(Condition::reason).orElse(null);
     Condition ready = after.condition(ConditionType.Ready).orElseThrow();
     boolean brokeAgain =
         after.lastFailure() != null && !Objects.equals(before.lastFailure(), after.lastFailure());
-    if (ready.reason().equals(was) && !brokeAgain) {
+    boolean goesOn =
+        before.holds(ConditionType.Ready) && ready.holds() && !after.holds(ConditionType.Complete);
+    if (!brokeAgain && (goesOn || ready.reason().equals(was))) {
       return List.of();
     }
     return List.of(

@@ -25,6 +25,10 @@ class JobStoryTest {
     assertThat(cluster.job.getStatus().progress().step()).isEqualTo(42);
     assertThat(cluster.job.getStatus().lastDurableCheckpoint().path())
         .isEqualTo("demo/step-00000040");
+    cluster.said = status(RunStatus.Phase.Saving, 50, 2.4, "2026-01-01T00:02:00Z");
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("Saving");
+    assertThat(cluster.holding()).containsExactly("Ready");
 
     cluster.said = null;
     cluster.exit("demo-1", 0, null);

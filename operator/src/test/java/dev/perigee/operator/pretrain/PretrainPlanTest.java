@@ -101,7 +101,7 @@ class PretrainPlanTest {
   }
 
   @Test
-  void dataAndModelVolumesAreMountedReadOnlyWhereTheRunConfigurationSaysThem() {
+  void dataTokenizerAndModelVolumesAreMountedReadOnlyWhereTheRunConfigurationSaysThem() {
     PretrainJob job =
         Jobs.with(
             Jobs.with(
@@ -110,13 +110,20 @@ class PretrainPlanTest {
                 "[{name: books, volume: {hostPath: {path: /srv}}, path: a.jsonl}]"),
             "/model/checkpoint",
             "{volume: {hostPath: {path: /models}}, path: base}");
+    job =
+        Jobs.with(
+            job,
+            "/tokenizer",
+            "{kind: tiktoken, volume: {hostPath: {path: /models}}, path: tiktoken.model}");
     PretrainPlan.Workable plan = workable(job, 1);
     assertThat(plan.run().data().getFirst().path()).isEqualTo("data/books/a.jsonl");
     assertThat(plan.run().model().from()).isEqualTo("model/base");
+    assertThat(plan.run().tokenizer().path()).isEqualTo("tokenizer/tiktoken.model");
     assertThat(plan.gang().pods().getFirst().getSpec().getContainers().getFirst().getVolumeMounts())
         .filteredOn(VolumeMount::getReadOnly, true)
         .extracting(VolumeMount::getMountPath)
-        .containsExactly("/perigee/run", "/perigee/data/books", "/perigee/model");
+        .containsExactly(
+            "/perigee/run", "/perigee/data/books", "/perigee/tokenizer", "/perigee/model");
   }
 
   @Test
