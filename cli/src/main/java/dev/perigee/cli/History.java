@@ -72,8 +72,7 @@ record History(List<Double> steps, List<Double> losses, List<Double> maxQkLogits
         draw(folder.resolve("qk.png"), job + ": largest attention logit", "max QK", maxQkLogits));
   }
 
-  private Path draw(Path file, String title, String axis, List<Double> values)
-      throws IOException {
+  private Path draw(Path file, String title, String axis, List<Double> values) throws IOException {
     XYChart chart =
         new XYChartBuilder()
             .width(WIDTH)

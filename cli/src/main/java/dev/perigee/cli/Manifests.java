@@ -75,7 +75,9 @@ final class Manifests {
     } catch (JsonProcessingException e) {
       JsonLocation at = e.getLocation();
       throw new CommandFailure(
-          file + (at == null ? "" : ", line " + at.getLineNr()) + ": not YAML: "
+          file
+              + (at == null ? "" : ", line " + at.getLineNr())
+              + ": not YAML: "
               + e.getOriginalMessage().lines().findFirst().orElse(""));
     } catch (IOException e) {
       throw new CommandFailure(file + " cannot be read: " + e.getMessage());
@@ -106,8 +108,12 @@ final class Manifests {
             .orElseThrow(
                 () ->
                     new CommandFailure(
-                        document.where() + ": no matches for kind \"" + document.kind()
-                            + "\" in version \"" + Json.text(object, "apiVersion") + "\""));
+                        document.where()
+                            + ": no matches for kind \""
+                            + document.kind()
+                            + "\" in version \""
+                            + Json.text(object, "apiVersion")
+                            + "\""));
     String namespace = Json.text(object, "metadata", "namespace");
     Write write = Write.strictly("perigee-run");
     try {
@@ -141,10 +147,7 @@ final class Manifests {
         if (source instanceof ObjectNode entry && !entry.has("builtin")) {
           boolean folder = Files.isDirectory(absolute);
           Path volume = folder ? absolute : absolute.getParent();
-          entry
-              .putObject("volume")
-              .putObject("hostPath")
-              .put("path", volume.toString());
+          entry.putObject("volume").putObject("hostPath").put("path", volume.toString());
           entry.put("path", folder ? "." : absolute.getFileName().toString());
           return;
         }

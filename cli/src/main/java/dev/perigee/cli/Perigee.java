@@ -1,13 +1,11 @@
 package dev.perigee.cli;
 
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.logging.LogManager;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -25,6 +23,7 @@ import picocli.CommandLine.Spec;
       RunCommand.class,
       UpCommand.class,
       ModelCommand.class,
+      BenchCommand.class,
       VersionCommand.class,
       CommandLine.HelpCommand.class
     },
@@ -40,7 +39,7 @@ public final class Perigee implements Runnable {
 
   /** Runs one command. */
   static int execute(String... args) {
-    configureLogging();
+    Logging.toConsole();
     return new CommandLine(new Perigee())
         .setParameterExceptionHandler(Perigee::usageError)
         .setExecutionExceptionHandler((e, commandLine, parsed) -> failure(e))
@@ -54,8 +53,7 @@ public final class Perigee implements Runnable {
 
   private static int usageError(ParameterException e, String[] args) {
     System.err.println("perigee: " + e.getMessage().lines().findFirst().orElse("bad usage"));
-    System.err.println(
-        "Try: ./" + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
+    System.err.println("Try: ./" + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
     return 2;
   }
 
@@ -75,14 +73,6 @@ public final class Perigee implements Runnable {
       System.err.println("perigee: " + e + "\n" + trace);
     }
     return 1;
-  }
-
-  private static void configureLogging() {
-    try (InputStream properties = Perigee.class.getResourceAsStream("/perigee-logging.properties")) {
-      LogManager.getLogManager().readConfiguration(properties);
-    } catch (IOException e) {
-      System.err.println("perigee: logging stays as it is: " + e.getMessage());
-    }
   }
 
   /** The checkout that this runs from. */

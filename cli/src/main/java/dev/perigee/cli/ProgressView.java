@@ -58,7 +58,11 @@ sealed interface ProgressView {
       String bar = "█".repeat(full) + "░".repeat(BAR - full);
       Optional<Duration> time = timeLeft(left, job);
       return List.of(
-          job.title() + "  " + bar + "  " + job.doing()
+          job.title()
+              + "  "
+              + bar
+              + "  "
+              + job.doing()
               + time.map(t -> "  " + TimeLeft.shown(t) + " left").orElse(""),
           "  " + job.numbers());
     }
@@ -109,7 +113,9 @@ sealed interface ProgressView {
           last.put(job.title(), job.doing());
           when.put(job.title(), now);
           out.println(
-              job.title() + "  " + job.doing()
+              job.title()
+                  + "  "
+                  + job.doing()
                   + (job.numbers().isEmpty() ? "" : "  " + job.numbers())
                   + time.map(t -> "  " + TimeLeft.shown(t) + " left").orElse(""));
         }

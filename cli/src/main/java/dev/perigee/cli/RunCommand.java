@@ -81,6 +81,7 @@ final class RunCommand implements Callable<Integer> {
         PerigeeCluster.start(
             new EmbeddedCluster.Options(port, folder, runs, Programs.ofCheckout(Perigee.home())));
     try (perigee) {
+      Logging.toFile(folder.resolve("logs/cluster.log"));
       Manifests.create(documents, perigee.cluster().api());
       out.println("export KUBECONFIG=" + perigee.cluster().kubeconfig() + "   # to look inside");
       ProgressView view = ProgressView.forOutput(out, isTerminal());
@@ -98,7 +99,7 @@ final class RunCommand implements Callable<Integer> {
       return good ? 0 : 1;
     } finally {
       if (state == null && good) {
-        Folders.deleteTree(folder);
+        Folders.deleteTree(folder); // with the log, which may still be open
       } else if (!good && !perigee.interrupted()) {
         out.println("logs: " + folder.resolve("logs"));
       }
@@ -148,8 +149,12 @@ final class RunCommand implements Callable<Integer> {
           .filter(e -> seen.add(Json.text(e, "metadata", "uid")))
           .map(
               e ->
-                  "  ! " + Json.text(e, "involvedObject", "name") + ": " + Json.text(e, "reason")
-                      + ": " + Json.text(e, "message"))
+                  "  ! "
+                      + Json.text(e, "involvedObject", "name")
+                      + ": "
+                      + Json.text(e, "reason")
+                      + ": "
+                      + Json.text(e, "message"))
           .toList();
     }
   }

@@ -44,7 +44,11 @@ final class Summary {
       out.println(view.title() + ": Complete" + took + restarts(status));
     } else {
       out.println(
-          view.title() + ": " + view.doing() + restarts(status) + ": "
+          view.title()
+              + ": "
+              + view.doing()
+              + restarts(status)
+              + ": "
               + view.why().map(Condition::message).orElse("no reason was given"));
     }
     if (!view.numbers().isEmpty()) {
@@ -56,7 +60,8 @@ final class Summary {
     }
     if (status.lastDurableCheckpoint() != null) {
       out.println(
-          "  checkpoint  " + volume(job).resolve(status.lastDurableCheckpoint().path()).normalize());
+          "  checkpoint  "
+              + volume(job).resolve(status.lastDurableCheckpoint().path()).normalize());
     }
     pictures(view, checkpoints);
     out.flush();

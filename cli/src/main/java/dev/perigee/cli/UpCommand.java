@@ -43,8 +43,10 @@ final class UpCommand implements Callable<Integer> {
     PerigeeCluster perigee =
         PerigeeCluster.start(
             new EmbeddedCluster.Options(port, state, runs, Programs.ofCheckout(Perigee.home())));
+    Logging.toFile(state.resolve("logs/cluster.log"));
     Interruption.onExit(() -> perigee.stop(Duration.ofSeconds(30)));
-    out.println("cluster at " + perigee.cluster().api().url() + "; Ctrl-C ends it, and its objects");
+    out.println(
+        "cluster at " + perigee.cluster().api().url() + "; Ctrl-C ends it, and its objects");
     out.println("export KUBECONFIG=" + perigee.cluster().kubeconfig());
     new CountDownLatch(1).await();
     return 0;

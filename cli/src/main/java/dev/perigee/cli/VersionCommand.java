@@ -18,7 +18,11 @@ final class VersionCommand implements Runnable, IVersionProvider {
     String own = Perigee.class.getPackage().getImplementationVersion();
     return new String[] {
       "perigee " + (own == null ? "0.1.0-SNAPSHOT" : own),
-      "java " + Runtime.version() + " on " + System.getProperty("os.name") + " "
+      "java "
+          + Runtime.version()
+          + " on "
+          + System.getProperty("os.name")
+          + " "
           + System.getProperty("os.arch")
     };
   }

@@ -53,54 +53,15 @@ class GangIT {
     perigee.close();
   }
 
-  private static String manifest(String name, String change) {
-    String text =
-        """
-        apiVersion: perigee.dev/v1alpha1
-        kind: PretrainJob
-        metadata: {name: NAME}
-        spec:
-          model:
-            config:
-              vocabSize: 258
-              hiddenSize: 32
-              intermediateSize: 64
-              moeIntermediateSize: 16
-              numHiddenLayers: 2
-              firstKDenseReplace: 1
-              numAttentionHeads: 2
-              qLoraRank: 0
-              kvLoraRank: 16
-              qkNopeHeadDim: 8
-              qkRopeHeadDim: 8
-              vHeadDim: 8
-              nRoutedExperts: 4
-              numExpertsPerTok: 2
-              nSharedExperts: 1
-              maxPositionEmbeddings: 256
-          data: [{name: book, builtin: arithmetic}]
-          sequenceLength: 64
-          batchTokens: 512
-          parallelism: {data: 4, expert: 4, ranksPerPod: 2}
-          optimizer: {kind: MuonClip}
-          schedule: {peakLearningRate: 0.002, warmupSteps: 2, decaySteps: 5}
-          steps: STEPS
-          checkpoints:
-            volume: {hostPath: {path: FOLDER}}
-            intervalSteps: 20
-          evaluation: {problems: 8}
-          failurePolicy: {backoffSeconds: 1}
-        """
-            .replace("NAME", name)
-            .replace("STEPS", Integer.toString(STEPS));
+  private String manifest(String name, String change) {
+    String text = TinyJob.manifest(name, STEPS, folder.resolve("checkpoints"));
     String[] edit = change.split(" => ", 2);
     return change.isEmpty() ? text : text.replace(edit[0], edit[1]);
   }
 
   private void create(String manifest) throws IOException {
-    Path checkpoints = Files.createDirectories(folder.resolve("checkpoints"));
-    Path file = folder.resolve("manifest.yaml");
-    Files.writeString(file, manifest.replace("FOLDER", checkpoints.toString()));
+    Files.createDirectories(folder.resolve("checkpoints"));
+    Path file = Files.writeString(folder.resolve("manifest.yaml"), manifest);
     Manifests.create(Manifests.read(List.of(file)), perigee.cluster().api());
   }
 
@@ -156,8 +117,7 @@ class GangIT {
 
   private static String sha256(Path file) throws IOException {
     try {
-      byte[] digest =
-          MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+      byte[] digest = MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
       return HexFormat.of().formatHex(digest);
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException("every JDK has SHA-256", e);
@@ -218,9 +178,7 @@ class GangIT {
             () ->
                 store.all().keySet().stream()
                     .noneMatch(
-                        k ->
-                            k.name().startsWith("gone")
-                                && !k.resource().startsWith("events")));
+                        k -> k.name().startsWith("gone") && !k.resource().startsWith("events")));
     assertThat(folder.resolve("checkpoints/gone")).isNotEmptyDirectory();
   }
 

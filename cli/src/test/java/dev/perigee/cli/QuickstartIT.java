@@ -3,12 +3,9 @@ package dev.perigee.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
-import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -24,37 +21,22 @@ class QuickstartIT {
 
   @Test
   void theQuickstartLearnsItsTaskWithinFourMinutes() throws IOException, InterruptedException {
-    Path root = Checkout.root();
-    Path output = folder.resolve("output");
     Instant begin = Instant.now();
 
-    Process process =
-        new ProcessBuilder(
-                List.of(
-                    Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                    "--enable-native-access=ALL-UNNAMED",
-                    "--sun-misc-unsafe-memory-access=allow",
-                    "-XX:+UseSerialGC",
-                    "-XX:TieredStopAtLevel=1",
-                    "-Dsun.net.httpserver.nodelay=true",
-                    "-Dperigee.home=" + root,
-                    "-cp",
-                    System.getProperty("java.class.path"),
-                    "dev.perigee.cli.Perigee",
-                    "run",
-                    root.resolve("examples/quickstart.yaml").toString(),
-                    "--runs",
-                    folder.resolve("runs").toString()))
-            .redirectErrorStream(true)
-            .redirectOutput(output.toFile())
-            .start();
-    boolean ended = process.waitFor(6, TimeUnit.MINUTES);
-    process.destroy();
-    String said = Files.readString(output, StandardCharsets.UTF_8);
+    PerigeeProcess perigee =
+        PerigeeProcess.start(
+            folder.resolve("output"),
+            "run",
+            Checkout.root().resolve("examples/quickstart.yaml").toString(),
+            "--runs",
+            folder.resolve("runs").toString());
+    boolean ended = perigee.process().waitFor(6, TimeUnit.MINUTES);
+    perigee.process().destroy();
+    String said = perigee.said();
     System.out.println(said);
 
     assertThat(ended).as("ended").isTrue();
-    assertThat(process.exitValue()).as(said).isZero();
+    assertThat(perigee.process().exitValue()).as(said).isZero();
     assertThat(Duration.between(begin, Instant.now())).isLessThan(Duration.ofMinutes(4));
     Matcher exact = EXACT.matcher(said);
     assertThat(exact.find()).as(said).isTrue();

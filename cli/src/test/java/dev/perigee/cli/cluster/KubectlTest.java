@@ -65,8 +65,7 @@ class KubectlTest {
         .isEqualTo("toy.example.dev/twice created\n");
     assertThat(kubectl.with(manifest, "apply", "-f", "-").out())
         .isEqualTo("toy.example.dev/twice unchanged\n");
-    assertThat(
-            kubectl.with(manifest.replace("size: 4", "size: 6"), "apply", "-f", "-").out())
+    assertThat(kubectl.with(manifest.replace("size: 4", "size: 6"), "apply", "-f", "-").out())
         .isEqualTo("toy.example.dev/twice configured\n");
   }
 
@@ -79,7 +78,11 @@ class KubectlTest {
     Kubectl.Result conflict =
         kubectl.with(
             manifest.replace("size: 4", "size: 6"),
-            "apply", "--server-side", "--field-manager=other", "-f", "-");
+            "apply",
+            "--server-side",
+            "--field-manager=other",
+            "-f",
+            "-");
     assertThat(conflict.err())
         .contains("conflict with \"kubectl\" using example.dev/v1: .spec.size");
     Kubectl.Result forced =
@@ -92,6 +95,19 @@ class KubectlTest {
             "-f",
             "-");
     assertThat(forced.code()).isZero();
+  }
+
+  @Test
+  void goesOverFromClientSideToServerSideApply() throws Exception {
+    String manifest = toy("over", "{size: 4, label: abc}");
+    kubectl.with(manifest, "apply", "-f", "-");
+
+    Kubectl.Result over =
+        kubectl.with(toy("over", "{size: 6}"), "apply", "--server-side", "-f", "-");
+
+    assertThat(over.err()).isEmpty();
+    assertThat(kubectl.run("get", "toy", "over", "-o", "jsonpath={.spec}").out())
+        .isEqualTo("{\"color\":\"red\",\"size\":6}");
   }
 
   @Test
@@ -116,8 +132,7 @@ class KubectlTest {
             "The Toy \"bad\" is invalid: spec.size: Invalid value: \"string\": spec.size in body"
                 + " must be of type integer: \"string\"\n");
     assertThat(kubectl.with(toy("bad", "{size: 3}"), "create", "-f", "-").err())
-        .isEqualTo(
-            "The Toy \"bad\" is invalid: spec: Invalid value: \"object\": size must be even\n");
+        .isEqualTo("The Toy \"bad\" is invalid: spec: Invalid value: size must be even\n");
     assertThat(
             kubectl
                 .with(toy("warned", "{size: 4, foo: 1}"), "create", "--validate=warn", "-f", "-")
@@ -163,7 +178,8 @@ class KubectlTest {
 
   @Test
   void watchesWhatHappens() throws Exception {
-    Process watch = kubectl.start("get", "toys", "-w", "-o", "name", "--field-selector=metadata.name=seen");
+    Process watch =
+        kubectl.start("get", "toys", "-w", "-o", "name", "--field-selector=metadata.name=seen");
     try (BufferedReader lines = watch.inputReader(StandardCharsets.UTF_8)) {
       kubectl.with(toy("seen", "{size: 4}"), "apply", "-f", "-");
 
@@ -181,7 +197,12 @@ class KubectlTest {
     Process wait = kubectl.start("wait", "--for=condition=Ready", "toy/ready", "--timeout=30s");
 
     kubectl.run(
-        "patch", "toy", "ready", "--subresource=status", "--type=merge", "-p",
+        "patch",
+        "toy",
+        "ready",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
         "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
 
     assertThat(wait.waitFor()).isZero();

@@ -105,6 +105,11 @@ public final class ApiError extends RuntimeException {
     return new ApiError(400, "BadRequest", message);
   }
 
+  /** The request is well formed, and cannot be carried out on the object. */
+  public static ApiError unprocessable(String message) {
+    return new ApiError(422, "Invalid", message);
+  }
+
   /** The request is understood, and not allowed. */
   public static ApiError forbidden(ResourceType type, String name, String message) {
     return new ApiError(

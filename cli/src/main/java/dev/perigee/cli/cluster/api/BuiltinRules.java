@@ -39,12 +39,18 @@ final class BuiltinRules {
               "\"" + name + "\"",
               "must be no more than " + longest + " characters"));
     } else if (!name.matches(label ? LABEL : SUBDOMAIN)) {
+      String pattern = label ? LABEL : SUBDOMAIN;
       String what =
-          label
-              ? "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or"
-                  + " '-', and must start and end with an alphanumeric character"
-              : "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters,"
-                  + " '-' or '.', and must start and end with an alphanumeric character";
+          (label
+                  ? "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or"
+                      + " '-', and must start and end with an alphanumeric character (e.g."
+                      + " 'my-name'"
+                  : "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric"
+                      + " characters, '-' or '.', and must start and end with an alphanumeric"
+                      + " character (e.g. 'example.com'")
+              + ", regex used for validation is '"
+              + pattern
+              + "')";
       causes.add(Cause.invalid("metadata.name", "\"" + name + "\"", what));
     }
     for (Map.Entry<String, JsonNode> l : Json.at(object, "metadata", "labels").properties()) {

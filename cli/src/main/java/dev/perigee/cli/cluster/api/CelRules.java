@@ -184,7 +184,7 @@ final class CelRules {
       for (JsonNode rule : rules) {
         boolean transition = OLD_SELF.matcher(rule.path("rule").asText()).find();
         if (!transition || old != null) {
-          run(schema, rule, variables, path, causes);
+          run(rule, variables, path, causes);
         }
       }
     }
@@ -221,14 +221,8 @@ final class CelRules {
   }
 
   private static void run(
-      Schema schema,
-      JsonNode rule,
-      Map<String, Object> variables,
-      String path,
-      List<Cause> causes) {
+      JsonNode rule, Map<String, Object> variables, String path, List<Cause> causes) {
     String expression = rule.path("rule").asText();
-    String type = schema.intOrString() ? "integer or string" : schema.type();
-    String shown = "\"" + (type.isEmpty() ? "object" : type) + "\"";
     String field = path + rule.path("fieldPath").asText("");
     try {
       if (!Boolean.TRUE.equals(program(expression).eval(variables))) {
@@ -236,14 +230,18 @@ final class CelRules {
             new Cause(
                 rule.path("reason").asText("FieldValueInvalid"),
                 field.startsWith(".") ? field.substring(1) : field,
-                "Invalid value: " + shown + ": " + message(rule, variables)));
+                "Invalid value: " + message(rule, variables)));
       }
     } catch (CelEvaluationException | CelValidationException e) {
       causes.add(
-          Cause.invalid(
+          new Cause(
+              "FieldValueInvalid",
               path,
-              shown,
-              "rule evaluation error: " + e.getMessage() + " (rule: " + expression + ")"));
+              "Invalid value: rule evaluation error: "
+                  + e.getMessage()
+                  + " (rule: "
+                  + expression
+                  + ")"));
     }
   }
 

@@ -4,6 +4,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.ApiError.Cause;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
@@ -24,6 +26,8 @@ final class FieldOwnership {
 
   /** What an owner owns. */
   private record Claim(FieldSet fields, String apiVersion, String time) {}
+
+  private static final String LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
 
   private FieldOwnership() {}
 
@@ -82,6 +86,9 @@ final class FieldOwnership {
     if (live != null) {
       Map<Owner, List<List<String>>> conflicts =
           conflicts(schema, live, applied, wanted, claims, owner);
+      if (owner.manager().equals("kubectl")) {
+        forgive(conflicts, schema, live);
+      }
       if (!force && !conflicts.isEmpty()) {
         throw refusal(type, conflicts);
       }
@@ -92,6 +99,10 @@ final class FieldOwnership {
     }
     ObjectNode merged =
         live == null ? applied.deepCopy() : (ObjectNode) merge(schema, live, applied);
+    if (live != null && owner.manager().equals("kubectl") && lastApplied(live) != null) {
+      // The two kinds of apply may take turns, so the annotation of the one follows the other.
+      Json.child(Json.metadata(merged), "annotations").put(LAST_APPLIED, applied + "\n");
+    }
     Claim before = claims.get(owner);
     if (before != null) {
       removeDropped(schema, merged, before.fields().minus(wanted.paths()), claims, owner);
@@ -127,6 +138,34 @@ final class FieldOwnership {
           });
     }
     return conflicts;
+  }
+
+  /**
+   * What kubectl itself had applied on the client side before is no conflict when it now applies on
+   * the server side.
+   */
+  private static void forgive(
+      Map<Owner, List<List<String>>> conflicts, Schema schema, ObjectNode live) {
+    ObjectNode last = lastApplied(live);
+    if (last == null) {
+      return;
+    }
+    FieldSet applied = FieldSet.of(schema, last);
+    conflicts.values().forEach(paths -> paths.removeIf(applied::contains));
+    conflicts.values().removeIf(List::isEmpty);
+  }
+
+  /** What client-side apply has noted down, null when it has not, or not so that it can be read. */
+  private static ObjectNode lastApplied(ObjectNode live) {
+    String noted = Json.text(live, "metadata", "annotations", LAST_APPLIED);
+    try {
+      return !noted.isEmpty()
+              && Json.parse(noted.getBytes(StandardCharsets.UTF_8), false) instanceof ObjectNode o
+          ? o
+          : null;
+    } catch (IOException e) {
+      return null;
+    }
   }
 
   private static ApiError refusal(ResourceType type, Map<Owner, List<List<String>>> conflicts) {

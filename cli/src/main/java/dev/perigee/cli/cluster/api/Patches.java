@@ -3,8 +3,6 @@ package dev.perigee.cli.cluster.api;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.fabric8.zjsonpatch.JsonPatch;
-import io.fabric8.zjsonpatch.JsonPatchException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -32,13 +30,88 @@ final class Patches {
   /**
    * A JSON patch (RFC 6902).
    *
-   * @throws ApiError 400 when an operation does not fit the object
+   * @throws ApiError 422 when an operation does not fit the object
    */
   static JsonNode json(JsonNode target, JsonNode operations) {
-    try {
-      return JsonPatch.apply(operations, target.deepCopy());
-    } catch (JsonPatchException e) {
-      throw ApiError.badRequest("the JSON patch does not apply: " + e.getMessage());
+    ObjectNode root = Json.object();
+    root.set("", target.deepCopy());
+    for (JsonNode operation : operations) {
+      Place place = Place.of(root, Json.text(operation, "path"));
+      switch (Json.text(operation, "op")) {
+        case "add" -> place.add(operation.path("value").deepCopy());
+        case "remove" -> place.remove();
+        case "replace" -> {
+          place.remove();
+          place.add(operation.path("value").deepCopy());
+        }
+        case "move" -> {
+          JsonNode moved = Place.of(root, Json.text(operation, "from")).remove();
+          Place.of(root, Json.text(operation, "path")).add(moved);
+        }
+        case "copy" -> place.add(Place.of(root, Json.text(operation, "from")).get().deepCopy());
+        case "test" -> {
+          if (!operation.path("value").equals(place.get())) {
+            throw ApiError.unprocessable("testing path " + place.pointer() + " value failed");
+          }
+        }
+        default -> throw ApiError.unprocessable("unknown operation in " + operation);
+      }
+    }
+    return root.get("");
+  }
+
+  /** A place in a tree: the container that holds it, and its name or index there. */
+  private record Place(String pointer, JsonNode container, String key) {
+    /** The place of a pointer (RFC 6901) within what {@code root} holds under the empty name. */
+    static Place of(ObjectNode root, String pointer) {
+      if (pointer.isEmpty()) {
+        return new Place(pointer, root, "");
+      }
+      int slash = pointer.lastIndexOf('/');
+      JsonNode container = slash < 0 ? null : of(root, pointer.substring(0, slash)).get();
+      if (!(container instanceof ObjectNode) && !(container instanceof ArrayNode)) {
+        throw missing(pointer);
+      }
+      String key = pointer.substring(slash + 1).replace("~1", "/").replace("~0", "~");
+      return new Place(pointer, container, key);
+    }
+
+    JsonNode get() {
+      JsonNode value =
+          container instanceof ArrayNode list ? list.get(index(list)) : container.get(key);
+      if (value == null) {
+        throw missing(pointer);
+      }
+      return value;
+    }
+
+    void add(JsonNode value) {
+      if (container instanceof ArrayNode list) {
+        list.insert(key.equals("-") ? list.size() : index(list), value);
+      } else {
+        ((ObjectNode) container).set(key, value);
+      }
+    }
+
+    JsonNode remove() {
+      JsonNode value = get();
+      if (container instanceof ArrayNode list) {
+        list.remove(index(list));
+      } else {
+        ((ObjectNode) container).remove(key);
+      }
+      return value;
+    }
+
+    private int index(ArrayNode list) {
+      if (!key.matches("0|[1-9][0-9]{0,8}") || Integer.parseInt(key) > list.size()) {
+        throw missing(pointer);
+      }
+      return Integer.parseInt(key);
+    }
+
+    private static ApiError missing(String pointer) {
+      return ApiError.unprocessable("there is nothing at " + pointer);
     }
   }
 

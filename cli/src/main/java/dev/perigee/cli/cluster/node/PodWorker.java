@@ -152,7 +152,10 @@ final class PodWorker {
       int code = process.exitCode();
       ContainerState.Terminated ended =
           new ContainerState.Terminated(
-              code, files.terminationMessage(container, restart, code), process.started(), Instant.now());
+              code,
+              files.terminationMessage(container, restart, code),
+              process.started(),
+              Instant.now());
       boolean again =
           switch (Json.text(pod, "spec", "restartPolicy")) {
             case "Never" -> false;

@@ -40,8 +40,7 @@ class ObjectStoreTest {
 
   @Test
   void aWaitEndsWithTheChangeItWaitsFor() throws InterruptedException {
-    Thread writer =
-        Thread.ofVirtual().unstarted(() -> store.replace(key, null, yaml("v: 1")));
+    Thread writer = Thread.ofVirtual().unstarted(() -> store.replace(key, null, yaml("v: 1")));
     writer.start();
 
     assertThat(store.changesAfter(0, "things", 10_000)).hasSize(1);

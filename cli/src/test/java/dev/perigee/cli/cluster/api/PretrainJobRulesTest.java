@@ -47,7 +47,8 @@ class PretrainJobRulesTest {
   }
 
   static Stream<Path> badManifests() throws IOException {
-    try (Stream<Path> files = Files.list(Path.of("..", "crds", "src", "test", "resources", "bad"))) {
+    try (Stream<Path> files =
+        Files.list(Path.of("..", "crds", "src", "test", "resources", "bad"))) {
       return files.filter(f -> f.toString().endsWith(".yaml")).sorted().toList().stream();
     }
   }

@@ -171,7 +171,10 @@ class RegistryTest {
 
   @Test
   void applyingRemovesWhatIsNoLongerApplied() {
-    apply("one", "{size: 4, label: abc, limits: {a: 1}, parts: [{name: x, kind: k}, {name: y}]}", false);
+    apply(
+        "one",
+        "{size: 4, label: abc, limits: {a: 1}, parts: [{name: x, kind: k}, {name: y}]}",
+        false);
 
     ObjectNode next = apply("one", "{size: 4, parts: [{name: x}]}", false);
 
@@ -263,7 +266,8 @@ class RegistryTest {
     registry.delete(
         toys, "default", "owner", new Deletion(Propagation.Foreground, null, "", ""), false);
 
-    await(() -> Json.at(registry.get(toys, "default", "child"), "metadata").has("deletionTimestamp"));
+    await(
+        () -> Json.at(registry.get(toys, "default", "child"), "metadata").has("deletionTimestamp"));
     assertThat(registry.get(toys, "default", "owner")).isNotNull();
     registry.update(
         toys,

@@ -39,7 +39,7 @@ public final class ToyCrd {
                   - {rule: 'self.size % 2 == 0', message: size must be even}
                   - {rule: 'self.color == oldSelf.color', message: color is immutable, fieldPath: .color}
                   - rule: '!has(self.weight) || self.weight < double(self.size) * 10.0'
-                    messageExpression: "'too heavy for size ' + string(self.size)"
+                    messageExpression: "self.size < 10 ? 'too heavy for a small one' : 'too heavy'"
                   properties:
                     size: {type: integer, minimum: 1, maximum: 100, description: How large it is.}
                     color: {type: string, enum: [red, blue], default: red}

@@ -106,10 +106,13 @@ class LocalNodeTest {
 
   @Test
   void anUnknownImageWaitsAsWithAKubelet() {
-    client.resource("""
+    client
+        .resource(
+            """
                 {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "imageless"},
                  "spec": {"containers": [{"name": "main", "image": "nginx"}]}}
-                """).create();
+                """)
+        .create();
 
     Pod pod =
         await(
@@ -125,11 +128,14 @@ class LocalNodeTest {
 
   @Test
   void aPodThatAsksForAGpuIsNotScheduled() {
-    client.resource("""
+    client
+        .resource(
+            """
                 {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "gpu"},
                  "spec": {"containers": [{"name": "main", "image": "shell",
                    "resources": {"limits": {"nvidia.com/gpu": "8"}}}]}}
-                """).create();
+                """)
+        .create();
 
     Pod pod = await("gpu", p -> !p.getStatus().getConditions().isEmpty());
 
@@ -177,7 +183,8 @@ class LocalNodeTest {
             - {name: out, mountPath: /perigee/checkpoints}
             - {name: scratch, mountPath: /tmp}
         """;
-    client.resource(
+    client
+        .resource(
             """
             apiVersion: v1
             kind: PersistentVolumeClaim
@@ -212,7 +219,8 @@ class LocalNodeTest {
                 .withData(Map.of("a", "old"))
                 .build())
         .create();
-    client.resource(
+    client
+        .resource(
             """
             apiVersion: v1
             kind: Pod
@@ -229,10 +237,14 @@ class LocalNodeTest {
         .create();
     await("reader", p -> p.getStatus().getPhase().equals("Running"));
 
-    client.configMaps().withName("changing").edit(m -> {
-      m.setData(Map.of("a", "new\n"));
-      return m;
-    });
+    client
+        .configMaps()
+        .withName("changing")
+        .edit(
+            m -> {
+              m.setData(Map.of("a", "new\n"));
+              return m;
+            });
 
     ended("reader");
     assertThat(pod("reader").getLog()).isEqualTo("new\n");
@@ -278,7 +290,8 @@ class LocalNodeTest {
 
   @Test
   void aFailedContainerIsRestartedWhenItsPolicySaysSo() throws InterruptedException {
-    client.resource(
+    client
+        .resource(
             """
             apiVersion: v1
             kind: Pod
@@ -311,9 +324,7 @@ class LocalNodeTest {
             folder,
             folder.resolve("orphan.log"));
     ProcessHandle program =
-        Awaitility.await()
-            .until(() -> process.programs(), p -> !p.isEmpty())
-            .getFirst();
+        Awaitility.await().until(() -> process.programs(), p -> !p.isEmpty()).getFirst();
 
     process.closeInput();
 
