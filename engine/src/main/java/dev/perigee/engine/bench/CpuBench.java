@@ -61,10 +61,10 @@ public final class CpuBench {
       int warmupSteps,
       int steps) {}
 
-  /** The quickstart's model, with its sequences and batch. */
+  /** The quickstart example: its model, sequences and batch. */
   public static Options quickstart(int ranks) {
     ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
-    return new Options("quickstart", model, ranks, 128, 8192, 4, 8);
+    return new Options("quickstart", model, ranks, 128, 4096, 10, 20);
   }
 
   /** Runs the benchmark; takes some seconds. */

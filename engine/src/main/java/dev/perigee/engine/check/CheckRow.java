@@ -1,5 +1,6 @@
 package dev.perigee.engine.check;
 
+import dev.perigee.engine.tensor.Tensor;
 import java.util.Locale;
 
 /**
@@ -40,8 +41,7 @@ public record CheckRow(String name, double figure, double tolerance) {
    * ‖found − expected‖ / ‖expected‖ in the Frobenius norm; the numerator alone when expected is
    * zero.
    */
-  static double relative(
-      dev.perigee.engine.tensor.Tensor found, dev.perigee.engine.tensor.Tensor expected) {
+  static double relative(Tensor found, Tensor expected) {
     double difference = 0;
     double norm = 0;
     for (int i = 0; i < expected.size(); i++) {

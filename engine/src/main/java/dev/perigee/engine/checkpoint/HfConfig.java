@@ -1,5 +1,6 @@
 package dev.perigee.engine.checkpoint;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -40,7 +41,7 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
     JsonNode root;
     try {
       root = JSON.readTree(Files.readAllBytes(file));
-    } catch (com.fasterxml.jackson.core.JsonProcessingException e) {
+    } catch (JsonProcessingException e) {
       throw new CheckpointFormatException(file, "not JSON: " + e.getOriginalMessage(), e);
     }
     if (root == null || !root.isObject()) {

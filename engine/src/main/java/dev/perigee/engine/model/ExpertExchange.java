@@ -3,6 +3,7 @@ package dev.perigee.engine.model;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
+import java.util.Arrays;
 
 /**
  * Where each (token, expert) pair of one pass goes: from its rank to the rank that holds the
@@ -99,7 +100,7 @@ final class ExpertExchange {
     }
     Tensor receive = Tensor.zeros(ranks, local);
     int[] one = new int[ranks];
-    java.util.Arrays.fill(one, 1);
+    Arrays.fill(one, 1);
     group.allToAll(send, one, receive, one);
     int[] from = new int[ranks * local];
     for (int i = 0; i < from.length; i++) {

@@ -8,6 +8,7 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -167,13 +168,11 @@ public final class Model {
       Safetensors weights, String name, Tensor expected, List<String> differences) {
     if (!weights.contains(name)) {
       differences.add(name + " is missing");
-    } else if (!java.util.Arrays.equals(weights.shape(name), expected.shape())) {
+    } else if (!Arrays.equals(weights.shape(name), expected.shape())) {
       differences.add(
           "%s has shape %s, the model's is %s"
               .formatted(
-                  name,
-                  java.util.Arrays.toString(weights.shape(name)),
-                  java.util.Arrays.toString(expected.shape())));
+                  name, Arrays.toString(weights.shape(name)), Arrays.toString(expected.shape())));
     }
   }
 

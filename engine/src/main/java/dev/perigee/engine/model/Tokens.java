@@ -1,5 +1,7 @@
 package dev.perigee.engine.model;
 
+import java.util.Arrays;
+
 /**
  * Which tokens a pass is over: {@code batch} sequences of {@code length} tokens, one after the
  * other.
@@ -22,7 +24,7 @@ record Tokens(int batch, int length, int[] positions, boolean recording) {
   /** One token of each sequence, all at the same position. */
   static Tokens step(int batch, int position) {
     int[] positions = new int[batch];
-    java.util.Arrays.fill(positions, position);
+    Arrays.fill(positions, position);
     return new Tokens(batch, 1, positions, false);
   }
 }

@@ -1,6 +1,7 @@
 package dev.perigee.engine.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
@@ -107,8 +108,7 @@ class GradientTest {
       double noise = 2e-6 * scale * loss / step;
       assertThat(difference)
           .as("%s: difference quotient against gradient %g", p.name(), expected)
-          .isCloseTo(
-              expected, org.assertj.core.api.Assertions.offset(2e-2 * Math.abs(expected) + noise));
+          .isCloseTo(expected, within(2e-2 * Math.abs(expected) + noise));
     }
   }
 
