@@ -1,0 +1,2 @@
+/** Benchmarks: what is measured, beside what, and the table that comes out. */
+package dev.perigee.engine.bench;
