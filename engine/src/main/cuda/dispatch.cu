@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr int kChunk = 256;  // assignments that one warp walks in order
+constexpr int kChunk = 1024;  // assignments that one warp walks in order
 
 // Counts this warp's chunk into `seen` (one counter an expert) and hands each assignment its rank
 // among the equal ones before it in the chunk.
@@ -72,10 +72,19 @@ extern "C" __global__ void dispatch_scan(int* counts, int* offsets, int chunks, 
     if (e == experts - 1) {
       offsets[experts] = total[e];
     }
-    for (int c = 0; c < chunks; c++) {
-      const int n = counts[c * experts + e];
-      counts[c * experts + e] = row;
-      row += n;
+    for (int c0 = 0; c0 < chunks; c0 += 8) {
+      int n[8];
+#pragma unroll
+      for (int c = 0; c < 8; c++) {  // eight loads in flight before the stores
+        n[c] = c0 + c < chunks ? counts[(c0 + c) * experts + e] : 0;
+      }
+#pragma unroll
+      for (int c = 0; c < 8; c++) {
+        if (c0 + c < chunks) {
+          counts[(c0 + c) * experts + e] = row;
+        }
+        row += n[c];
+      }
     }
   }
 }
