@@ -14,6 +14,10 @@
 // own 64 rows each, multiply with wgmma into 128 float32 registers a thread, and write bf16 through
 // shared memory. A warp group whose rows lie past the expert's end computes nothing, so an expert
 // is padded to 64 rows in arithmetic and to none in memory.
+//
+// The second-level cache limits this kernel next to power. So where the tiles come out even, two
+// blocks form a pair that shares one operand: each fetches half of it and the copy engine writes
+// the half into both. Neighbours along n share rows of a, or along m, for the weight gradient, b.
 #include "hopper.cuh"
 
 namespace {
@@ -39,11 +43,15 @@ struct Shared {
   uint64_t empty[kStages];
 };
 
-// Walks the tiles of all experts in order; every role of a block walks the same sequence.
-template <Layout layout>
+// Walks the tiles of all experts in order; every role of a block walks the same sequence, and so do
+// both blocks of a pair, each on its own tile of two.
+template <Layout layout, bool pair>
 struct Tiles {
+  static constexpr int kStepM = pair && layout == kWeightGradient ? 2 : 1;
+  static constexpr int kStepN = pair && layout != kWeightGradient ? 2 : 1;
+
   const int* offsets;
-  int groups, tiles_m, tiles_n;  // tiles_m is used by the weight gradient alone
+  int groups, tiles_m, tiles_n;  // of a group, a pair counts once; tiles_m: weight gradient alone
   int group = 0, before = 0;     // tiles of all groups before `group`
   int first_row = 0, rows = 0;   // of `group`
   int m = 0, n = 0;              // the tile within the group
@@ -51,9 +59,9 @@ struct Tiles {
   __device__ Tiles(const int* offsets, int groups, int m, int n)
       : offsets(offsets),
         groups(groups),
-        tiles_m((m + kTileM - 1) / kTileM),
-        tiles_n(layout == kSwiGlu ? (n + kTileN / 2 - 1) / (kTileN / 2)
-                                  : (n + kTileN - 1) / kTileN) {
+        tiles_m((m + kTileM * kStepM - 1) / (kTileM * kStepM)),
+        tiles_n(layout == kSwiGlu ? (n + kTileN / 2 * kStepN - 1) / (kTileN / 2 * kStepN)
+                                  : (n + kTileN * kStepN - 1) / (kTileN * kStepN)) {
     load();
   }
 
@@ -75,8 +83,9 @@ struct Tiles {
       group++;
       load();
     }
-    m = (index - before) / tiles_n;
-    n = (index - before) % tiles_n;
+    const int rank = pair ? blockIdx.x % 2 : 0;
+    m = (index - before) / tiles_n * kStepM + (kStepM - 1) * rank;
+    n = (index - before) % tiles_n * kStepN + (kStepN - 1) * rank;
     return group < groups;
   }
 
@@ -86,9 +95,10 @@ struct Tiles {
 };
 
 // The producer: fills one stage.
-template <Layout layout>
+template <Layout layout, bool pair>
 __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
-                           const Tiles<layout>& tile, int k0) {
+                           const Tiles<layout, pair>& tile, int k0) {
+  const int rank = blockIdx.x % 2;
   uint64_t* full = &s.full[stage];
   uint8_t* sa = s.a[stage];
   uint8_t* sb = s.b[stage];
@@ -97,11 +107,24 @@ __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const Tenso
     for (int i = 0; i < kTileM / 64; i++) {
       hopper::tma_load(sa + i * kBlock, a, full, tile.m * kTileM + 64 * i, tile.first_row + k0, 0);
     }
-    for (int i = 0; i < kTileN / 64; i++) {
-      hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, tile.first_row + k0, 0);
+    if constexpr (pair) {
+      for (int i = 2 * rank; i < 2 * rank + 2; i++) {
+        hopper::tma_load_multicast(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i,
+                                   tile.first_row + k0, 0, 0b11);
+      }
+    } else {
+      for (int i = 0; i < kTileN / 64; i++) {
+        hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, tile.first_row + k0,
+                         0);
+      }
     }
   } else {
-    hopper::tma_load(sa, a, full, k0, tile.first_row + tile.m * kTileM, 0);
+    if constexpr (pair) {
+      hopper::tma_load_multicast(sa + rank * kBlock, a, full, k0,
+                                 tile.first_row + tile.m * kTileM + 64 * rank, 0, 0b11);
+    } else {
+      hopper::tma_load(sa, a, full, k0, tile.first_row + tile.m * kTileM, 0);
+    }
     if constexpr (layout == kForward) {
       hopper::tma_load(sb, b, full, k0, tile.n * kTileN, tile.group);
     } else if constexpr (layout == kSwiGlu) {
@@ -179,7 +202,20 @@ __device__ __forceinline__ void pack_columns(const float (&d)[128], int c, uint3
   }
 }
 
-template <Layout layout>
+// A consumer warp is done with a stage: in a pair both producers write into it.
+template <bool pair>
+__device__ __forceinline__ void release(uint64_t* empty, int thread) {
+  if (thread % 32 == 0) {
+    if constexpr (pair) {
+      hopper::barrier_arrive_at(empty, 0);
+      hopper::barrier_arrive_at(empty, 1);
+    } else {
+      hopper::barrier_arrive(empty);
+    }
+  }
+}
+
+template <Layout layout, bool pair>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
                          const TensorMap* map_act, __nv_bfloat16* d, __nv_bfloat16* act,
                          const int* offsets, int groups, int m, int n, int k) {
@@ -190,26 +226,32 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);
-      hopper::barrier_init(&s.empty[i], 8);  // one arrival a consumer warp
+      hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
     }
     hopper::barrier_init_fence();
     hopper::prefetch_map(map_a);
     hopper::prefetch_map(map_b);
     hopper::prefetch_map(map_d);
   }
-  __syncthreads();
+  if constexpr (pair) {
+    hopper::cluster_sync();
+  } else {
+    __syncthreads();
+  }
 
-  Tiles<layout> tile(offsets, groups, m, n);
+  constexpr int kBlocks = pair ? 2 : 1;
+  const int walkers = gridDim.x / kBlocks;
+  Tiles<layout, pair> tile(offsets, groups, m, n);
   int stage = 0;
   uint32_t phase = 0;
   if (warp_group == 0) {
     hopper::registers_fewer<40>();
     if (threadIdx.x == 0) {
-      for (int index = blockIdx.x; tile.seek(index); index += gridDim.x) {
+      for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         const int depth = tile.depth(k);
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<layout>(s, stage, map_a, map_b, tile, i * kTileK);
+          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -225,7 +267,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     constexpr bool kTransposeB = layout == kWeightGradient || layout == kInputGradient;
     Writer writer{s, consumer, thread};
     float acc[128];
-    for (int index = blockIdx.x; tile.seek(index); index += gridDim.x) {
+    for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
       const int depth = tile.depth(k);
       const int row = tile.m * kTileM + consumer * 64;  // within the group, or of dw
       const int valid = (layout == kWeightGradient ? m : tile.rows) - row;
@@ -258,8 +300,8 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
           hopper::wgmma_commit();
           // The stage before this one is free once its products are done; this one still runs.
           hopper::wgmma_wait<1>();
-          if (i > 0 && thread % 32 == 0) {
-            hopper::barrier_arrive(&s.empty[stage == 0 ? kStages - 1 : stage - 1]);
+          if (i > 0) {
+            release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
           }
           if (++stage == kStages) {
             stage = 0;
@@ -267,15 +309,11 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
           }
         }
         hopper::wgmma_wait<0>();
-        if (thread % 32 == 0) {
-          hopper::barrier_arrive(&s.empty[stage == 0 ? kStages - 1 : stage - 1]);
-        }
+        release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
       } else {
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.full[stage], phase);
-          if (thread % 32 == 0) {
-            hopper::barrier_arrive(&s.empty[stage]);
-          }
+          release<pair>(&s.empty[stage], thread);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -331,6 +369,9 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       hopper::tma_store_wait_all();
     }
   }
+  if constexpr (pair) {
+    hopper::cluster_sync();  // the other block may still write into this one's shared memory
+  }
 }
 #endif  // PERIGEE_HOPPER
 
@@ -338,36 +379,41 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
 
 #ifdef PERIGEE_HOPPER
 
-extern "C" __global__ void __launch_bounds__(kThreads, 1)
-    grouped_gemm_forward(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
-                         const __grid_constant__ TensorMap y, __nv_bfloat16* y_rows,
-                         const int* offsets, int groups, int n, int k) {
-  multiply<kForward>(&x, &w, &y, nullptr, y_rows, nullptr, offsets, groups, 0, n, k);
-}
+// Each layout alone and in pairs.
+#define PERIGEE_ROWS(name, layout, pair, cluster)                                              \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,           \
+           const __grid_constant__ TensorMap d, __nv_bfloat16* d_rows, const int* offsets,     \
+           int groups, int n, int k) {                                                         \
+    multiply<layout, pair>(&a, &b, &d, nullptr, d_rows, nullptr, offsets, groups, 0, n, k);    \
+  }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 1)
-    grouped_gemm_swiglu(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
-                        const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap a,
-                        __nv_bfloat16* h_rows, __nv_bfloat16* a_rows, const int* offsets,
-                        int groups, int n, int k) {
-  multiply<kSwiGlu>(&x, &w, &h, &a, h_rows, a_rows, offsets, groups, 0, n, k);
-}
+#define PERIGEE_SWIGLU(name, pair, cluster)                                                    \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,           \
+           const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap a,           \
+           __nv_bfloat16* h_rows, __nv_bfloat16* a_rows, const int* offsets, int groups,       \
+           int n, int k) {                                                                     \
+    multiply<kSwiGlu, pair>(&x, &w, &h, &a, h_rows, a_rows, offsets, groups, 0, n, k);         \
+  }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 1)
-    grouped_gemm_input_gradient(const __grid_constant__ TensorMap dy,
-                                const __grid_constant__ TensorMap w,
-                                const __grid_constant__ TensorMap dx, __nv_bfloat16* dx_rows,
-                                const int* offsets, int groups, int n, int k) {
-  multiply<kInputGradient>(&dy, &w, &dx, nullptr, dx_rows, nullptr, offsets, groups, 0, n, k);
-}
+#define PERIGEE_WEIGHTS(name, pair, cluster)                                                   \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
+           const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
+           int n) {                                                                            \
+    multiply<kWeightGradient, pair>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets, groups,  \
+                                    m, n, 0);                                                  \
+  }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 1)
-    grouped_gemm_weight_gradient(const __grid_constant__ TensorMap dy,
-                                 const __grid_constant__ TensorMap x,
-                                 const __grid_constant__ TensorMap dw, const int* offsets,
-                                 int groups, int m, int n) {
-  multiply<kWeightGradient>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets, groups, m, n, 0);
-}
+PERIGEE_ROWS(grouped_gemm_forward, kForward, false, )
+PERIGEE_ROWS(grouped_gemm_forward_pair, kForward, true, __cluster_dims__(2, 1, 1))
+PERIGEE_SWIGLU(grouped_gemm_swiglu, false, )
+PERIGEE_SWIGLU(grouped_gemm_swiglu_pair, true, __cluster_dims__(2, 1, 1))
+PERIGEE_ROWS(grouped_gemm_input_gradient, kInputGradient, false, )
+PERIGEE_ROWS(grouped_gemm_input_gradient_pair, kInputGradient, true, __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient, false, )
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_pair, true, __cluster_dims__(2, 1, 1))
 
 #endif  // PERIGEE_HOPPER
 

@@ -43,6 +43,23 @@ __device__ __forceinline__ void barrier_arrive(uint64_t* bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
 }
 
+// The same on the barrier at the same place in block `block` of the cluster.
+__device__ __forceinline__ void barrier_arrive_at(uint64_t* bar, uint32_t block) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "}\n" ::"r"(shared_address(bar)),
+      "r"(block)
+      : "memory");
+}
+
+// Every thread of every block of the cluster meets.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+
 // Waits until the phase with this parity has completed.
 __device__ __forceinline__ void barrier_wait(uint64_t* bar, uint32_t parity) {
   asm volatile(
@@ -71,6 +88,17 @@ __device__ __forceinline__ void tma_load(void* to, const TensorMap* map, uint64_
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
       " [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(shared_address(to)),
       "l"(map), "r"(shared_address(bar)), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+
+// The same, into the same place of every block of the cluster whose bit is set in `blocks`; each
+// block's own barrier counts the bytes.
+__device__ __forceinline__ void tma_load_multicast(void* to, const TensorMap* map, uint64_t* bar,
+                                                   int x, int y, int z, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(shared_address(to)),
+      "l"(map), "r"(shared_address(bar)), "r"(x), "r"(y), "r"(z), "h"(blocks)
       : "memory");
 }
 

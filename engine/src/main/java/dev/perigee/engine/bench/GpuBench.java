@@ -7,6 +7,7 @@ import dev.perigee.engine.cuda.DeviceArena;
 import dev.perigee.engine.cuda.DeviceBuffer;
 import dev.perigee.engine.cuda.GroupedGemm;
 import dev.perigee.engine.cuda.Launch;
+import dev.perigee.engine.cuda.Launcher;
 import dev.perigee.engine.cuda.MoeLayer;
 import dev.perigee.engine.cuda.RandomNormal;
 import dev.perigee.engine.cuda.Stream;
@@ -201,13 +202,14 @@ public final class GpuBench {
     DeviceBuffer dout = normal(2L * TOKENS * HIDDEN, 21, 1);
     DeviceBuffer out = arena.allocate(x.bytes());
     DeviceBuffer dx = arena.allocate(x.bytes());
-    Runnable forward = () -> layer.forward(stream, weights, bias, x, out);
+    Runnable forward = () -> layer.forward(stream, device.beside(), weights, bias, x, out);
     Runnable both =
         () -> {
           forward.run();
-          layer.backward(stream, weights, x, dout, dx, gradients);
+          layer.backward(stream, device.beside(), weights, x, dout, dx, gradients);
         };
     both.run(); // a capture cannot load kernels
+    breakdown(layer, weights, gradients, bias, x, dout, out, dx);
     Stream.Graph forwardGraph = stream.capture(forward);
     Stream.Graph bothGraph = stream.capture(both);
     // The layer is checked against float64 by MoeLayerGpuTest; its products are checked above.
@@ -225,6 +227,35 @@ public final class GpuBench {
             () -> stream.replay(bothGraph),
             Double.NaN,
             List.of("moe forward+backward eager", "moe forward+backward compiled")));
+  }
+
+  /** Prints what each kernel of the layer takes when it runs alone. */
+  private void breakdown(
+      MoeLayer layer,
+      MoeLayer.Weights weights,
+      MoeLayer.Weights gradients,
+      DeviceBuffer bias,
+      DeviceBuffer x,
+      DeviceBuffer dout,
+      DeviceBuffer out,
+      DeviceBuffer dx) {
+    List<Launch> launches = new ArrayList<>();
+    Launcher list =
+        new Launcher() {
+          @Override
+          public void launch(Launch l) {
+            launches.add(l);
+          }
+
+          @Override
+          public void after(Launcher other) {} // one list has one order
+        };
+    layer.forward(list, list, weights, bias, x, out);
+    layer.backward(list, list, weights, x, dout, dx, gradients);
+    for (Launch l : launches) {
+      System.out.printf(
+          Locale.ROOT, "%8.3f ms  %s%n", median(milliseconds(() -> stream.launch(l))), l);
+    }
   }
 
   private DeviceBuffer normal(long bytes, int seed, float deviation) {

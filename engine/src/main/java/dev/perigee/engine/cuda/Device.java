@@ -12,7 +12,7 @@ import jcuda.driver.CUmodule;
 import jcuda.driver.JCudaDriver;
 
 /**
- * One GPU: its primary context, its three streams and its kernels. Opening makes it current on the
+ * One GPU: its primary context, its streams and its kernels. Opening makes it current on the
  * calling thread; another thread calls {@link #bind} first.
  */
 public final class Device implements AutoCloseable {
@@ -25,6 +25,7 @@ public final class Device implements AutoCloseable {
   private final int multiprocessors;
   private final int computeCapability;
   private final Stream compute;
+  private final Stream beside;
   private final Stream communication;
   private final Stream offload;
 
@@ -52,6 +53,7 @@ public final class Device implements AutoCloseable {
         JCudaDriver.cuDevicePrimaryCtxRetain(context, device), "cuDevicePrimaryCtxRetain", name);
     bind();
     compute = new Stream(this);
+    beside = new Stream(this);
     communication = new Stream(this);
     offload = new Stream(this);
   }
@@ -88,6 +90,11 @@ public final class Device implements AutoCloseable {
   /** The stream of the model's own work. */
   public Stream compute() {
     return compute;
+  }
+
+  /** A second lane of the model's work, for what can run where the first leaves room. */
+  public Stream beside() {
+    return beside;
   }
 
   /** The stream of exchanges between devices. */
@@ -154,6 +161,7 @@ public final class Device implements AutoCloseable {
   @Override
   public void close() {
     compute.close();
+    beside.close();
     communication.close();
     offload.close();
     for (Map.Entry<String, CUmodule> m : modules.entrySet()) {

@@ -62,7 +62,7 @@ public final class GroupedGemm {
 
   private GroupedGemm() {}
 
-  /** y = x · w[e]ᵀ. One block stays on each of the multiprocessors. */
+  /** y = x · w[e]ᵀ. One block stays on each of the multiprocessors, here and below. */
   public static Launch forward(
       int multiprocessors,
       Sizes s,
@@ -70,12 +70,14 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer y_SO) {
+    boolean pair = pairs(multiprocessors, s.outputs, TILE_N);
     return hopper(
         "grouped_gemm_forward",
+        pair,
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M)),
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, pair ? TILE_M / 2 : TILE_M)),
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, TILE_N)),
             map(TensorMap.of(y_SO, 1, s.rows, s.outputs, 64)),
             address(y_SO),
@@ -106,15 +108,17 @@ public final class GroupedGemm {
       throw new IllegalArgumentException(
           "a feed-forward width must be divisible by 8, not " + f);
     }
+    boolean pair = pairs(multiprocessors, f, TILE_N / 2);
     TensorMap halves =
         new TensorMap(
             h_SG.address(), f, s.rows, 2, 4L * f, 2L * f, /* boxX */ 64, /* boxY */ 64);
     return hopper(
         "grouped_gemm_swiglu",
+        pair,
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M)),
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, pair ? TILE_M / 2 : TILE_M)),
             map(TensorMap.of(w_EGI, 2L * s.experts, f, s.inputs, TILE_N / 2)),
             map(halves),
             map(TensorMap.of(a_SF, 1, s.rows, f, 64)),
@@ -134,12 +138,14 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer dx_SI) {
+    boolean pair = pairs(multiprocessors, s.inputs, TILE_N);
     return hopper(
         "grouped_gemm_input_gradient",
+        pair,
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, TILE_M)),
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, pair ? TILE_M / 2 : TILE_M)),
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, 64)),
             map(TensorMap.of(dx_SI, 1, s.rows, s.inputs, 64)),
             address(dx_SI),
@@ -159,6 +165,7 @@ public final class GroupedGemm {
       DeviceBuffer dw_EOI) {
     return hopper(
         "grouped_gemm_weight_gradient",
+        pairs(multiprocessors, s.outputs, TILE_M),
         multiprocessors,
         s,
         List.of(
@@ -171,11 +178,20 @@ public final class GroupedGemm {
             integer(s.inputs)));
   }
 
+  /** Whether neighbouring tiles share what they read: only when none is left over. */
+  private static boolean pairs(int multiprocessors, int extent, int tile) {
+    return multiprocessors % 2 == 0 && (extent + tile - 1) / tile % 2 == 0;
+  }
+
   private static Launch hopper(
-      String kernel, int multiprocessors, Sizes s, List<Launch.Argument> arguments) {
+      String kernel,
+      boolean pair,
+      int multiprocessors,
+      Sizes s,
+      List<Launch.Argument> arguments) {
     return new Launch(
         MODULE,
-        kernel,
+        pair ? kernel + "_pair" : kernel,
         Launch.Dim.of(multiprocessors),
         Launch.Dim.of(384),
         SHARED_BYTES,

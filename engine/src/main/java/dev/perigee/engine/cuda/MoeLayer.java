@@ -141,41 +141,52 @@ public final class MoeLayer {
   }
 
   /**
-   * out = the weighted routed experts and the shared expert of x.
+   * out = the weighted routed experts and the shared expert of x. The shared expert runs beside the
+   * routed ones and fills the multiprocessors that they leave idle at the end of a product.
    *
+   * @param beside a second lane, joined to {@code main} before the end
    * @param bias_E the router's bias, float32
    */
   public void forward(
-      Launcher stream, Weights w, DeviceBuffer bias_E, DeviceBuffer x_TH, DeviceBuffer out_TH) {
-    stream.launch(router.forward(x_TH, w.router_EH, bias_E, expert_TK, score_TK, weight_TK));
-    dispatch.plan(expert_TK, counts, offsets_E1, slot_TK, order_S).forEach(stream::launch);
-    stream.launch(dispatch.rowsToExperts(x_TH, slot_TK, x_SH, z.hidden));
-    stream.launch(
-        GroupedGemm.forwardSwiGlu(sms, up, x_SH, w.up_EGH, offsets_E1, h_SG, a_SF));
-    stream.launch(GroupedGemm.forward(sms, down, a_SF, w.down_EHF, offsets_E1, wide_SH));
-    stream.launch(
+      Launcher main,
+      Launcher beside,
+      Weights w,
+      DeviceBuffer bias_E,
+      DeviceBuffer x_TH,
+      DeviceBuffer out_TH) {
+    beside.after(main);
+    main.launch(router.forward(x_TH, w.router_EH, bias_E, expert_TK, score_TK, weight_TK));
+    dispatch.plan(expert_TK, counts, offsets_E1, slot_TK, order_S).forEach(main::launch);
+    main.launch(dispatch.rowsToExperts(x_TH, slot_TK, x_SH, z.hidden));
+    main.launch(GroupedGemm.forwardSwiGlu(sms, up, x_SH, w.up_EGH, offsets_E1, h_SG, a_SF));
+    main.launch(GroupedGemm.forward(sms, down, a_SF, w.down_EHF, offsets_E1, wide_SH));
+
+    beside.launch(
         GroupedGemm.forwardSwiGlu(sms, sharedUp, x_TH, w.sharedUp_DDH, all, h_TDD, a_TD));
-    stream.launch(GroupedGemm.forward(sms, sharedDown, a_TD, w.sharedDown_HD, all, shared_TH));
-    stream.launch(
-        dispatch.combine(wide_SH, slot_TK, weight_TK, shared_TH, NONE, out_TH, z.hidden));
+    beside.launch(GroupedGemm.forward(sms, sharedDown, a_TD, w.sharedDown_HD, all, shared_TH));
+
+    main.after(beside);
+    main.launch(dispatch.combine(wide_SH, slot_TK, weight_TK, shared_TH, NONE, out_TH, z.hidden));
   }
 
   /**
    * The gradients of the last forward's input and weights, which are written, not added.
    *
+   * @param beside a second lane, joined to {@code main} before the end
    * @param x_TH forward's input, unchanged
    */
   public void backward(
-      Launcher stream,
+      Launcher main,
+      Launcher beside,
       Weights w,
       DeviceBuffer x_TH,
       DeviceBuffer dout_TH,
       DeviceBuffer dx_TH,
       Weights dw) {
-    stream.launch(dispatch.rowsToExperts(dout_TH, slot_TK, wide_SH, z.hidden));
-    stream.launch(
-        GroupedGemm.inputGradient(sms, down, wide_SH, w.down_EHF, offsets_E1, narrow_SF));
-    stream.launch(
+    beside.after(main);
+    main.launch(dispatch.rowsToExperts(dout_TH, slot_TK, wide_SH, z.hidden));
+    main.launch(GroupedGemm.inputGradient(sms, down, wide_SH, w.down_EHF, offsets_E1, narrow_SF));
+    main.launch(
         SwiGlu.backward(
             narrow_SF,
             h_SG,
@@ -186,28 +197,31 @@ public final class MoeLayer {
             dweight_TK,
             dispatch.rows(),
             z.width));
-    stream.launch(
-        GroupedGemm.weightGradient(sms, down, wide_SH, a_SF, offsets_E1, dw.down_EHF));
-    stream.launch(GroupedGemm.weightGradient(sms, up, dh_SG, x_SH, offsets_E1, dw.up_EGH));
-    stream.launch(GroupedGemm.inputGradient(sms, up, dh_SG, w.up_EGH, offsets_E1, wide_SH));
 
-    stream.launch(
+    beside.launch(
         GroupedGemm.inputGradient(sms, sharedDown, dout_TH, w.sharedDown_HD, all, narrow_TD));
-    stream.launch(
+    beside.launch(
         SwiGlu.backward(
             narrow_TD, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE, z.tokens, z.sharedWidth));
-    stream.launch(
+    beside.after(main); // the weights' gradient is there
+    beside.launch(router.backward(expert_TK, score_TK, dweight_TK, dlogit_TE));
+    beside.launch(GroupedGemm.weightGradient(sms, logits, dlogit_TE, x_TH, all, dw.router_EH));
+    beside.launch(
+        GroupedGemm.inputGradient(sms, logits, dlogit_TE, w.router_EH, all, router_TH));
+
+    main.launch(GroupedGemm.weightGradient(sms, down, wide_SH, a_SF, offsets_E1, dw.down_EHF));
+    main.launch(GroupedGemm.weightGradient(sms, up, dh_SG, x_SH, offsets_E1, dw.up_EGH));
+    main.launch(GroupedGemm.inputGradient(sms, up, dh_SG, w.up_EGH, offsets_E1, wide_SH));
+
+    beside.launch(
         GroupedGemm.weightGradient(sms, sharedDown, dout_TH, a_TD, all, dw.sharedDown_HD));
-    stream.launch(
+    beside.launch(
         GroupedGemm.weightGradient(sms, sharedUp, dh_TDD, x_TH, all, dw.sharedUp_DDH));
-    stream.launch(
+    beside.launch(
         GroupedGemm.inputGradient(sms, sharedUp, dh_TDD, w.sharedUp_DDH, all, shared_TH));
 
-    stream.launch(router.backward(expert_TK, score_TK, dweight_TK, dlogit_TE));
-    stream.launch(GroupedGemm.weightGradient(sms, logits, dlogit_TE, x_TH, all, dw.router_EH));
-    stream.launch(
-        GroupedGemm.inputGradient(sms, logits, dlogit_TE, w.router_EH, all, router_TH));
-    stream.launch(
+    main.after(beside);
+    main.launch(
         dispatch.combine(wide_SH, slot_TK, NONE, shared_TH, router_TH, dx_TH, z.hidden));
   }
 }

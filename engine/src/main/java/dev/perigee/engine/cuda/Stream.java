@@ -97,6 +97,17 @@ public final class Stream implements Launcher, AutoCloseable {
         l);
   }
 
+  @Override
+  public void after(Launcher other) {
+    if (other instanceof Stream s) {
+      try (Event e = s.record()) {
+        await(e);
+      }
+    } else {
+      throw new IllegalArgumentException("a stream can only wait for a stream, not for " + other);
+    }
+  }
+
   /** Copies to the device; {@code from} is pinned if the host is to go on meanwhile. */
   public void upload(ByteBuffer from, DeviceBuffer to) {
     check(

@@ -45,6 +45,7 @@ class GroupedGemmGpuTest {
         new Case(List.of(0, 0, 515, 0), 328, 304, 0), // one expert with everything
         new Case(List.of(0, 0), 64, 64, 3), // nobody has rows
         new Case(List.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), 8, 16, 1),
+        new Case(List.of(70, 0, 300, 129), 488, 1008, 9), // every product in pairs
         new Case(List.of(700, 90), 200, 1040, 0)); // more tiles than one pass of a few blocks
   }
 
@@ -94,7 +95,8 @@ class GroupedGemmGpuTest {
       DeviceBuffer dy = gpu.bf16(withPoison(dy_SO, c.spare, o));
       DeviceBuffer at = gpu.ints(offsets);
       // A few blocks walk many tiles each; many blocks leave some without any.
-      for (int blocks : new int[] {3, gpu.device.multiprocessors()}) {
+      // An odd number never forms pairs; an even one does where the tiles come out even.
+      for (int blocks : new int[] {3, 4, gpu.device.multiprocessors()}) {
         DeviceBuffer y = gpu.poisoned(2L * sizes.rows() * o);
         DeviceBuffer dx = gpu.poisoned(2L * sizes.rows() * i);
         DeviceBuffer dw = gpu.poisoned(2L * dw_EOI.length);
@@ -159,21 +161,18 @@ class GroupedGemmGpuTest {
         }
       }
       GroupedGemm.Sizes sizes = c.sizes();
-      DeviceBuffer h = gpu.poisoned(4L * sizes.rows() * f);
-      DeviceBuffer a = gpu.poisoned(2L * sizes.rows() * f);
-      gpu.stream.launch(
-          GroupedGemm.forwardSwiGlu(
-              5,
-              sizes,
-              gpu.bf16(withPoison(x_SI, c.spare, i)),
-              gpu.bf16(w_EGI),
-              gpu.ints(offsets),
-              h,
-              a));
-      assertClose("h", gpu.fromBf16(h), h_SG, 1e-2);
-      assertUntouched("h", gpu.fromBf16(h), h_SG.length);
-      assertClose("a", gpu.fromBf16(a), a_SF, 1e-2);
-      assertUntouched("a", gpu.fromBf16(a), a_SF.length);
+      DeviceBuffer x = gpu.bf16(withPoison(x_SI, c.spare, i));
+      DeviceBuffer w = gpu.bf16(w_EGI);
+      DeviceBuffer at = gpu.ints(offsets);
+      for (int blocks : new int[] {5, 6}) {
+        DeviceBuffer h = gpu.poisoned(4L * sizes.rows() * f);
+        DeviceBuffer a = gpu.poisoned(2L * sizes.rows() * f);
+        gpu.stream.launch(GroupedGemm.forwardSwiGlu(blocks, sizes, x, w, at, h, a));
+        assertClose("h", gpu.fromBf16(h), h_SG, 1e-2);
+        assertUntouched("h", gpu.fromBf16(h), h_SG.length);
+        assertClose("a", gpu.fromBf16(a), a_SF, 1e-2);
+        assertUntouched("a", gpu.fromBf16(a), a_SF.length);
+      }
     }
   }
 }

@@ -142,8 +142,8 @@ class MoeLayerGpuTest {
       MoeLayer layer = new MoeLayer(gpu.device, gpu.arena, z);
       Runnable step =
           () -> {
-            layer.forward(gpu.stream, weights, bias_E, x_TH, out_TH);
-            layer.backward(gpu.stream, weights, x_TH, dout_TH, dx_TH, gradients);
+            layer.forward(gpu.stream, gpu.device.beside(), weights, bias_E, x_TH, out_TH);
+            layer.backward(gpu.stream, gpu.device.beside(), weights, x_TH, dout_TH, dx_TH, gradients);
           };
       step.run();
 
