@@ -43,13 +43,15 @@ __device__ __forceinline__ void barrier_arrive(uint64_t* bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
 }
 
-// The same on the barrier at the same place in block `block` of the cluster.
+// The same on the barrier at the same place in block `block` of the cluster. Without the cluster's
+// scope: what is handed over is the right to overwrite, no data, and a release at that scope would
+// halt the warp for a round trip to the second-level cache.
 __device__ __forceinline__ void barrier_arrive_at(uint64_t* bar, uint32_t block) {
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}\n" ::"r"(shared_address(bar)),
       "r"(block)
       : "memory");

@@ -5,7 +5,7 @@
 //   expert[t, :] = the k experts with the largest score + bias, the largest first
 //   weight[t, j] = scale * score[t, expert[t, j]] / sum_j score[t, expert[t, j]]
 //
-// Sums are in float32: a rounding of the logits would change who is chosen.
+// Logits stay in float32: rounding them would change who is chosen.
 #include <cuda_bf16.h>
 #include <math.h>
 #include <stdint.h>
@@ -14,8 +14,8 @@ namespace {
 
 constexpr int kTokens = 64;   // of a block
 constexpr int kExperts = 64;  // of a tile of the product
-constexpr int kDepth = 32;
-constexpr int kPitch = 68;    // words of a shared row: 16-byte aligned, and banks differ
+constexpr int kDepth = 64;
+constexpr int kPitch = kDepth / 2 + 4;  // words of a shared row: the rows of a fragment differ in bank
 constexpr float kTiny = 1e-20f;
 
 // Eight bf16 numbers of row `row` from column `column`, zero outside.
@@ -26,14 +26,14 @@ __device__ __forceinline__ uint4 eight(const __nv_bfloat16* x, int row, int rows
              : make_uint4(0, 0, 0, 0);
 }
 
-__device__ __forceinline__ void spread(uint4 v, float (*to)[kPitch], int column, int row) {
-  const __nv_bfloat162* p = reinterpret_cast<const __nv_bfloat162*>(&v);
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const float2 f = __bfloat1622float2(p[i]);
-    to[column + 2 * i][row] = f.x;
-    to[column + 2 * i + 1][row] = f.y;
-  }
+// c[16 x 8] += a[16 x 16] b[16 x 8] on tensor cores: products of bf16 are exact, sums float32.
+__device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                    uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 }  // namespace
@@ -43,42 +43,49 @@ extern "C" __global__ void __launch_bounds__(256)
     router_forward(const __nv_bfloat16* x, const __nv_bfloat16* w, const float* bias, int* expert,
                    float* score, float* weight, int tokens, int hidden, int experts, int chosen,
                    float scale) {
-  __shared__ float sx[kDepth][kPitch], sw[kDepth][kPitch];
-  extern __shared__ float scores[];  // [kTokens][experts]
+  __shared__ uint32_t sx[kTokens][kPitch], sw[kExperts][kPitch];  // pairs of bf16
+  extern __shared__ float scores[];                               // [kTokens][experts]
   const int first = blockIdx.x * kTokens;
-  const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-  const int row = threadIdx.x / 4, column = threadIdx.x % 4 * 8;
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t4 = threadIdx.x % 4;
+  const int m0 = warp % 4 * 16, n0 = warp / 4 * 32;  // a warp's 16 tokens and 32 experts
+  const int row = threadIdx.x / 8, column = threadIdx.x % 8 * 8;
   for (int e0 = 0; e0 < experts; e0 += kExperts) {
     float acc[4][4] = {};
-    uint4 next_x = eight(x, first + row, tokens, column, hidden);
-    uint4 next_w = eight(w, e0 + row, experts, column, hidden);
+    uint4 next_x[2], next_w[2];
+    const auto fetch = [&](int k) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        next_x[i] = eight(x, first + row + 32 * i, tokens, k + column, hidden);
+        next_w[i] = eight(w, e0 + row + 32 * i, experts, k + column, hidden);
+      }
+    };
+    fetch(0);
     for (int k = 0; k < hidden; k += kDepth) {
       __syncthreads();
-      spread(next_x, sx, column, row);
-      spread(next_w, sw, column, row);
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        *reinterpret_cast<uint4*>(&sx[row + 32 * i][column / 2]) = next_x[i];
+        *reinterpret_cast<uint4*>(&sw[row + 32 * i][column / 2]) = next_w[i];
+      }
       __syncthreads();
-      next_x = eight(x, first + row, tokens, k + kDepth + column, hidden);
-      next_w = eight(w, e0 + row, experts, k + kDepth + column, hidden);
+      fetch(k + kDepth);
 #pragma unroll
-      for (int i = 0; i < kDepth; i++) {
-        const float4 a = *reinterpret_cast<const float4*>(&sx[i][4 * ty]);
-        const float4 b = *reinterpret_cast<const float4*>(&sw[i][4 * tx]);
-        const float av[4] = {a.x, a.y, a.z, a.w}, bv[4] = {b.x, b.y, b.z, b.w};
+      for (int i = 0; i < kDepth / 2; i += 8) {
+        const uint32_t a[4] = {sx[m0 + g][i + t4], sx[m0 + g + 8][i + t4], sx[m0 + g][i + t4 + 4],
+                               sx[m0 + g + 8][i + t4 + 4]};
 #pragma unroll
-        for (int p = 0; p < 4; p++) {
-#pragma unroll
-          for (int q = 0; q < 4; q++) {
-            acc[p][q] = fmaf(av[p], bv[q], acc[p][q]);
-          }
+        for (int n = 0; n < 4; n++) {
+          mma(acc[n], a, sw[n0 + 8 * n + g][i + t4], sw[n0 + 8 * n + g][i + t4 + 4]);
         }
       }
     }
 #pragma unroll
-    for (int p = 0; p < 4; p++) {
+    for (int n = 0; n < 4; n++) {
 #pragma unroll
-      for (int q = 0; q < 4; q++) {
-        if (e0 + 4 * tx + q < experts) {
-          scores[(4 * ty + p) * experts + e0 + 4 * tx + q] = 1.0f / (1.0f + expf(-acc[p][q]));
+      for (int i = 0; i < 4; i++) {
+        const int e = e0 + n0 + 8 * n + 2 * t4 + i % 2;
+        if (e < experts) {
+          scores[(m0 + g + i / 2 * 8) * experts + e] = 1.0f / (1.0f + expf(-acc[n][i]));
         }
       }
     }

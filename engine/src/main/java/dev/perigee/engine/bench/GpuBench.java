@@ -252,9 +252,21 @@ public final class GpuBench {
         };
     layer.forward(list, list, weights, bias, x, out);
     layer.backward(list, list, weights, x, dout, dx, gradients);
-    for (Launch l : launches) {
-      System.out.printf(
-          Locale.ROOT, "%8.3f ms  %s%n", median(milliseconds(() -> stream.launch(l))), l);
+    double[][] ms = new double[launches.size()][REPEATS];
+    for (int r = 0; r < REPEATS; r++) {
+      List<Stream.Event> marks = new ArrayList<>();
+      for (Launch l : launches) {
+        marks.add(stream.record());
+        stream.launch(l);
+      }
+      marks.add(stream.record());
+      for (int i = 0; i < ms.length; i++) {
+        ms[i][r] = marks.get(i).millisecondsTo(marks.get(i + 1));
+      }
+      marks.forEach(Stream.Event::close);
+    }
+    for (int i = 0; i < ms.length; i++) {
+      System.out.printf(Locale.ROOT, "%8.3f ms  %s%n", median(ms[i]), launches.get(i));
     }
   }
 

@@ -31,8 +31,8 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
       throw new IllegalArgumentException(
           "a token is routed to 1 to 32 of its experts, not " + chosen + " of " + experts);
     }
-    if (TOKENS_OF_A_BLOCK * 4 * experts + 2 * 32 * 68 * 4 > MOST_SHARED) {
-      throw new IllegalArgumentException("at most 839 experts fit, not " + experts);
+    if (TOKENS_OF_A_BLOCK * 4 * experts + 2 * 64 * 36 * 4 > MOST_SHARED) {
+      throw new IllegalArgumentException("at most 836 experts fit, not " + experts);
     }
   }
 
