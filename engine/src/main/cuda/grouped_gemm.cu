@@ -51,13 +51,15 @@ struct Tiles {
   static constexpr int kStepN = pair && layout != kWeightGradient ? 2 : 1;
 
   const int* offsets;
+  int walkers;                   // blocks or pairs
   int groups, tiles_m, tiles_n;  // of a group, a pair counts once; tiles_m: weight gradient alone
   int group = 0, before = 0;     // tiles of all groups before `group`
   int first_row = 0, rows = 0;   // of `group`
   int m = 0, n = 0;              // the tile within the group
 
-  __device__ Tiles(const int* offsets, int groups, int m, int n)
+  __device__ Tiles(const int* offsets, int walkers, int groups, int m, int n)
       : offsets(offsets),
+        walkers(walkers),
         groups(groups),
         tiles_m((m + kTileM * kStepM - 1) / (kTileM * kStepM)),
         tiles_n(layout == kSwiGlu ? (n + kTileN / 2 * kStepN - 1) / (kTileN / 2 * kStepN)
@@ -85,7 +87,10 @@ struct Tiles {
     }
     const int rank = pair ? blockIdx.x % 2 : 0;
     m = (index - before) / tiles_n * kStepM + (kStepM - 1) * rank;
-    n = (index - before) % tiles_n * kStepN + (kStepN - 1) * rank;
+    // A last tile may be narrower. Rows of tiles start at another column each time the walkers come
+    // round, or the same walkers would have the narrow ones every time.
+    const int column = (index - before) % tiles_n;
+    n = (column + (index - column) / walkers) % tiles_n * kStepN + (kStepN - 1) * rank;
     return group < groups;
   }
 
@@ -215,6 +220,57 @@ __device__ __forceinline__ void release(uint64_t* empty, int thread) {
   }
 }
 
+// A consumer: acc = its 64 rows of a tile, over `depth` stages from `stage` on. `narrow`: only the
+// first 128 columns.
+template <Layout layout, bool pair, bool narrow>
+__device__ __forceinline__ void sum_tile(Shared& s, float (&acc)[128], int& stage, uint32_t& phase,
+                                         int depth, int rows, int consumer, int thread) {
+  constexpr bool kTransposeA = layout == kWeightGradient;
+  constexpr bool kTransposeB = layout == kWeightGradient || layout == kInputGradient;
+  for (int i = 0; i < depth; i++) {
+    hopper::barrier_wait(&s.full[stage], phase);
+    uint8_t* sa = s.a[stage] + consumer * kBlock;  // 64 rows K-major, or one M-major block
+    uint8_t* sb = s.b[stage];
+    if constexpr (layout == kWeightGradient) {
+      const int tail = rows - i * kTileK;
+      if (tail < kTileK) {
+        zero_rows(sa, tail, thread);
+        for (int j = 0; j < kTileN / 64; j++) {
+          zero_rows(sb + j * kBlock, tail, thread);
+        }
+        hopper::async_fence();
+        hopper::group_sync(1 + consumer, 128);
+      }
+    }
+    hopper::wgmma_fence();
+#pragma unroll
+    for (int kk = 0; kk < kTileK / 16; kk++) {
+      // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
+      const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
+                                     : hopper::operand(sa + kk * 32, 16, 1024);
+      const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
+                                     : hopper::operand(sb + kk * 32, 16, 1024);
+      if constexpr (narrow) {
+        hopper::wgmma_64x128x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
+      } else {
+        hopper::wgmma_64x256x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
+      }
+    }
+    hopper::wgmma_commit();
+    // The stage before this one is free once its products are done; this one still runs.
+    hopper::wgmma_wait<1>();
+    if (i > 0) {
+      release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
+    }
+    if (++stage == kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+  hopper::wgmma_wait<0>();
+  release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
+}
+
 template <Layout layout, bool pair>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
                          const TensorMap* map_act, __nv_bfloat16* d, __nv_bfloat16* act,
@@ -241,7 +297,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
 
   constexpr int kBlocks = pair ? 2 : 1;
   const int walkers = gridDim.x / kBlocks;
-  Tiles<layout, pair> tile(offsets, groups, m, n);
+  Tiles<layout, pair> tile(offsets, walkers, groups, m, n);
   int stage = 0;
   uint32_t phase = 0;
   if (warp_group == 0) {
@@ -263,53 +319,20 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     hopper::registers_more<232>();
     const int consumer = warp_group - 1;
     const int thread = threadIdx.x % 128;
-    constexpr bool kTransposeA = layout == kWeightGradient;
-    constexpr bool kTransposeB = layout == kWeightGradient || layout == kInputGradient;
     Writer writer{s, consumer, thread};
     float acc[128];
     for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
       const int depth = tile.depth(k);
       const int row = tile.m * kTileM + consumer * 64;  // within the group, or of dw
       const int valid = (layout == kWeightGradient ? m : tile.rows) - row;
+      // Half the products where a tile's second half lies outside.
+      const bool narrow = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
       if (valid > 0 && depth > 0) {
-        for (int i = 0; i < depth; i++) {
-          hopper::barrier_wait(&s.full[stage], phase);
-          uint8_t* sa = s.a[stage] + consumer * kBlock;  // 64 rows K-major, or one M-major block
-          uint8_t* sb = s.b[stage];
-          if constexpr (layout == kWeightGradient) {
-            const int tail = tile.rows - i * kTileK;
-            if (tail < kTileK) {
-              zero_rows(sa, tail, thread);
-              for (int j = 0; j < kTileN / 64; j++) {
-                zero_rows(sb + j * kBlock, tail, thread);
-              }
-              hopper::async_fence();
-              hopper::group_sync(1 + consumer, 128);
-            }
-          }
-          hopper::wgmma_fence();
-#pragma unroll
-          for (int kk = 0; kk < kTileK / 16; kk++) {
-            // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
-            const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
-                                           : hopper::operand(sa + kk * 32, 16, 1024);
-            const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
-                                           : hopper::operand(sb + kk * 32, 16, 1024);
-            hopper::wgmma_64x256x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
-          }
-          hopper::wgmma_commit();
-          // The stage before this one is free once its products are done; this one still runs.
-          hopper::wgmma_wait<1>();
-          if (i > 0) {
-            release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
-          }
-          if (++stage == kStages) {
-            stage = 0;
-            phase ^= 1;
-          }
+        if (narrow) {
+          sum_tile<layout, pair, true>(s, acc, stage, phase, depth, tile.rows, consumer, thread);
+        } else {
+          sum_tile<layout, pair, false>(s, acc, stage, phase, depth, tile.rows, consumer, thread);
         }
-        hopper::wgmma_wait<0>();
-        release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
       } else {
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.full[stage], phase);
@@ -360,8 +383,10 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
         const int rows = layout == kWeightGradient ? 64 : valid;
 #pragma unroll
         for (int c = 0; c < 4; c++) {
-          pack_columns(acc, c, packed);
-          writer.write(packed, map_d, d, tile.n * kTileN + 64 * c, y, z, n, n, rows);
+          if (tile.n * kTileN + 64 * c < n) {
+            pack_columns(acc, c, packed);
+            writer.write(packed, map_d, d, tile.n * kTileN + 64 * c, y, z, n, n, rows);
+          }
         }
       }
     }

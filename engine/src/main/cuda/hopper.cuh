@@ -209,6 +209,25 @@ __device__ __forceinline__ void wgmma_64x256x16(float (&d)[128], uint64_t a, uin
       : "l"(a), "l"(b), "r"(accumulate), "n"(a_transposed), "n"(b_transposed));
 }
 
+// The same for b[16 x 128], with the first half of d.
+template <int a_transposed, int b_transposed>
+__device__ __forceinline__ void wgmma_64x128x16(float (&d)[128], uint64_t a, uint64_t b,
+                                                int accumulate) {
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "setp.ne.b32 p, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, p, 1, 1, %67, %68;\n"
+      "}\n"
+      : PERIGEE_OUT16(d, 0), PERIGEE_OUT16(d, 16), PERIGEE_OUT16(d, 32), PERIGEE_OUT16(d, 48)
+      : "l"(a), "l"(b), "r"(accumulate), "n"(a_transposed), "n"(b_transposed));
+}
+
 // Stores four 8 x 8 matrices of bf16; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ __forceinline__ void stmatrix_x4(uint32_t address, uint32_t r0, uint32_t r1, uint32_t r2,
                                             uint32_t r3) {

@@ -102,7 +102,8 @@ public final class GpuBench {
         boolean[] taken = new boolean[EXPERTS];
         for (int j = 0; j < CHOSEN; ) {
           int e = random.nextInt(EXPERTS);
-          boolean kept = name.equals("uniform") || random.nextDouble() < 1 / (1 + 7.0 * e / EXPERTS);
+          boolean kept =
+              name.equals("uniform") || random.nextDouble() < 1 / (1 + 7.0 * e / EXPERTS);
           if (kept && !taken[e]) {
             taken[e] = true;
             counts[e]++;
@@ -141,7 +142,8 @@ public final class GpuBench {
       String name = routing + " " + kind;
       GroupedGemm.Inputs bf16 = GroupedGemm.Inputs.BF16;
       try (DeviceArena scratch = device.arena()) {
-        DeviceBuffer plain = scratch.allocate(2 * Math.max(w.bytes(), Math.max(y.bytes(), dx.bytes())));
+        DeviceBuffer plain =
+            scratch.allocate(2 * Math.max(w.bytes(), Math.max(y.bytes(), dx.bytes())));
         product(
             name,
             s,
@@ -187,8 +189,7 @@ public final class GpuBench {
   }
 
   private void moeLayer() {
-    MoeLayer.Sizes z =
-        new MoeLayer.Sizes(TOKENS, HIDDEN, EXPERTS, CHOSEN, WIDTH, SHARED, SCALE);
+    MoeLayer.Sizes z = new MoeLayer.Sizes(TOKENS, HIDDEN, EXPERTS, CHOSEN, WIDTH, SHARED, SCALE);
     MoeLayer layer = new MoeLayer(device, arena, z);
     MoeLayer.Weights weights = MoeLayer.Weights.allocate(arena, z);
     MoeLayer.Weights gradients = MoeLayer.Weights.allocate(arena, z);
@@ -344,12 +345,18 @@ public final class GpuBench {
         ceiling = 2.0 * 8192 * 8192 * 8192 / median(t.run("mm", REPEATS).ms()) / 1e9;
         double copy = 2.0 * (1L << 30) / median(t.run("copy", REPEATS).ms()) / 1e6;
         out.append(
-            String.format(Locale.ROOT, 
+            String.format(
+                Locale.ROOT,
                 "%s, PyTorch %s, %s. Ceilings in this run: bf16 product 8192³ %.0f TF, copy %.0f"
                     + " GB/s.%n%n",
-                device.name(), t.version(), LocalDate.now(ZoneOffset.UTC), ceiling, copy));
+                device.name(),
+                t.version(),
+                LocalDate.now(ZoneOffset.UTC),
+                ceiling,
+                copy));
       }
-      out.append("| case | ours: median (p10–p90) | rate | best baseline | ratio | ceiling | error |\n");
+      out.append(
+          "| case | ours: median (p10–p90) | rate | best baseline | ratio | ceiling | error |\n");
       out.append("|---|---|---|---|---|---|---|\n");
       for (Case c : cases) {
         double[] ours = new double[0];
@@ -360,7 +367,8 @@ public final class GpuBench {
           for (String name : t == null ? List.<String>of() : c.baselines) {
             TorchBaselines.Measured m = t.run(name, REPEATS);
             theirs.merge(name, m.ms(), GpuBench::joined);
-            theirError = m.error().map(e -> String.format(Locale.ROOT, " / %.1e", e)).orElse(theirError);
+            theirError =
+                m.error().map(e -> String.format(Locale.ROOT, " / %.1e", e)).orElse(theirError);
           }
         }
         Arrays.sort(ours);
@@ -375,7 +383,8 @@ public final class GpuBench {
             theirs.values().stream().mapToDouble(GpuBench::median).min().orElse(Double.NaN);
         double rate = c.flops / mine / 1e9;
         out.append(
-            String.format(Locale.ROOT, 
+            String.format(
+                Locale.ROOT,
                 "| %s | %.3f ms (%.3f–%.3f) | %.0f TF | %s | %.2f | %.0f %% | %s%s |%n",
                 c.name,
                 mine,

@@ -43,14 +43,16 @@ public final class Device implements AutoCloseable {
     check(JCudaDriver.cuInit(0), "cuInit", "the driver");
     check(JCudaDriver.cuDeviceGet(device, ordinal), "cuDeviceGet", "device " + ordinal);
     byte[] text = new byte[256];
-    check(JCudaDriver.cuDeviceGetName(text, text.length, device), "cuDeviceGetName", "device " + ordinal);
+    check(
+        JCudaDriver.cuDeviceGetName(text, text.length, device),
+        "cuDeviceGetName",
+        "device " + ordinal);
     name = new String(text, StandardCharsets.US_ASCII).replaceAll("\0.*", "");
     multiprocessors = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
     computeCapability =
         10 * attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
             + attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
-    check(
-        JCudaDriver.cuDevicePrimaryCtxRetain(context, device), "cuDevicePrimaryCtxRetain", name);
+    check(JCudaDriver.cuDevicePrimaryCtxRetain(context, device), "cuDevicePrimaryCtxRetain", name);
     bind();
     compute = new Stream(this);
     beside = new Stream(this);

@@ -39,12 +39,22 @@ public final class GroupedGemm {
     public Sizes {
       if (experts < 1 || rows < 1 || inputs < 8 || outputs < 8) {
         throw new IllegalArgumentException(
-            "a grouped product needs at least one expert and row and 8 columns, not " + experts
-                + " experts, " + rows + " rows, " + inputs + " inputs and " + outputs + " outputs");
+            "a grouped product needs at least one expert and row and 8 columns, not "
+                + experts
+                + " experts, "
+                + rows
+                + " rows, "
+                + inputs
+                + " inputs and "
+                + outputs
+                + " outputs");
       }
       if (inputs % 8 != 0 || outputs % 8 != 0) {
         throw new IllegalArgumentException(
-            "the copy engine needs widths divisible by 8, not " + inputs + " inputs and " + outputs
+            "the copy engine needs widths divisible by 8, not "
+                + inputs
+                + " inputs and "
+                + outputs
                 + " outputs");
       }
     }
@@ -105,13 +115,11 @@ public final class GroupedGemm {
       DeviceBuffer a_SF) {
     int f = s.outputs / 2;
     if (f % 8 != 0) {
-      throw new IllegalArgumentException(
-          "a feed-forward width must be divisible by 8, not " + f);
+      throw new IllegalArgumentException("a feed-forward width must be divisible by 8, not " + f);
     }
     boolean pair = pairs(multiprocessors, f, TILE_N / 2);
     TensorMap halves =
-        new TensorMap(
-            h_SG.address(), f, s.rows, 2, 4L * f, 2L * f, /* boxX */ 64, /* boxY */ 64);
+        new TensorMap(h_SG.address(), f, s.rows, 2, 4L * f, 2L * f, /* boxX */ 64, /* boxY */ 64);
     return hopper(
         "grouped_gemm_swiglu",
         pair,
@@ -178,17 +186,17 @@ public final class GroupedGemm {
             integer(s.inputs)));
   }
 
-  /** Whether neighbouring tiles share what they read: only when none is left over. */
+  /**
+   * Whether neighbouring tiles share what they read: only when none is left over, nor a narrow one,
+   * whose block would wait for its partner.
+   */
   private static boolean pairs(int multiprocessors, int extent, int tile) {
-    return multiprocessors % 2 == 0 && (extent + tile - 1) / tile % 2 == 0;
+    boolean wholeTiles = extent % tile == 0 || extent % tile > tile / 2;
+    return multiprocessors % 2 == 0 && (extent + tile - 1) / tile % 2 == 0 && wholeTiles;
   }
 
   private static Launch hopper(
-      String kernel,
-      boolean pair,
-      int multiprocessors,
-      Sizes s,
-      List<Launch.Argument> arguments) {
+      String kernel, boolean pair, int multiprocessors, Sizes s, List<Launch.Argument> arguments) {
     return new Launch(
         MODULE,
         pair ? kernel + "_pair" : kernel,
@@ -249,7 +257,12 @@ public final class GroupedGemm {
         new Launch.Dim(16, 16, 1),
         0,
         List.of(
-            address(a), address(b), address(d), address(offsets), integer(m), integer(n),
+            address(a),
+            address(b),
+            address(d),
+            address(offsets),
+            integer(m),
+            integer(n),
             integer(k)),
         s.toString());
   }

@@ -30,10 +30,7 @@ public final class MoeLayer {
       int tokens, int hidden, int experts, int chosen, int width, int sharedWidth, float scale) {
     /** Multiplications and additions of forward: routed, shared and router products. */
     public double flops() {
-      return 2.0
-          * tokens
-          * hidden
-          * (3.0 * chosen * width + 3.0 * sharedWidth + experts);
+      return 2.0 * tokens * hidden * (3.0 * chosen * width + 3.0 * sharedWidth + experts);
     }
   }
 
@@ -161,8 +158,7 @@ public final class MoeLayer {
     main.launch(GroupedGemm.forwardSwiGlu(sms, up, x_SH, w.up_EGH, offsets_E1, h_SG, a_SF));
     main.launch(GroupedGemm.forward(sms, down, a_SF, w.down_EHF, offsets_E1, wide_SH));
 
-    beside.launch(
-        GroupedGemm.forwardSwiGlu(sms, sharedUp, x_TH, w.sharedUp_DDH, all, h_TDD, a_TD));
+    beside.launch(GroupedGemm.forwardSwiGlu(sms, sharedUp, x_TH, w.sharedUp_DDH, all, h_TDD, a_TD));
     beside.launch(GroupedGemm.forward(sms, sharedDown, a_TD, w.sharedDown_HD, all, shared_TH));
 
     main.after(beside);
@@ -201,13 +197,11 @@ public final class MoeLayer {
     beside.launch(
         GroupedGemm.inputGradient(sms, sharedDown, dout_TH, w.sharedDown_HD, all, narrow_TD));
     beside.launch(
-        SwiGlu.backward(
-            narrow_TD, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE, z.tokens, z.sharedWidth));
+        SwiGlu.backward(narrow_TD, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE, z.tokens, z.sharedWidth));
     beside.after(main); // the weights' gradient is there
     beside.launch(router.backward(expert_TK, score_TK, dweight_TK, dlogit_TE));
     beside.launch(GroupedGemm.weightGradient(sms, logits, dlogit_TE, x_TH, all, dw.router_EH));
-    beside.launch(
-        GroupedGemm.inputGradient(sms, logits, dlogit_TE, w.router_EH, all, router_TH));
+    beside.launch(GroupedGemm.inputGradient(sms, logits, dlogit_TE, w.router_EH, all, router_TH));
 
     main.launch(GroupedGemm.weightGradient(sms, down, wide_SH, a_SF, offsets_E1, dw.down_EHF));
     main.launch(GroupedGemm.weightGradient(sms, up, dh_SG, x_SH, offsets_E1, dw.up_EGH));
@@ -215,13 +209,10 @@ public final class MoeLayer {
 
     beside.launch(
         GroupedGemm.weightGradient(sms, sharedDown, dout_TH, a_TD, all, dw.sharedDown_HD));
-    beside.launch(
-        GroupedGemm.weightGradient(sms, sharedUp, dh_TDD, x_TH, all, dw.sharedUp_DDH));
-    beside.launch(
-        GroupedGemm.inputGradient(sms, sharedUp, dh_TDD, w.sharedUp_DDH, all, shared_TH));
+    beside.launch(GroupedGemm.weightGradient(sms, sharedUp, dh_TDD, x_TH, all, dw.sharedUp_DDH));
+    beside.launch(GroupedGemm.inputGradient(sms, sharedUp, dh_TDD, w.sharedUp_DDH, all, shared_TH));
 
     main.after(beside);
-    main.launch(
-        dispatch.combine(wide_SH, slot_TK, NONE, shared_TH, router_TH, dx_TH, z.hidden));
+    main.launch(dispatch.combine(wide_SH, slot_TK, NONE, shared_TH, router_TH, dx_TH, z.hidden));
   }
 }

@@ -32,14 +32,19 @@ public final class Stream implements Launcher, AutoCloseable {
     private final CUevent event = new CUevent();
 
     private Event() {
-      check(JCudaDriver.cuEventCreate(event, CUevent_flags.CU_EVENT_DEFAULT), "cuEventCreate", "an event");
+      check(
+          JCudaDriver.cuEventCreate(event, CUevent_flags.CU_EVENT_DEFAULT),
+          "cuEventCreate",
+          "an event");
     }
 
     /** Milliseconds on the device from this event to {@code end}, once both have passed. */
     public float millisecondsTo(Event end) {
       float[] ms = new float[1];
-      check(JCudaDriver.cuEventSynchronize(end.event), "cuEventSynchronize", "work before the event");
-      check(JCudaDriver.cuEventElapsedTime(ms, event, end.event), "cuEventElapsedTime", "two events");
+      check(
+          JCudaDriver.cuEventSynchronize(end.event), "cuEventSynchronize", "work before the event");
+      check(
+          JCudaDriver.cuEventElapsedTime(ms, event, end.event), "cuEventElapsedTime", "two events");
       return ms[0];
     }
 
@@ -111,7 +116,8 @@ public final class Stream implements Launcher, AutoCloseable {
   /** Copies to the device; {@code from} is pinned if the host is to go on meanwhile. */
   public void upload(ByteBuffer from, DeviceBuffer to) {
     check(
-        JCudaDriver.cuMemcpyHtoDAsync(to.pointer(), Pointer.toBuffer(from), from.remaining(), stream),
+        JCudaDriver.cuMemcpyHtoDAsync(
+            to.pointer(), Pointer.toBuffer(from), from.remaining(), stream),
         "cuMemcpyHtoDAsync",
         from.remaining() + " bytes into a buffer of " + to.bytes());
   }
@@ -163,7 +169,8 @@ public final class Stream implements Launcher, AutoCloseable {
     try {
       work.run();
     } finally {
-      check(JCudaDriver.cuStreamEndCapture(stream, graph), "cuStreamEndCapture", "the captured work");
+      check(
+          JCudaDriver.cuStreamEndCapture(stream, graph), "cuStreamEndCapture", "the captured work");
     }
     return new Graph(graph);
   }

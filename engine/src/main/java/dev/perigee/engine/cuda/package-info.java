@@ -11,7 +11,9 @@
  *   <li>{@link dev.perigee.engine.cuda.Launch}: one kernel launch as data; {@link
  *       dev.perigee.engine.cuda.Launcher} is where a test's fake stands in for the GPU.
  *   <li>{@link dev.perigee.engine.cuda.TensorMap}: what Hopper's copy engine is told of a tensor.
- *   <li>{@link dev.perigee.engine.cuda.GroupedGemm}: the products of an expert layer.
+ *   <li>{@link dev.perigee.engine.cuda.MoeLayer}: an expert layer, forward and backward, made of
+ *       {@link dev.perigee.engine.cuda.Router}, {@link dev.perigee.engine.cuda.Dispatch}, {@link
+ *       dev.perigee.engine.cuda.GroupedGemm} and {@link dev.perigee.engine.cuda.SwiGlu}.
  * </ul>
  */
 package dev.perigee.engine.cuda;

@@ -67,7 +67,15 @@ class MoeLayerGpuTest {
 
     /** Adds one expert's part for one token; returns the gradient of its weight. */
     private double expert(
-        int f, int e, double weight, int t, int h, float[] x, List<float[]> w, float[] dout, int m) {
+        int f,
+        int e,
+        double weight,
+        int t,
+        int h,
+        float[] x,
+        List<float[]> w,
+        float[] dout,
+        int m) {
       float[] up = w.get(m);
       float[] down = w.get(m + 1);
       double dweight = 0;
@@ -108,8 +116,7 @@ class MoeLayerGpuTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
-  void theLayerAndEveryGradientAgreeWithFloat64AndAReplayedGraphGivesTheSameBits(
-      MoeLayer.Sizes z) {
+  void theLayerAndEveryGradientAgreeWithFloat64AndAReplayedGraphGivesTheSameBits(MoeLayer.Sizes z) {
     try (Gpu gpu = new Gpu()) {
       assumeTrue(gpu.device.computeCapability() == 90, "the wgmma kernels are for Hopper");
       Random random = new Random(3);
@@ -143,7 +150,8 @@ class MoeLayerGpuTest {
       Runnable step =
           () -> {
             layer.forward(gpu.stream, gpu.device.beside(), weights, bias_E, x_TH, out_TH);
-            layer.backward(gpu.stream, gpu.device.beside(), weights, x_TH, dout_TH, dx_TH, gradients);
+            layer.backward(
+                gpu.stream, gpu.device.beside(), weights, x_TH, dout_TH, dx_TH, gradients);
           };
       step.run();
 
