@@ -52,6 +52,7 @@ struct Tiles {
 
   const int* offsets;
   int walkers;                   // blocks or pairs
+  bool last_is_narrow;           // at most half of the columns of the last tile exist
   int groups, tiles_m, tiles_n;  // of a group, a pair counts once; tiles_m: weight gradient alone
   int group = 0, before = 0;     // tiles of all groups before `group`
   int first_row = 0, rows = 0;   // of `group`
@@ -60,6 +61,7 @@ struct Tiles {
   __device__ Tiles(const int* offsets, int walkers, int groups, int m, int n)
       : offsets(offsets),
         walkers(walkers),
+        last_is_narrow(layout != kSwiGlu && n % kTileN != 0 && n % kTileN <= kTileN / 2),
         groups(groups),
         tiles_m((m + kTileM * kStepM - 1) / (kTileM * kStepM)),
         tiles_n(layout == kSwiGlu ? (n + kTileN / 2 * kStepN - 1) / (kTileN / 2 * kStepN)
@@ -87,10 +89,11 @@ struct Tiles {
     }
     const int rank = pair ? blockIdx.x % 2 : 0;
     m = (index - before) / tiles_n * kStepM + (kStepM - 1) * rank;
-    // A last tile may be narrower. Rows of tiles start at another column each time the walkers come
+    // Where the last tile is narrow, rows of tiles start at another column each time the walkers come
     // round, or the same walkers would have the narrow ones every time.
     const int column = (index - before) % tiles_n;
-    n = (column + (index - column) / walkers) % tiles_n * kStepN + (kStepN - 1) * rank;
+    const int turned = last_is_narrow ? (column + (index - column) / walkers) % tiles_n : column;
+    n = turned * kStepN + (kStepN - 1) * rank;
     return group < groups;
   }
 
