@@ -1,2 +1,5 @@
-/** {@code ./perigee}: the embedded cluster and the tools. */
+/**
+ * {@code ./perigee}: the embedded cluster and the tools. {@link dev.perigee.cli.Perigee} is the
+ * table of contents.
+ */
 package dev.perigee.cli;

@@ -190,7 +190,7 @@ public record RunConfig(
    */
   public record Network(int httpPort, int peerPort, int rendezvousSeconds, int peerSeconds) {
     /** What the operator uses when nothing else is asked for. */
-    public static final Network DEFAULT = new Network(8080, 29500, 600, 8);
+    public static final Network DEFAULT = new Network(8080, 29500, 600, 6);
   }
 
   public RunConfig {

@@ -1,2 +1,2 @@
-/** Benchmarks: what is measured, beside what, and the table that comes out. */
+/** Benchmarks that compare the engine with the roofline of the machine that they run on. */
 package dev.perigee.engine.bench;

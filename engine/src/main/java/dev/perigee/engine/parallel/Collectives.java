@@ -1,14 +1,17 @@
 package dev.perigee.engine.parallel;
 
 import dev.perigee.engine.tensor.Tensor;
+import java.util.Arrays;
 
 /**
  * Operations that the ranks of one group carry out together. Every rank of the group calls the same
  * operations in the same order. Reductions add in a fixed order, so the same ranks with the same
- * numbers give bitwise the same result on every rank and in every run.
+ * numbers give bitwise the same result on every rank and in every run, whichever of them share a
+ * pod.
  *
  * <p>Every call throws {@link LostPeerException} on every rank of the group within the patience of
- * {@code network.peerSeconds} when a rank of it is gone; nothing waits for ever.
+ * {@code network.peerSeconds} when a rank of it is gone; nothing waits for ever. After that the
+ * contents of the tensors are unspecified.
  */
 public interface Collectives {
   /** Ranks in the group. */
@@ -23,6 +26,48 @@ public interface Collectives {
   /** Replaces {@code x} on every rank by the elementwise maximum over the group. */
   void allReduceMax(Tensor x);
 
+  /** Replaces {@code x} on every rank by the sum over the group: for figures, not for weights. */
+  void allReduceSum(double[] x);
+
+  /**
+   * Sums {@code x} over the group and leaves each rank one segment of the sum: the first {@code
+   * counts[0]} elements to rank 0, the next {@code counts[1]} to rank 1, and so on. The rest of
+   * {@code x} is unspecified afterwards. Each sum is bitwise that of {@link #allReduceSum(Tensor)}.
+   *
+   * @param x the same size on every rank
+   * @param counts elements for each rank, the same on every rank, Σ = size of {@code x}
+   */
+  void reduceScatterSum(Tensor x, int[] counts);
+
+  /**
+   * Copies each rank's segment of {@code x} to every rank's {@code x}; segments lie as in {@link
+   * #reduceScatterSum}.
+   *
+   * @param counts elements of each rank, the same on every rank, Σ = size of {@code x}
+   */
+  void allGather(Tensor x, int[] counts);
+
+  /**
+   * Concatenates every rank's {@code part} in rank order into {@code whole} on every rank.
+   *
+   * @param part the same size on every rank
+   */
+  default void allGather(Tensor part, Tensor whole) {
+    if (whole.size() != Math.multiplyExact(part.size(), size())) {
+      throw new IllegalArgumentException(
+          "all-gather of " + size() + " times " + part + " into " + whole);
+    }
+    System.arraycopy(
+        part.floats(),
+        part.offset(),
+        whole.floats(),
+        whole.offset() + index() * part.size(),
+        part.size());
+    int[] counts = new int[size()];
+    Arrays.fill(counts, part.size());
+    allGather(whole, counts);
+  }
+
   /**
    * Exchanges small whole numbers: rank i's {@code values[j]} arrives as the result's {@code [i]}
    * on rank j.
@@ -34,7 +79,7 @@ public interface Collectives {
   /**
    * Exchanges rows. The first {@code sendRows[0]} rows of {@code send} go to rank 0, the next
    * {@code sendRows[1]} to rank 1, and so on; rows arrive in {@code receive} ordered by the rank
-   * that they come from.
+   * that they come from. The two must not overlap.
    *
    * @param send [Σ sendRows, width]
    * @param receive [Σ receiveRows, width]
@@ -43,9 +88,6 @@ public interface Collectives {
 
   /** Copies {@code x} of the rank at {@code root} to every rank. */
   void broadcast(Tensor x, int root);
-
-  /** Concatenates every rank's {@code part} in rank order into {@code whole} on every rank. */
-  void allGather(Tensor part, Tensor whole);
 
   /** Returns when every rank of the group has called it. */
   void barrier();

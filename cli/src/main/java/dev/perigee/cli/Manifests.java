@@ -1,0 +1,155 @@
+package dev.perigee.cli;
+
+import com.fasterxml.jackson.core.JsonLocation;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.MappingIterator;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
+import dev.perigee.cli.cluster.api.ApiError;
+import dev.perigee.cli.cluster.api.ApiServer;
+import dev.perigee.cli.cluster.api.Json;
+import dev.perigee.cli.cluster.api.Registry.Write;
+import dev.perigee.cli.cluster.api.ResourceType;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Manifests: YAML or JSON files of one or more documents. */
+final class Manifests {
+  private static final ObjectMapper YAML = new ObjectMapper(new YAMLFactory());
+
+  /**
+   * One document.
+   *
+   * @param where the file and the document's number, for messages
+   */
+  record Document(String where, ObjectNode object) {
+    String kind() {
+      return Json.text(object, "kind");
+    }
+  }
+
+  private Manifests() {}
+
+  /**
+   * Reads files.
+   *
+   * @throws CommandFailure when one is missing or is not a manifest; the message names it
+   */
+  static List<Document> read(List<Path> files) {
+    List<Document> documents = new ArrayList<>();
+    for (Path file : files) {
+      if (!Files.isRegularFile(file)) {
+        throw new CommandFailure(file + " is not a file; give manifests (YAML or JSON)", 2);
+      }
+      read(file, documents);
+    }
+    return documents;
+  }
+
+  private static void read(Path file, List<Document> documents) {
+    int before = documents.size();
+    int number = 0;
+    try (InputStream in = Files.newInputStream(file);
+        MappingIterator<JsonNode> trees = YAML.readerFor(JsonNode.class).readValues(in)) {
+      while (trees.hasNextValue()) {
+        JsonNode tree = trees.nextValue();
+        number++;
+        if (tree == null || tree.isNull() || tree.isMissingNode()) {
+          continue; // a file may end with a separator
+        }
+        String where = file + ", document " + number;
+        if (!(tree instanceof ObjectNode object)
+            || Json.text(tree, "apiVersion").isEmpty()
+            || Json.text(tree, "kind").isEmpty()) {
+          throw new CommandFailure(where + ": not a manifest; expected apiVersion and kind");
+        }
+        documents.add(new Document(where, object));
+      }
+    } catch (JsonProcessingException e) {
+      JsonLocation at = e.getLocation();
+      throw new CommandFailure(
+          file + (at == null ? "" : ", line " + at.getLineNr()) + ": not YAML: "
+              + e.getOriginalMessage().lines().findFirst().orElse(""));
+    } catch (IOException e) {
+      throw new CommandFailure(file + " cannot be read: " + e.getMessage());
+    }
+    if (documents.size() == before) {
+      throw new CommandFailure(file + " holds no manifest");
+    }
+  }
+
+  /**
+   * Creates the documents' objects; none at all when one is refused.
+   *
+   * @throws CommandFailure with what the API server says to the first one that it refuses
+   */
+  static void create(List<Document> documents, ApiServer api) {
+    for (boolean dryRun : new boolean[] {true, false}) {
+      for (Document document : documents) {
+        create(document, api, dryRun);
+      }
+    }
+  }
+
+  private static void create(Document document, ApiServer api, boolean dryRun) {
+    ObjectNode object = document.object().deepCopy();
+    ResourceType type =
+        api.catalog()
+            .ofKind(Json.text(object, "apiVersion"), document.kind())
+            .orElseThrow(
+                () ->
+                    new CommandFailure(
+                        document.where() + ": no matches for kind \"" + document.kind()
+                            + "\" in version \"" + Json.text(object, "apiVersion") + "\""));
+    String namespace = Json.text(object, "metadata", "namespace");
+    Write write = Write.strictly("perigee-run");
+    try {
+      api.registry()
+          .create(
+              type,
+              type.namespaced() ? (namespace.isEmpty() ? "default" : namespace) : "",
+              object,
+              dryRun ? write.dry() : write);
+    } catch (ApiError e) {
+      throw new CommandFailure(document.where() + ": " + e.getMessage());
+    }
+  }
+
+  /**
+   * Lets the first data source on a volume read from a file or folder of this machine.
+   *
+   * @throws CommandFailure when there is no such source, or no such file
+   */
+  static void overrideData(List<Document> documents, Path data) {
+    Path absolute = data.toAbsolutePath().normalize();
+    if (!Files.exists(absolute)) {
+      throw new CommandFailure("--data: " + absolute + " does not exist");
+    }
+    for (Document document : documents) {
+      if (!document.kind().equals("PretrainJob")
+          || !(Json.at(document.object(), "spec", "data") instanceof ArrayNode sources)) {
+        continue;
+      }
+      for (JsonNode source : sources) {
+        if (source instanceof ObjectNode entry && !entry.has("builtin")) {
+          boolean folder = Files.isDirectory(absolute);
+          Path volume = folder ? absolute : absolute.getParent();
+          entry
+              .putObject("volume")
+              .putObject("hostPath")
+              .put("path", volume.toString());
+          entry.put("path", folder ? "." : absolute.getFileName().toString());
+          return;
+        }
+      }
+    }
+    throw new CommandFailure("--data: no PretrainJob has a data source on a volume to replace");
+  }
+}

@@ -1,0 +1,97 @@
+package dev.perigee.cli;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.logging.LogManager;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/**
+ * The command {@code ./perigee}. Exit codes: 0 when all went well, 1 when something failed, 2 when
+ * it was not understood, 130 when it was interrupted.
+ */
+@Command(
+    name = "perigee",
+    description = "Train language models built like Kimi K2, on this machine as on a cluster.",
+    subcommands = {
+      RunCommand.class,
+      UpCommand.class,
+      ModelCommand.class,
+      VersionCommand.class,
+      CommandLine.HelpCommand.class
+    },
+    mixinStandardHelpOptions = true,
+    versionProvider = VersionCommand.class)
+public final class Perigee implements Runnable {
+  @Spec private CommandSpec spec;
+
+  /** Runs one command and exits with its code. */
+  public static void main(String[] args) {
+    System.exit(execute(args));
+  }
+
+  /** Runs one command. */
+  static int execute(String... args) {
+    configureLogging();
+    return new CommandLine(new Perigee())
+        .setParameterExceptionHandler(Perigee::usageError)
+        .setExecutionExceptionHandler((e, commandLine, parsed) -> failure(e))
+        .execute(args);
+  }
+
+  @Override
+  public void run() {
+    spec.commandLine().usage(spec.commandLine().getOut());
+  }
+
+  private static int usageError(ParameterException e, String[] args) {
+    System.err.println("perigee: " + e.getMessage().lines().findFirst().orElse("bad usage"));
+    System.err.println(
+        "Try: ./" + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
+    return 2;
+  }
+
+  /** One line for a person; the stack trace of what nobody expected goes to a file. */
+  private static int failure(Exception e) {
+    if (e instanceof CommandFailure || e instanceof IOException) {
+      System.err.println("perigee: " + e.getMessage());
+      return e instanceof CommandFailure expected ? expected.exitCode() : 1;
+    }
+    StringWriter trace = new StringWriter();
+    e.printStackTrace(new PrintWriter(trace));
+    try {
+      Path log = Files.createTempFile("perigee-error-", ".log");
+      Files.writeString(log, trace.toString());
+      System.err.println("perigee: " + e + " (a defect of Perigee; details in " + log + ")");
+    } catch (IOException unwritable) {
+      System.err.println("perigee: " + e + "\n" + trace);
+    }
+    return 1;
+  }
+
+  private static void configureLogging() {
+    try (InputStream properties = Perigee.class.getResourceAsStream("/perigee-logging.properties")) {
+      LogManager.getLogManager().readConfiguration(properties);
+    } catch (IOException e) {
+      System.err.println("perigee: logging stays as it is: " + e.getMessage());
+    }
+  }
+
+  /** The checkout that this runs from. */
+  static Path home() {
+    return Path.of(System.getProperty("perigee.home", ".")).toAbsolutePath().normalize();
+  }
+
+  /** Standard output, in UTF-8 whatever the locale. */
+  static PrintWriter out() {
+    return new PrintWriter(System.out, true, StandardCharsets.UTF_8);
+  }
+}

@@ -1,0 +1,140 @@
+package dev.perigee.cli;
+
+import java.io.PrintWriter;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/** Shows jobs while they run: redrawn in place on a terminal, plain lines elsewhere. */
+sealed interface ProgressView {
+  /** Shows the jobs as they are now. */
+  void show(List<JobView> jobs);
+
+  /** Prints a line that stays. */
+  void say(String line);
+
+  /** Ends the view; nothing is redrawn any longer. */
+  void end();
+
+  /** The view for where the output goes. */
+  static ProgressView forOutput(PrintWriter out, boolean terminal) {
+    return terminal ? new Live(out) : new Plain(out);
+  }
+
+  /** Two lines a job, redrawn in place. */
+  final class Live implements ProgressView {
+    private static final int BAR = 30;
+    private static final String ERASE_LINE = "\u001b[2K";
+
+    private final PrintWriter out;
+    private final Map<String, TimeLeft> left = new HashMap<>();
+    private int drawn;
+    private boolean ended;
+
+    Live(PrintWriter out) {
+      this.out = out;
+    }
+
+    @Override
+    public synchronized void show(List<JobView> jobs) {
+      if (ended) {
+        return;
+      }
+      List<String> lines = new ArrayList<>();
+      for (JobView job : jobs) {
+        lines.addAll(lines(job));
+      }
+      erase();
+      lines.forEach(out::println);
+      out.flush();
+      drawn = lines.size();
+    }
+
+    private List<String> lines(JobView job) {
+      int full = (int) Math.round(job.fraction() * BAR);
+      String bar = "█".repeat(full) + "░".repeat(BAR - full);
+      Optional<Duration> time = timeLeft(left, job);
+      return List.of(
+          job.title() + "  " + bar + "  " + job.doing()
+              + time.map(t -> "  " + TimeLeft.shown(t) + " left").orElse(""),
+          "  " + job.numbers());
+    }
+
+    @Override
+    public synchronized void say(String line) {
+      erase();
+      out.println(line);
+      out.flush();
+    }
+
+    private void erase() {
+      for (int i = 0; i < drawn; i++) {
+        out.print("\u001b[1A" + ERASE_LINE + "\r");
+      }
+      drawn = 0;
+    }
+
+    @Override
+    public synchronized void end() {
+      ended = true;
+      out.flush();
+    }
+  }
+
+  /** A line when a job does something else, and one every few seconds. */
+  final class Plain implements ProgressView {
+    private static final long EVERY_NANOS = Duration.ofSeconds(5).toNanos();
+
+    private final PrintWriter out;
+    private final Map<String, TimeLeft> left = new HashMap<>();
+    private final Map<String, String> last = new HashMap<>();
+    private final Map<String, Long> when = new HashMap<>();
+
+    Plain(PrintWriter out) {
+      this.out = out;
+    }
+
+    @Override
+    public synchronized void show(List<JobView> jobs) {
+      for (JobView job : jobs) {
+        Optional<Duration> time = timeLeft(left, job);
+        long now = System.nanoTime();
+        boolean changed = !job.doing().equals(last.get(job.title()));
+        Long before = when.get(job.title());
+        boolean due = before == null || now - before >= EVERY_NANOS;
+        if (changed || (due && !job.numbers().isEmpty() && job.outcome().isEmpty())) {
+          last.put(job.title(), job.doing());
+          when.put(job.title(), now);
+          out.println(
+              job.title() + "  " + job.doing()
+                  + (job.numbers().isEmpty() ? "" : "  " + job.numbers())
+                  + time.map(t -> "  " + TimeLeft.shown(t) + " left").orElse(""));
+        }
+      }
+    }
+
+    @Override
+    public synchronized void say(String line) {
+      out.println(line);
+    }
+
+    @Override
+    public synchronized void end() {
+      out.flush();
+    }
+  }
+
+  private static Optional<Duration> timeLeft(Map<String, TimeLeft> left, JobView job) {
+    var progress = job.status().progress();
+    if (progress == null || progress.step() == null || progress.totalSteps() == null) {
+      return Optional.empty();
+    }
+    Optional<Duration> time =
+        left.computeIfAbsent(job.title(), t -> new TimeLeft())
+            .after(progress.step(), progress.totalSteps(), System.nanoTime());
+    return job.outcome().isPresent() ? Optional.empty() : time;
+  }
+}

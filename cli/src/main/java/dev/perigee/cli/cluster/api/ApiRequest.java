@@ -1,0 +1,129 @@
+package dev.perigee.cli.cluster.api;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.sun.net.httpserver.HttpExchange;
+import java.io.IOException;
+import java.net.URLDecoder;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** One HTTP request, with its path, query and body as the API reads them. */
+final class ApiRequest {
+  private final HttpExchange exchange;
+  private final List<String> path;
+  private final Map<String, String> query;
+
+  ApiRequest(HttpExchange exchange) {
+    this.exchange = exchange;
+    this.path = new ArrayList<>();
+    for (String segment : exchange.getRequestURI().getRawPath().split("/", -1)) {
+      if (!segment.isEmpty()) {
+        path.add(URLDecoder.decode(segment, StandardCharsets.UTF_8));
+      }
+    }
+    this.query = new HashMap<>();
+    String raw = exchange.getRequestURI().getRawQuery();
+    if (raw != null && !raw.isEmpty()) {
+      for (String pair : raw.split("&", -1)) {
+        int equals = pair.indexOf('=');
+        String name = equals < 0 ? pair : pair.substring(0, equals);
+        String value = equals < 0 ? "" : pair.substring(equals + 1);
+        query.put(
+            URLDecoder.decode(name, StandardCharsets.UTF_8),
+            URLDecoder.decode(value, StandardCharsets.UTF_8));
+      }
+    }
+  }
+
+  HttpExchange exchange() {
+    return exchange;
+  }
+
+  String method() {
+    return exchange.getRequestMethod();
+  }
+
+  /** The path's segments. */
+  List<String> path() {
+    return path;
+  }
+
+  /** A query parameter, empty when absent. */
+  String param(String name) {
+    return query.getOrDefault(name, "");
+  }
+
+  /** A query parameter that is true, 1 or given without a value. */
+  boolean flag(String name) {
+    String value = query.get(name);
+    return value != null && (value.isEmpty() || value.equals("true") || value.equals("1"));
+  }
+
+  /** A numeric query parameter. */
+  long number(String name, long otherwise) {
+    String value = param(name);
+    if (value.isEmpty()) {
+      return otherwise;
+    }
+    try {
+      return Long.parseLong(value);
+    } catch (NumberFormatException e) {
+      throw ApiError.badRequest(name + ": " + value + " is not a number");
+    }
+  }
+
+  boolean accepts(String part) {
+    String accept = exchange.getRequestHeaders().getFirst("Accept");
+    return accept != null && accept.contains(part);
+  }
+
+  /** Which client asks, by the name that field ownership uses when none is given. */
+  String userAgent() {
+    String agent = exchange.getRequestHeaders().getFirst("User-Agent");
+    return agent == null || agent.isBlank() ? "unknown" : agent.split("[/ ]", 2)[0];
+  }
+
+  String contentType() {
+    String type = exchange.getRequestHeaders().getFirst("Content-Type");
+    return type == null ? "application/json" : type.split(";", 2)[0].strip();
+  }
+
+  /** The body as an object. */
+  ObjectNode object() throws IOException {
+    if (tree() instanceof ObjectNode object) {
+      return object;
+    }
+    throw ApiError.badRequest("the body of the request is not an object");
+  }
+
+  /** The body, null when it is empty. */
+  ObjectNode objectIfAny() throws IOException {
+    byte[] body = exchange.getRequestBody().readAllBytes();
+    return body.length == 0 ? null : parse(body) instanceof ObjectNode o ? o : null;
+  }
+
+  /** The body. */
+  JsonNode tree() throws IOException {
+    return parse(exchange.getRequestBody().readAllBytes());
+  }
+
+  private JsonNode parse(byte[] body) {
+    String type = contentType();
+    if (type.contains("protobuf") || type.contains("cbor")) {
+      throw ApiError.unsupportedMediaType(
+          "the body of the request was in an unknown format - accepted media types include:"
+              + " application/json, application/yaml");
+    }
+    try {
+      return Json.parse(body, type.contains("yaml"));
+    } catch (IOException e) {
+      throw ApiError.badRequest(
+          "the body of the request cannot be read: "
+              + String.valueOf(e.getMessage()).lines().findFirst().orElse(""));
+    }
+  }
+}

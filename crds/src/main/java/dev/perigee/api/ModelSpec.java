@@ -1,0 +1,43 @@
+package dev.perigee.api;
+
+import com.fasterxml.jackson.annotation.JsonInclude;
+import com.fasterxml.jackson.annotation.JsonPropertyDescription;
+import io.fabric8.generator.annotation.Required;
+import io.fabric8.generator.annotation.Size;
+import io.fabric8.generator.annotation.ValidationRule;
+
+/**
+ * The model: its shape, and the weights it starts from. The shape is a preset, or inline, or that
+ * of the checkpoint; with both a shape and a checkpoint the two must agree.
+ */
+@JsonInclude(JsonInclude.Include.NON_NULL)
+@ValidationRule(
+    value = "!(has(self.preset) && has(self.config))",
+    message = "model: preset and config are both given; keep one of them")
+@ValidationRule(
+    value = "has(self.preset) || has(self.config) || has(self.checkpoint)",
+    message = "model: give a preset, a config, or a checkpoint to continue from")
+public record ModelSpec(
+    // The enumeration of presets is put into the schema from ModelPresets when it is generated.
+    @JsonPropertyDescription("Name of a shape that Perigee knows.") @Size(min = 1, max = 63)
+        String preset,
+    @JsonPropertyDescription("The shape, field by field.") ModelShape config,
+    @JsonPropertyDescription(
+            "A folder in Hugging Face layout (config.json and safetensors in F32 or BF16) whose"
+                + " weights training starts from. Without it the first weights are random.")
+        CheckpointSource checkpoint) {
+
+  /** A checkpoint folder on a volume. */
+  @ValidationRule(
+      value = "!self.path.startsWith('/') && !self.path.contains('..')",
+      message = "model.checkpoint.path: must be relative to the volume and without '..'",
+      fieldPath = ".path")
+  public record CheckpointSource(
+      @JsonPropertyDescription("The volume that holds the folder; it is mounted read-only.")
+          @Required
+          VolumeSource volume,
+      @JsonPropertyDescription("The folder, relative to the volume's root; '.' for the root.")
+          @Required
+          @Size(min = 1, max = 1024)
+          String path) {}
+}

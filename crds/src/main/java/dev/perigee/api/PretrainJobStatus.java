@@ -1,0 +1,116 @@
+package dev.perigee.api;
+
+import com.fasterxml.jackson.annotation.JsonInclude;
+import com.fasterxml.jackson.annotation.JsonPropertyDescription;
+import java.util.List;
+import java.util.Optional;
+
+/** What came of a job. The operator alone writes it; what is not known is absent, never zero. */
+@JsonInclude(JsonInclude.Include.NON_NULL)
+public record PretrainJobStatus(
+    @JsonPropertyDescription("Generation of the specification that this status speaks of.")
+        Long observedGeneration,
+    @JsonPropertyDescription(
+            "Ready, Reconciling, Stalled, Complete, Failed and Suspended, always all six.")
+        List<Condition> conditions,
+    @JsonPropertyDescription("How the job is laid out over pods.") Layout layout,
+    @JsonPropertyDescription("The current start of the gang.") Attempt attempt,
+    @JsonPropertyDescription("Restarts that counted against failurePolicy.maxRestarts.")
+        Integer restarts,
+    @JsonPropertyDescription("Restarts that did not count.") Integer disruptions,
+    @JsonPropertyDescription("Why the gang last broke.") Failure lastFailure,
+    @JsonPropertyDescription("Numbers of the last step.") Progress progress,
+    @JsonPropertyDescription("The newest score on held-out data.") Evaluation evaluation,
+    @JsonPropertyDescription("The newest checkpoint that is complete on the volume.")
+        CheckpointReference lastDurableCheckpoint,
+    @JsonPropertyDescription("When the first pods were asked for, RFC 3339.") String startTime,
+    @JsonPropertyDescription("When the job became Complete or Failed, RFC 3339.")
+        String completionTime) {
+
+  /** Nothing known yet. */
+  public static final PretrainJobStatus EMPTY =
+      new PretrainJobStatus(
+          null, List.of(), null, null, null, null, null, null, null, null, null, null);
+
+  public PretrainJobStatus {
+    conditions = conditions == null ? List.of() : List.copyOf(conditions);
+  }
+
+  /** The condition of that type, empty when it was never set. */
+  public Optional<Condition> condition(ConditionType type) {
+    return conditions.stream().filter(c -> c.type().equals(type.name())).findFirst();
+  }
+
+  /** Whether the condition of that type holds. */
+  public boolean holds(ConditionType type) {
+    return condition(type).map(Condition::holds).orElse(false);
+  }
+
+  /** How the job is laid out over pods. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Layout(
+      @JsonPropertyDescription("Pods of the gang.") Integer pods,
+      @JsonPropertyDescription("Ranks over all pods.") Integer ranks,
+      @JsonPropertyDescription("Times that each expert exists.") Integer expertReplicas,
+      @JsonPropertyDescription("Parameters of the model, when its shape is known.")
+          Long totalParameters,
+      @JsonPropertyDescription("Parameters that one token uses, when the shape is known.")
+          Long activeParameters,
+      @JsonPropertyDescription("SHA-256 of the rank map in the job's ConfigMap.")
+          String rankMapDigest) {}
+
+  /** One start of the gang. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Attempt(
+      @JsonPropertyDescription("Counts the starts, from 1; the label perigee.dev/generation.")
+          Integer number,
+      @JsonPropertyDescription(
+              "Whether all its pods existed at once; from then on a missing pod is a loss.")
+          Boolean formed,
+      @JsonPropertyDescription("Not started before this time, RFC 3339.") String notBefore) {}
+
+  /** Why a gang broke, and what was done about it. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Failure(
+      @JsonPropertyDescription("The attempt that broke.") Integer attempt,
+      @JsonPropertyDescription("The pod that broke it.") String pod,
+      @JsonPropertyDescription("Its exit code, when it had one.") Integer exitCode,
+      @JsonPropertyDescription("One word that says why.") String reason,
+      @JsonPropertyDescription("One line for a person.") String message,
+      @JsonPropertyDescription("What was done.") FailurePolicy.Action action,
+      @JsonPropertyDescription("When it was noticed, RFC 3339.") String time) {}
+
+  /** Numbers of the last step, from rank 0. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Progress(
+      @JsonPropertyDescription("Optimizer steps done.") Long step,
+      @JsonPropertyDescription("Steps of the whole job.") Long totalSteps,
+      @JsonPropertyDescription("Tokens trained on so far, over all ranks.") Long tokens,
+      @JsonPropertyDescription("Mean next-token cross-entropy, in nats.") Double loss,
+      @JsonPropertyDescription("Global gradient norm before clipping.") Double gradNorm,
+      @JsonPropertyDescription("Learning rate.") Double learningRate,
+      @JsonPropertyDescription("Tokens per second over all ranks.") Double tokensPerSecond,
+      @JsonPropertyDescription("Largest attention logit over all layers and heads.")
+          Double maxQkLogit,
+      @JsonPropertyDescription("Heads that QK-Clip scaled.") Integer clippedHeads,
+      @JsonPropertyDescription("Tokens of the busiest expert over the mean.")
+          Double expertImbalance,
+      @JsonPropertyDescription("When rank 0 reported this, RFC 3339.") String updatedAt) {}
+
+  /** A score on held-out data. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Evaluation(
+      @JsonPropertyDescription("The step it was taken after.") Long step,
+      @JsonPropertyDescription("Mean cross-entropy in nats per token.") Double loss,
+      @JsonPropertyDescription("The same in bits per byte of text.") Double bitsPerByte,
+      @JsonPropertyDescription("Share of held-out problems answered exactly.") Double exact,
+      @JsonPropertyDescription("How many problems were asked.") Integer problems,
+      @JsonPropertyDescription("What the model says to a prompt.") String sample) {}
+
+  /** Where a checkpoint lies. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record CheckpointReference(
+      @JsonPropertyDescription("The step it was taken after.") Long step,
+      @JsonPropertyDescription("The folder, relative to the volume's root.") String path,
+      @JsonPropertyDescription("The volume.") VolumeSource volume) {}
+}

@@ -1,0 +1,235 @@
+package dev.perigee.engine.backend;
+
+import dev.perigee.engine.tensor.Tensor;
+
+/**
+ * The operations a model is made of, each with its backward beside it. An instance belongs to one
+ * rank's thread. Results are bitwise reproducible.
+ *
+ * <p>Legend: T token rows, S rows of (token, chosen expert), H hidden, I inputs, O outputs, E
+ * experts, K chosen experts of a token, F width of a feed-forward part, V vocabulary, C any width.
+ * Tensors are row-major; matrices of weights are [out, in]. An argument named {@code d…} is a
+ * gradient. Outputs are written in full unless an operation says that it adds.
+ *
+ * <p>Index arrays are on the host: routing decides sizes there, and a device backend uploads them.
+ */
+public interface Backend {
+
+  // Memory.
+
+  /** A new tensor of zeros that stays. */
+  Tensor zeros(int... shape);
+
+  /** Memory for activations. */
+  Arena arena();
+
+  /** x = value. */
+  void fill(Tensor x, float value);
+
+  /** to = from. */
+  void copy(Tensor from, Tensor to);
+
+  /** y += x. */
+  void add(Tensor x, Tensor y);
+
+  /** y = a · x + b · y; the two may be the same tensor. */
+  void axpby(float a, Tensor x, float b, Tensor y);
+
+  /** Σ x², added up in double precision. */
+  double sumOfSquares(Tensor x);
+
+  /**
+   * One AdamW update of {@code weight} and of its state, all of one shape.
+   *
+   * @param mean decaying mean of gradients
+   * @param square decaying mean of their squares
+   */
+  void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
+
+  /** Copies the columns of {@code x_TC} into {@code left} and {@code right}. */
+  void splitColumns(Tensor x_TC, Tensor left, Tensor right);
+
+  /** Copies {@code left} and {@code right} into the columns of {@code x_TC}. */
+  void joinColumns(Tensor left, Tensor right, Tensor x_TC);
+
+  /** y[s] = x[rows[s]]. */
+  void gatherRows(Tensor x_TC, int[] rows, Tensor y_SC);
+
+  // Products.
+
+  /** c = alpha · op(a) · op(b) + beta · c, where op transposes or not. */
+  void matmul(
+      float alpha,
+      Tensor a,
+      boolean transposeA,
+      Tensor b,
+      boolean transposeB,
+      float beta,
+      Tensor c);
+
+  /** y = x · wᵀ. */
+  default void linear(Tensor x_TI, Tensor w_OI, Tensor y_TO) {
+    matmul(1, x_TI, false, w_OI, true, 0, y_TO);
+  }
+
+  /** dx = dy · w, or dx += dy · w. */
+  default void linearBackwardInput(Tensor dy_TO, Tensor w_OI, Tensor dx_TI, boolean accumulate) {
+    matmul(1, dy_TO, false, w_OI, false, accumulate ? 1 : 0, dx_TI);
+  }
+
+  /** dw += dyᵀ · x. */
+  default void linearBackwardWeight(Tensor dy_TO, Tensor x_TI, Tensor dw_OI) {
+    matmul(1, dy_TO, true, x_TI, false, 1, dw_OI);
+  }
+
+  /**
+   * For each expert e: its rows of y = its rows of x · w[e]ᵀ; {@code rows_E} rows each, in order.
+   */
+  default void groupedLinear(Tensor x_SI, Tensor w_EOI, int[] rows_E, Tensor y_SO) {
+    for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
+      if (rows_E[e] > 0) {
+        linear(x_SI.slice(at, rows_E[e]), matrix(w_EOI, e), y_SO.slice(at, rows_E[e]));
+      }
+    }
+  }
+
+  /** For each expert e: its rows of dx = its rows of dy · w[e]. */
+  default void groupedLinearBackwardInput(Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
+    for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
+      if (rows_E[e] > 0) {
+        linearBackwardInput(
+            dy_SO.slice(at, rows_E[e]), matrix(w_EOI, e), dx_SI.slice(at, rows_E[e]), false);
+      }
+    }
+  }
+
+  /** For each expert e: dw[e] += its rows of dyᵀ · its rows of x. */
+  default void groupedLinearBackwardWeight(Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
+    for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
+      if (rows_E[e] > 0) {
+        linearBackwardWeight(
+            dy_SO.slice(at, rows_E[e]), x_SI.slice(at, rows_E[e]), matrix(dw_EOI, e));
+      }
+    }
+  }
+
+  private static Tensor matrix(Tensor w_EOI, int e) {
+    return w_EOI.slice(e, 1).view(w_EOI.dim(1), w_EOI.dim(2));
+  }
+
+  // Layers.
+
+  /** y[t] = w[ids[t]]. */
+  void embedding(int[] ids, Tensor w_VH, Tensor y_TH);
+
+  /** dw[ids[t]] += dy[t]. */
+  void embeddingBackward(int[] ids, Tensor dy_TH, Tensor dw_VH);
+
+  /**
+   * y = x / √(mean(x²) + ε) · gain, row by row.
+   *
+   * @param scale_T receives 1 / √(mean(x²) + ε), which backward wants
+   */
+  void rmsNorm(Tensor x_TC, Tensor gain_C, float epsilon, Tensor y_TC, Tensor scale_T);
+
+  /** dx = gradient of the input, or dx += it. */
+  void rmsNormBackwardInput(
+      Tensor dy_TC, Tensor x_TC, Tensor gain_C, Tensor scale_T, Tensor dx_TC, boolean accumulate);
+
+  /** dgain += gradient of the gain. */
+  void rmsNormBackwardWeight(Tensor dy_TC, Tensor x_TC, Tensor scale_T, Tensor dgain_C);
+
+  /** h = silu(g) · u, where g and u are the halves of a row of {@code gu_TFF}. */
+  void swiGlu(Tensor gu_TFF, Tensor h_TF);
+
+  /** The gradient of {@link #swiGlu}. */
+  void swiGluBackward(Tensor dh_TF, Tensor gu_TFF, Tensor dgu_TFF);
+
+  /**
+   * Rotates adjacent pairs of the last {@code 2 · cos.dim(1)} of every {@code width} columns of
+   * {@code x_TC} by the angle of the row's position, in place.
+   *
+   * @param positions_T each row's position, a row of {@code cos_PR} and {@code sin_PR}
+   * @param inverse rotates back, which is also the gradient
+   */
+  void rotate(
+      Tensor x_TC, int width, int[] positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse);
+
+  /**
+   * Causal multi-head latent attention; see {@link AttentionShape} for the letters. Query and key
+   * of a head are [nope, rope]; the rope part of the key is one for all heads.
+   *
+   * @param q_TQ rows of H · (N + R), rotated
+   * @param kv_TX rows of H · (N + V): each head's [key nope, value]
+   * @param k_TR the rotated key that the heads share
+   * @param out_TO receives rows of H · V
+   * @param p_BHTT receives the probabilities, which backward wants
+   * @param maxLogit_H is raised to each head's largest logit over the allowed pairs
+   */
+  void attention(
+      AttentionShape shape,
+      Tensor q_TQ,
+      Tensor kv_TX,
+      Tensor k_TR,
+      Tensor out_TO,
+      Tensor p_BHTT,
+      float[] maxLogit_H);
+
+  /** The gradients of {@link #attention}. */
+  void attentionBackward(
+      AttentionShape shape,
+      Tensor dout_TO,
+      Tensor q_TQ,
+      Tensor kv_TX,
+      Tensor k_TR,
+      Tensor out_TO,
+      Tensor p_BHTT,
+      Tensor dq_TQ,
+      Tensor dkv_TX,
+      Tensor dk_TR);
+
+  /**
+   * One new token of each sequence attends to a cache of latents, with the key and value
+   * projections absorbed: a head's logits are (q_nope · W_key, q_rope) · latent, its output is
+   * (softmax · latents) · W_valueᵀ (DeepSeek-V2 report, section 2.1.2).
+   *
+   * @param shape of one token: its length is 1
+   * @param q_BQ rows of H · (N + R), rotated
+   * @param w_XL the projection from latents to each head's [key nope, value], H · (N + V) rows
+   * @param cache_BPC for each position its latent (L) and rotated key (R)
+   * @param filled positions in the cache, the new token's included
+   * @param out_BO receives rows of H · V
+   */
+  void latentAttention(
+      AttentionShape shape, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO);
+
+  /**
+   * DeepSeek-V3's routing: scores s = sigmoid(logits); experts are chosen by s + bias, first the
+   * groups with the largest sums of their two best, then the best experts in them; the weights come
+   * from s alone. Equal scores choose the lower index.
+   *
+   * @param logits_TE is replaced by s
+   * @param chosen_TK receives experts
+   * @param weight_TK receives their weights
+   */
+  void route(RouterShape shape, Tensor logits_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK);
+
+  /** The gradient of {@link #route} for the logits, zero where an expert was not chosen. */
+  void routeBackward(
+      RouterShape shape, Tensor dweight_TK, Tensor s_TE, int[] chosen_TK, Tensor dlogits_TE);
+
+  /** y[t] += Σ_k weight[t, k] · x[slot[t, k]]; weights of one when {@code weight_TK} is null. */
+  void combineRows(Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor y_TC);
+
+  /** dx[slot[t, k]] = weight[t, k] · dy[t]; dweight[t, k] = dy[t] · x[slot[t, k]]. */
+  void combineRowsBackward(
+      Tensor dy_TC, Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor dx_SC, Tensor dweight_TK);
+
+  /**
+   * Cross-entropy of the softmax of each row against its target; a negative target is left out.
+   *
+   * @param logits_TV is replaced by gradScale · (softmax − one-hot)
+   * @return the sum over the rows, in nats
+   */
+  double crossEntropy(Tensor logits_TV, int[] targets_T, float gradScale);
+}

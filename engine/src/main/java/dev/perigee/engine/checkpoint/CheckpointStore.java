@@ -1,0 +1,388 @@
+package dev.perigee.engine.checkpoint;
+
+import com.fasterxml.jackson.core.type.TypeReference;
+import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.tensor.Tensor;
+import java.io.BufferedOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.FileVisitResult;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.security.DigestOutputStream;
+import java.security.MessageDigest;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
+import java.util.TreeMap;
+import java.util.function.Consumer;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/**
+ * The checkpoints of one job in one folder, on a volume that all its pods share:
+ *
+ * <pre>
+ * step-00000100/
+ *   config.json                       Hugging Face's, as are the weights
+ *   model.safetensors                 or model-0000k-of-0000n.safetensors and an index
+ *   trainer/state.json                {@link TrainerState}
+ *   trainer/optimizer-0000r-of-0000n.safetensors   state by parameter name, as each rank owned it
+ *   trainer/manifest.json             SHA-256 of every other file
+ * </pre>
+ *
+ * <p>A checkpoint is written beside under a name with {@value #PARTIAL}, synced, and renamed: a
+ * folder with its final name was complete once. One that was damaged later is noticed by its
+ * checksums and set aside under a name with {@value #DAMAGED}.
+ */
+public final class CheckpointStore {
+  private static final String PARTIAL = ".partial";
+  private static final String DAMAGED = ".damaged";
+  private static final Pattern NAME = Pattern.compile("step-(\\d{8,})");
+  private static final Pattern LEFTOVER =
+      Pattern.compile(
+          "step-(\\d{8,})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
+
+  private final Path directory;
+  private final int keep;
+  private final Consumer<String> warnings;
+  private final CheckpointFiles files;
+
+  /**
+   * A store.
+   *
+   * @param directory of the job's checkpoints
+   * @param keep how many of the newest stay
+   * @param warnings is told of damaged checkpoints, one line each
+   */
+  public CheckpointStore(Path directory, int keep, Consumer<String> warnings) {
+    this(directory, keep, warnings, CheckpointFiles.DISK);
+  }
+
+  /** A store on another kind of volume. */
+  public CheckpointStore(
+      Path directory, int keep, Consumer<String> warnings, CheckpointFiles files) {
+    this.directory = directory;
+    this.keep = keep;
+    this.warnings = warnings;
+    this.files = files;
+  }
+
+  /**
+   * A checkpoint that is complete on the volume.
+   *
+   * @param folder in Hugging Face layout
+   */
+  public record Durable(Path folder, TrainerState state) {
+    /** The weights. */
+    public Safetensors weights() throws IOException {
+      return Safetensors.open(folder);
+    }
+
+    /**
+     * Fills in optimizer state by name, whichever ranks of whichever mesh wrote it.
+     *
+     * @throws CheckpointFormatException when some is not there or has another shape
+     */
+    public void readOptimizer(Map<String, Tensor> state) throws IOException {
+      TrainerFiles.readOptimizer(folder, state);
+    }
+  }
+
+  /** The folder of the checkpoint after a step. */
+  public Path folder(long step) {
+    return directory.resolve("step-%08d".formatted(step));
+  }
+
+  /**
+   * Creates the directory and removes what a writer left behind half-written. Only one process of
+   * the job may call this, before any saves.
+   */
+  public void prepare() throws StorageException {
+    try {
+      Files.createDirectories(directory);
+      for (Path entry : list(LEFTOVER)) {
+        if (entry.toString().endsWith(PARTIAL)) {
+          delete(entry);
+        }
+      }
+    } catch (IOException e) {
+      throw new StorageException("cannot write to " + directory + ": " + reason(e), e);
+    }
+  }
+
+  /**
+   * The newest checkpoint whose files are all as they were written. Damaged ones that are newer are
+   * set aside, with a warning each. Only one process of the job may call this.
+   *
+   * @throws CorruptCheckpointsException when there are checkpoints and all are damaged
+   */
+  public Optional<Durable> latestDurable() throws CorruptCheckpointsException, StorageException {
+    try {
+      List<String> faults = new ArrayList<>();
+      List<Path> newestFirst = list(NAME).reversed();
+      for (Path folder : newestFirst) {
+        Optional<String> fault = Manifest.fault(folder);
+        if (fault.isEmpty()) {
+          setAside(newestFirst.subList(0, faults.size()));
+          return Optional.of(read(folder));
+        }
+        faults.add(folder + " is damaged: " + fault.get());
+        warnings.accept("checkpoint " + faults.getLast() + "; using the one before");
+      }
+      if (!faults.isEmpty()) {
+        throw new CorruptCheckpointsException(
+            "every checkpoint is damaged; restore one from a copy, or empty "
+                + directory
+                + " to start again: "
+                + String.join("; ", faults));
+      }
+      return Optional.empty();
+    } catch (IOException e) {
+      throw new StorageException("cannot read " + directory + ": " + reason(e), e);
+    }
+  }
+
+  /** A checkpoint that another process of the job has found to be durable. */
+  public Durable read(long step) throws IOException {
+    return read(folder(step));
+  }
+
+  private static Durable read(Path folder) throws IOException {
+    return new Durable(folder, TrainerFiles.readState(folder));
+  }
+
+  private void setAside(List<Path> damaged) throws IOException {
+    for (Path folder : damaged) {
+      Path aside = folder.resolveSibling(folder.getFileName() + DAMAGED);
+      delete(aside);
+      files.rename(folder, aside);
+    }
+  }
+
+  /**
+   * Writes a checkpoint. Collective over all ranks of the job; returns on every rank when it is
+   * durable.
+   *
+   * @param part what this rank has to write
+   * @param config of the model
+   * @param world all ranks
+   * @return the checkpoint's folder
+   * @throws StorageException on every rank when any of them could not write; nothing is left behind
+   */
+  public Path save(Contribution part, TrainerState state, HfConfig config, Collectives world)
+      throws StorageException {
+    Path folder = folder(state.step());
+    Path partial = folder.resolveSibling(folder.getFileName() + PARTIAL);
+    boolean first = world.index() == 0;
+    together(
+        world,
+        partial,
+        () -> {
+          if (first) {
+            delete(partial);
+            Files.createDirectories(partial.resolve(TrainerFiles.FOLDER));
+          }
+        });
+    together(world, partial, () -> new Writer(partial).writePart(part, world));
+    together(
+        world,
+        partial,
+        () -> {
+          if (first) {
+            new Writer(partial).finish(state, config, world.size());
+            delete(folder); // the same step saved before, by a run that was set back since
+            files.rename(partial, folder);
+            files.sync(directory);
+            prune();
+          }
+        });
+    return folder;
+  }
+
+  private interface Work {
+    void run() throws IOException;
+  }
+
+  /** Every rank does its part; when one of them fails, all do. */
+  private void together(Collectives world, Path partial, Work work) throws StorageException {
+    IOException failure = null;
+    try {
+      work.run();
+    } catch (IOException e) {
+      failure = e;
+    }
+    Tensor failed = Tensor.of(new float[] {failure == null ? 0 : 1}, 1);
+    world.allReduceMax(failed);
+    if (failed.floats()[0] == 0) {
+      return;
+    }
+    if (world.index() == 0) {
+      try {
+        delete(partial);
+      } catch (IOException e) {
+        warnings.accept("cannot remove " + partial + ": " + reason(e) + "; the next start will");
+      }
+    }
+    String why = failure == null ? "another rank could not write its part" : reason(failure);
+    throw new StorageException("cannot write checkpoint " + partial + ": " + why, failure);
+  }
+
+  /** What one rank has written, for the first rank to put together. */
+  private record Written(Map<String, Manifest.Entry> files, Map<String, Long> tensorBytes) {}
+
+  /** One rank's writes into one folder. */
+  private final class Writer {
+    private final Path folder;
+    private final Map<String, Manifest.Entry> written = new TreeMap<>();
+
+    Writer(Path folder) {
+      this.folder = folder;
+    }
+
+    void writePart(Contribution part, Collectives world) throws IOException {
+      Map<String, Long> tensorBytes = new TreeMap<>();
+      if (!part.weights().isEmpty()) {
+        writeTensors(part.weightsFile(), part.weights());
+        part.weights().forEach((name, x) -> tensorBytes.put(name, 4L * x.size()));
+      }
+      if (!part.optimizer().isEmpty()) {
+        writeTensors(TrainerFiles.optimizer(world.index(), world.size()), part.optimizer());
+      }
+      byte[] note = TrainerFiles.JSON.writeValueAsBytes(new Written(written, tensorBytes));
+      Files.write(folder.resolve(note(world.index())), note);
+    }
+
+    void finish(TrainerState state, HfConfig config, int ranks) throws IOException {
+      Map<String, String> shardOf = new LinkedHashMap<>();
+      long totalBytes = 0;
+      for (int rank = 0; rank < ranks; rank++) {
+        Path note = folder.resolve(note(rank));
+        Written other =
+            TrainerFiles.JSON.readValue(Files.readAllBytes(note), new TypeReference<>() {});
+        written.putAll(other.files);
+        for (Map.Entry<String, Long> tensor : other.tensorBytes.entrySet()) {
+          String shard =
+              other.files.keySet().stream()
+                  .filter(f -> !f.startsWith(TrainerFiles.FOLDER))
+                  .findFirst()
+                  .orElseThrow();
+          shardOf.put(tensor.getKey(), shard);
+          totalBytes += tensor.getValue();
+        }
+        Files.delete(note);
+      }
+      if (!shardOf.containsValue(Safetensors.SINGLE)) {
+        long bytes = totalBytes;
+        write(Safetensors.INDEX, out -> SafetensorsWriter.writeIndex(out, shardOf, bytes));
+      }
+      write(HfConfig.FILE, out -> out.write(config.toJson().getBytes(StandardCharsets.UTF_8)));
+      write(
+          TrainerFiles.STATE,
+          out ->
+              out.write(
+                  TrainerFiles.JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(state)));
+      byte[] manifest = new Manifest(written).toJson();
+      write(Manifest.FILE, out -> out.write(manifest));
+      files.sync(folder.resolve(TrainerFiles.FOLDER));
+      files.sync(folder);
+    }
+
+    private void writeTensors(String name, SequencedMap<String, Tensor> tensors)
+        throws IOException {
+      write(name, out -> SafetensorsWriter.write(out, tensors, Map.of()));
+    }
+
+    private void write(String name, Content content) throws IOException {
+      Path file = folder.resolve(name);
+      MessageDigest digest = Manifest.sha256();
+      long bytes;
+      try (OutputStream out = new BufferedOutputStream(files.create(file), 1 << 18);
+          DigestOutputStream digesting = new DigestOutputStream(out, digest)) {
+        content.write(digesting);
+      }
+      bytes = Files.size(file);
+      files.sync(file);
+      written.put(name, new Manifest.Entry(bytes, Manifest.hex(digest)));
+    }
+
+    private static String note(int rank) {
+      return TrainerFiles.FOLDER + "/part-" + rank + ".json";
+    }
+  }
+
+  private interface Content {
+    void write(OutputStream out) throws IOException;
+  }
+
+  /** Removes checkpoints beyond the newest, and damaged ones that are older than those kept. */
+  private void prune() throws IOException {
+    List<Path> complete = list(NAME);
+    for (Path old : complete.subList(0, Math.max(0, complete.size() - keep))) {
+      delete(old);
+    }
+    long oldest = list(NAME).stream().mapToLong(p -> step(NAME, p)).min().orElse(0);
+    for (Path aside : list(LEFTOVER)) {
+      if (aside.toString().endsWith(DAMAGED) && step(LEFTOVER, aside) < oldest) {
+        delete(aside);
+      }
+    }
+  }
+
+  /** Entries whose whole name matches, by step. */
+  private List<Path> list(Pattern pattern) throws IOException {
+    if (!Files.isDirectory(directory)) {
+      return List.of();
+    }
+    try (Stream<Path> entries = Files.list(directory)) {
+      return entries
+          .filter(p -> pattern.matcher(p.getFileName().toString()).matches())
+          .filter(Files::isDirectory)
+          .sorted(Comparator.comparingLong(p -> step(pattern, p)))
+          .toList();
+    }
+  }
+
+  private static long step(Pattern pattern, Path folder) {
+    Matcher m = pattern.matcher(folder.getFileName().toString());
+    return m.matches() ? Long.parseLong(m.group(1)) : -1;
+  }
+
+  private static String reason(IOException e) {
+    return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+  }
+
+  private static void delete(Path folder) throws IOException {
+    if (!Files.exists(folder)) {
+      return;
+    }
+    Files.walkFileTree(
+        folder,
+        new SimpleFileVisitor<>() {
+          @Override
+          public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
+              throws IOException {
+            Files.delete(file);
+            return FileVisitResult.CONTINUE;
+          }
+
+          @Override
+          public FileVisitResult postVisitDirectory(Path dir, IOException failure)
+              throws IOException {
+            if (failure != null) {
+              throw failure;
+            }
+            Files.delete(dir);
+            return FileVisitResult.CONTINUE;
+          }
+        });
+  }
+}

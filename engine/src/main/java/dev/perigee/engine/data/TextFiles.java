@@ -1,0 +1,164 @@
+package dev.perigee.engine.data;
+
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.CodingErrorAction;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+
+/**
+ * Reads documents from a {@code .jsonl} file (one object a line, its text in {@code text}; other
+ * keys are left alone), a {@code .txt} file (one document), or a folder of such files in the order
+ * of their names. UTF-8 is checked strictly, since a wrong byte would be learnt.
+ */
+final class TextFiles {
+  private static final ObjectMapper JSON =
+      new ObjectMapper()
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+          .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
+
+  private TextFiles() {}
+
+  /**
+   * The documents' texts, none empty.
+   *
+   * @param name of the source, for messages
+   * @throws DataException naming the file and the line
+   */
+  static List<String> read(String name, Path path) throws DataException {
+    String at = "data source " + name + ": ";
+    List<String> documents = new ArrayList<>();
+    try {
+      for (Path file : files(at, path)) {
+        readFile(at, file, documents);
+      }
+    } catch (IOException e) {
+      throw DataException.unreadable(at + "cannot read " + path + ": " + e, e);
+    }
+    if (documents.isEmpty()) {
+      throw DataException.misplaced(at + path + " has no text in it; expected at least one line");
+    }
+    return documents;
+  }
+
+  private static List<Path> files(String at, Path path) throws DataException, IOException {
+    if (!Files.exists(path)) {
+      throw DataException.misplaced(
+          at + "there is no file or folder " + path + "; check the path and the volume");
+    }
+    if (!Files.isDirectory(path)) {
+      if (!isText(path)) {
+        throw DataException.misplaced(
+            at + path + " is neither .jsonl nor .txt; rename or convert it");
+      }
+      return List.of(path);
+    }
+    try (Stream<Path> entries = Files.list(path)) {
+      List<Path> files = entries.filter(TextFiles::isText).sorted().toList();
+      if (files.isEmpty()) {
+        throw DataException.misplaced(at + "folder " + path + " holds no .jsonl and no .txt file");
+      }
+      return files;
+    }
+  }
+
+  private static boolean isText(Path file) {
+    String name = file.getFileName().toString();
+    return Files.isRegularFile(file) && (name.endsWith(".jsonl") || name.endsWith(".txt"));
+  }
+
+  private static void readFile(String at, Path file, List<String> documents)
+      throws DataException, IOException {
+    byte[] bytes = Files.readAllBytes(file);
+    if (bytes.length == 0) {
+      throw DataException.misplaced(at + file + " is empty; expected text");
+    }
+    if (file.getFileName().toString().endsWith(".txt")) {
+      checkUtf8(at, file, bytes);
+      String text = new String(bytes, StandardCharsets.UTF_8);
+      if (!text.isBlank()) {
+        documents.add(text);
+      }
+      return;
+    }
+    int line = 1;
+    for (int from = 0; from < bytes.length; line++) {
+      int to = from;
+      while (to < bytes.length && bytes[to] != '\n') {
+        to++;
+      }
+      String text =
+          text(at + file + " line " + line + ": ", ByteBuffer.wrap(bytes, from, to - from));
+      if (!text.isEmpty()) {
+        documents.add(text);
+      }
+      from = to + 1;
+    }
+  }
+
+  /** The text of one line of JSON, empty for an empty line. */
+  private static String text(String at, ByteBuffer line) throws DataException {
+    String decoded;
+    try {
+      decoded = decode(line);
+    } catch (CharacterCodingException e) {
+      throw DataException.damaged(at + "not UTF-8; convert the file, for example with iconv");
+    }
+    if (decoded.isBlank()) {
+      return "";
+    }
+    JsonNode node;
+    try {
+      node = JSON.readTree(decoded);
+    } catch (JsonProcessingException e) {
+      throw DataException.damaged(
+          at + "not JSON: " + e.getOriginalMessage() + "; expected {\"text\": \"...\"}");
+    }
+    if (!node.isObject() || !node.path("text").isTextual()) {
+      throw DataException.damaged(
+          at + "expected an object with a string in text, found " + abbreviate(node));
+    }
+    return node.get("text").textValue();
+  }
+
+  private static String abbreviate(JsonNode node) {
+    String text = node.toString();
+    return text.length() <= 60 ? text : text.substring(0, 60) + "…";
+  }
+
+  private static void checkUtf8(String at, Path file, byte[] bytes) throws DataException {
+    int line = 1;
+    for (int from = 0; from < bytes.length; line++) {
+      int to = from;
+      while (to < bytes.length && bytes[to] != '\n') {
+        to++;
+      }
+      try {
+        decode(ByteBuffer.wrap(bytes, from, to - from));
+      } catch (CharacterCodingException e) {
+        throw DataException.damaged(
+            at + file + " line " + line + ": not UTF-8; convert the file, for example with iconv");
+      }
+      from = to + 1;
+    }
+  }
+
+  private static String decode(ByteBuffer bytes) throws CharacterCodingException {
+    return StandardCharsets.UTF_8
+        .newDecoder()
+        .onMalformedInput(CodingErrorAction.REPORT)
+        .onUnmappableCharacter(CodingErrorAction.REPORT)
+        .decode(bytes)
+        .toString();
+  }
+}

@@ -1,0 +1,133 @@
+package dev.perigee.engine.data;
+
+import dev.perigee.run.RunConfig;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * All the data of a run, loaded once in a pod and shared by its ranks: training sequences by
+ * number, and what is held out for scoring.
+ */
+public final class TrainingData {
+  private final Mixture mixture;
+  private final Tokenizer tokenizer;
+  private final List<HeldOutText> heldOutTexts;
+  private final List<Problem> heldOutProblems;
+  private final String summary;
+
+  private TrainingData(
+      Mixture mixture,
+      Tokenizer tokenizer,
+      List<HeldOutText> heldOutTexts,
+      List<Problem> heldOutProblems,
+      String summary) {
+    this.mixture = mixture;
+    this.tokenizer = tokenizer;
+    this.heldOutTexts = List.copyOf(heldOutTexts);
+    this.heldOutProblems = List.copyOf(heldOutProblems);
+    this.summary = summary;
+  }
+
+  /**
+   * A document that is scored but not trained on.
+   *
+   * @param ids its tokens with begin and end
+   * @param bytes length of its text in UTF-8
+   */
+  @SuppressWarnings("ArrayRecordComponent") // never compared
+  public record HeldOutText(int[] ids, int bytes) {}
+
+  /**
+   * Reads everything that a run asks for.
+   *
+   * @param config has no {@link RunConfig#problems()}
+   * @param root what relative paths are relative to
+   * @throws DataException when something is missing or damaged
+   */
+  public static TrainingData load(RunConfig config, Path root) throws DataException {
+    Tokenizer tokenizer = Tokenizer.of(config.tokenizer(), root);
+    RunConfig.Evaluation evaluation =
+        config.evaluation() == null ? new RunConfig.Evaluation(0, 0, 0) : config.evaluation();
+    List<SequenceSource> sources = new ArrayList<>();
+    List<HeldOutText> texts = new ArrayList<>();
+    List<Problem> problems = new ArrayList<>();
+    List<String> summary = new ArrayList<>();
+    double[] weights = new double[config.data().size()];
+    for (int k = 0; k < weights.length; k++) {
+      RunConfig.DataSource source = config.data().get(k);
+      weights[k] = source.weight();
+      long seed = config.seed() * 31 + k;
+      if (source.builtin() != null) {
+        if (!source.builtin().equals(Arithmetic.NAME)) {
+          throw DataException.misplaced(
+              "data["
+                  + k
+                  + "].builtin: "
+                  + source.builtin()
+                  + " is no generator; expected "
+                  + Arithmetic.NAME);
+        }
+        sources.add(ArithmeticSource.of(source.name(), tokenizer, config.sequenceLength(), seed));
+        problems.addAll(Arithmetic.heldOut(evaluation.problems(), config.seed()));
+        summary.add(source.name() + ": builtin " + source.builtin());
+      } else {
+        List<String> documents = TextFiles.read(source.name(), root.resolve(source.path()));
+        HoldOut split = HoldOut.of(documents, evaluation.heldOutFraction());
+        TextSource text =
+            TextSource.of(
+                source.name(), split.training(), tokenizer, config.sequenceLength(), seed);
+        sources.add(text);
+        for (String heldOut : split.heldOut()) {
+          texts.add(heldOut(heldOut, tokenizer));
+        }
+        summary.add(
+            "%s: %d documents of %d tokens, %d held out"
+                .formatted(
+                    source.name(), split.training().size(), text.tokens(), split.heldOut().size()));
+      }
+    }
+    return new TrainingData(
+        new Mixture(sources, weights, config.seed()),
+        tokenizer,
+        texts,
+        problems,
+        String.join("; ", summary));
+  }
+
+  private static HeldOutText heldOut(String text, Tokenizer tokenizer) {
+    int[] inner = tokenizer.encode(text);
+    int[] ids = new int[inner.length + 2];
+    ids[0] = tokenizer.begin();
+    System.arraycopy(inner, 0, ids, 1, inner.length);
+    ids[ids.length - 1] = tokenizer.end();
+    return new HeldOutText(ids, text.getBytes(StandardCharsets.UTF_8).length);
+  }
+
+  /** Sequence {@code i} of the job, counted from 0 over all steps and ranks. */
+  public Sequence sequence(long i) {
+    return mixture.sequence(i);
+  }
+
+  /** How text becomes ids. */
+  public Tokenizer tokenizer() {
+    return tokenizer;
+  }
+
+  /** Documents of {@code path} sources that are held out. */
+  public List<HeldOutText> heldOutTexts() {
+    return heldOutTexts;
+  }
+
+  /** Problems of {@code builtin} sources that are held out. */
+  public List<Problem> heldOutProblems() {
+    return heldOutProblems;
+  }
+
+  /** One line for a person. */
+  @Override
+  public String toString() {
+    return summary;
+  }
+}

@@ -1,0 +1,67 @@
+package dev.perigee.engine.model;
+
+import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.tensor.Tensor;
+
+/** down(silu(gate x) ⊙ up x): a dense layer's feed-forward part, and the shared experts'. */
+final class DenseFfn implements FeedForward {
+  private final Backend backend;
+  private final Linear gateUp;
+  private final Linear down;
+  private final int width;
+
+  /** Weights {@code prefix.gate_proj}, {@code .up_proj} and {@code .down_proj}. */
+  DenseFfn(String prefix, int hidden, int width, Backend backend, ParameterStore store) {
+    this.backend = backend;
+    this.width = width;
+    this.gateUp = new Linear(backend, store.gateUp(prefix, width, hidden));
+    this.down = new Linear(backend, store.matrix(prefix + ".down_proj.weight", hidden, width));
+  }
+
+  /** What a forward pass leaves, and then a backward one. */
+  static final class Pass implements Output {
+    private final Tensor x_TH;
+    private final Tensor gu_TFF;
+    private final Tensor h_TF;
+    private final Tensor y_TH;
+    private Tensor dy_TH;
+    private Tensor dgu_TFF;
+
+    private Pass(Tensor x_TH, Tensor gu_TFF, Tensor h_TF, Tensor y_TH) {
+      this.x_TH = x_TH;
+      this.gu_TFF = gu_TFF;
+      this.h_TF = h_TF;
+      this.y_TH = y_TH;
+    }
+
+    @Override
+    public Tensor y_TH() {
+      return y_TH;
+    }
+  }
+
+  @Override
+  public Pass forward(Tensor x_TH, Tokens tokens) {
+    Tensor gu_TFF = gateUp.forward(x_TH);
+    Tensor h_TF = backend.arena().take(x_TH.dim(0), width);
+    backend.swiGlu(gu_TFF, h_TF);
+    return new Pass(x_TH, gu_TFF, h_TF, down.forward(h_TF));
+  }
+
+  @Override
+  public Tensor backwardInput(Output out, Tensor dy_TH) {
+    Pass pass = (Pass) out;
+    pass.dy_TH = dy_TH;
+    Tensor dh_TF = down.backwardInput(dy_TH);
+    pass.dgu_TFF = backend.arena().take(dh_TF.dim(0), 2 * width);
+    backend.swiGluBackward(dh_TF, pass.gu_TFF, pass.dgu_TFF);
+    return gateUp.backwardInput(pass.dgu_TFF);
+  }
+
+  @Override
+  public void backwardWeight(Output out) {
+    Pass pass = (Pass) out;
+    down.backwardWeight(pass.dy_TH, pass.h_TF);
+    gateUp.backwardWeight(pass.dgu_TFF, pass.x_TH);
+  }
+}

@@ -1,0 +1,222 @@
+package dev.perigee.engine.model;
+
+import dev.perigee.engine.backend.AttentionShape;
+import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.run.ModelConfig;
+import java.util.Arrays;
+
+/**
+ * Multi-head latent attention (DeepSeek-V2 report, section 2.1). Queries come through a low-rank
+ * projection or a full one, keys and values from a latent that is all a cache has to keep.
+ *
+ * <p>T tokens, H hidden; A query rank, L latent rank, R rotary width; Q = heads · (nope + rope), X
+ * = heads · (nope + value), O = heads · value.
+ */
+final class MlaAttention {
+  private final ModelConfig config;
+  private final Backend backend;
+  private final Rotary rotary;
+  private final Linear qA; // null when queries are not low-rank
+  private final RmsNorm qNorm;
+  private final Linear qB;
+  private final Linear kvA;
+  private final RmsNorm kvNorm;
+  private final Linear kvB;
+  private final Linear output;
+  private final float[] maxLogit;
+
+  MlaAttention(String prefix, ModelConfig c, Rotary rotary, Backend backend, ParameterStore store) {
+    this.config = c;
+    this.backend = backend;
+    this.rotary = rotary;
+    int h = c.hiddenSize();
+    int q = c.numAttentionHeads() * c.qkHeadDim();
+    if (c.qLoraRank() > 0) {
+      int a = c.qLoraRank();
+      qA = new Linear(backend, store.matrix(prefix + ".q_a_proj.weight", a, h));
+      qNorm =
+          new RmsNorm(backend, store.gains(prefix + ".q_a_layernorm.weight", a), c.rmsNormEps());
+      qB = new Linear(backend, store.matrix(prefix + ".q_b_proj.weight", q, a));
+    } else {
+      qA = null;
+      qNorm = null;
+      qB = new Linear(backend, store.matrix(prefix + ".q_proj.weight", q, h));
+    }
+    int l = c.kvLoraRank();
+    int x = c.numAttentionHeads() * (c.qkNopeHeadDim() + c.vHeadDim());
+    int o = c.numAttentionHeads() * c.vHeadDim();
+    kvA =
+        new Linear(
+            backend, store.matrix(prefix + ".kv_a_proj_with_mqa.weight", l + c.qkRopeHeadDim(), h));
+    kvNorm =
+        new RmsNorm(backend, store.gains(prefix + ".kv_a_layernorm.weight", l), c.rmsNormEps());
+    kvB = new Linear(backend, store.matrix(prefix + ".kv_b_proj.weight", x, l));
+    output = new Linear(backend, store.matrix(prefix + ".o_proj.weight", h, o));
+    maxLogit = new float[c.numAttentionHeads()];
+    resetMaxLogit();
+  }
+
+  /** The largest logit of each head since the last reset, −∞ when there was none. */
+  float[] maxLogit() {
+    return maxLogit.clone();
+  }
+
+  void resetMaxLogit() {
+    Arrays.fill(maxLogit, Float.NEGATIVE_INFINITY);
+  }
+
+  /** What a forward pass leaves, and then a backward one. */
+  static final class Pass {
+    private final Tokens tokens;
+    private final Tensor x_TH;
+    private final RmsNorm.Output qn_TA;
+    private final Tensor q_TQ;
+    private final RmsNorm.Output cn_TL;
+    private final Tensor k_TR;
+    private final Tensor kv_TX;
+    private final Tensor p_BHTT;
+    private final Tensor o_TO;
+    private final Tensor y_TH;
+    private Tensor dy_TH;
+    private Tensor dqn_TA;
+    private Tensor dqa_TA;
+    private Tensor dq_TQ;
+    private Tensor dkv_TX;
+    private Tensor dcn_TL;
+    private Tensor dkva_TC;
+
+    private Pass(
+        Tokens tokens,
+        Tensor x_TH,
+        RmsNorm.Output qn_TA,
+        Tensor q_TQ,
+        RmsNorm.Output cn_TL,
+        Tensor k_TR,
+        Tensor kv_TX,
+        Tensor p_BHTT,
+        Tensor o_TO,
+        Tensor y_TH) {
+      this.tokens = tokens;
+      this.x_TH = x_TH;
+      this.qn_TA = qn_TA;
+      this.q_TQ = q_TQ;
+      this.cn_TL = cn_TL;
+      this.k_TR = k_TR;
+      this.kv_TX = kv_TX;
+      this.p_BHTT = p_BHTT;
+      this.o_TO = o_TO;
+      this.y_TH = y_TH;
+    }
+
+    Tensor y_TH() {
+      return y_TH;
+    }
+  }
+
+  Pass forward(Tensor x_TH, Tokens tokens) {
+    int t = x_TH.dim(0);
+    RmsNorm.Output qn_TA = qA == null ? null : qNorm.forward(qA.forward(x_TH));
+    Tensor q_TQ = qB.forward(qn_TA == null ? x_TH : qn_TA.y_TC());
+    rotary.apply(q_TQ, config.qkHeadDim(), tokens.positions());
+    Tensor c_TL = backend.arena().take(t, config.kvLoraRank());
+    Tensor k_TR = backend.arena().take(t, config.qkRopeHeadDim());
+    backend.splitColumns(kvA.forward(x_TH), c_TL, k_TR);
+    rotary.apply(k_TR, config.qkRopeHeadDim(), tokens.positions());
+    RmsNorm.Output cn_TL = kvNorm.forward(c_TL);
+    Tensor kv_TX = kvB.forward(cn_TL.y_TC());
+    AttentionShape shape = shape(tokens);
+    Tensor o_TO = backend.arena().take(t, config.numAttentionHeads() * config.vHeadDim());
+    Tensor p_BHTT = backend.arena().take(shape.probabilities());
+    float[] recorded = tokens.recording() ? maxLogit : maxLogit.clone();
+    backend.attention(shape, q_TQ, kv_TX, k_TR, o_TO, p_BHTT, recorded);
+    Tensor y_TH = output.forward(o_TO);
+    return new Pass(tokens, x_TH, qn_TA, q_TQ, cn_TL, k_TR, kv_TX, p_BHTT, o_TO, y_TH);
+  }
+
+  Tensor backwardInput(Pass p, Tensor dy_TH) {
+    int t = dy_TH.dim(0);
+    p.dy_TH = dy_TH;
+    Tensor do_TO = output.backwardInput(dy_TH);
+    p.dq_TQ = backend.arena().take(t, p.q_TQ.dim(1));
+    p.dkv_TX = backend.arena().take(t, p.kv_TX.dim(1));
+    Tensor dk_TR = backend.arena().take(t, config.qkRopeHeadDim());
+    backend.attentionBackward(
+        shape(p.tokens),
+        do_TO,
+        p.q_TQ,
+        p.kv_TX,
+        p.k_TR,
+        p.o_TO,
+        p.p_BHTT,
+        p.dq_TQ,
+        p.dkv_TX,
+        dk_TR);
+    rotary.applyBackward(p.dq_TQ, config.qkHeadDim(), p.tokens.positions());
+    rotary.applyBackward(dk_TR, config.qkRopeHeadDim(), p.tokens.positions());
+    p.dcn_TL = kvB.backwardInput(p.dkv_TX);
+    Tensor dc_TL = kvNorm.backwardInput(p.cn_TL, p.dcn_TL);
+    p.dkva_TC = backend.arena().take(t, config.kvLoraRank() + config.qkRopeHeadDim());
+    backend.joinColumns(dc_TL, dk_TR, p.dkva_TC);
+    Tensor dx_TH = kvA.backwardInput(p.dkva_TC);
+    if (qA == null) {
+      qB.backwardInputAdd(p.dq_TQ, dx_TH);
+    } else {
+      p.dqn_TA = qB.backwardInput(p.dq_TQ);
+      p.dqa_TA = qNorm.backwardInput(p.qn_TA, p.dqn_TA);
+      qA.backwardInputAdd(p.dqa_TA, dx_TH);
+    }
+    return dx_TH;
+  }
+
+  /** Adds the weights' gradients, after {@link #backwardInput} and in the same arena scope. */
+  void backwardWeight(Pass p) {
+    output.backwardWeight(p.dy_TH, p.o_TO);
+    kvB.backwardWeight(p.dkv_TX, p.cn_TL.y_TC());
+    kvNorm.backwardWeight(p.cn_TL, p.dcn_TL);
+    kvA.backwardWeight(p.dkva_TC, p.x_TH);
+    if (qA == null) {
+      qB.backwardWeight(p.dq_TQ, p.x_TH);
+    } else {
+      qB.backwardWeight(p.dq_TQ, p.qn_TA.y_TC());
+      qNorm.backwardWeight(p.qn_TA, p.dqn_TA);
+      qA.backwardWeight(p.dqa_TA, p.x_TH);
+    }
+  }
+
+  /**
+   * One token of each sequence, with the latents of those before it in a cache.
+   *
+   * @param cache_BPC receives this token's latent and rotated key at the tokens' position
+   */
+  Tensor step(Tensor x_BH, Tokens tokens, Tensor cache_BPC) {
+    int b = x_BH.dim(0);
+    int position = tokens.positions().length == 0 ? 0 : tokens.positions()[0];
+    Tensor q_BQ = qB.forward(qA == null ? x_BH : qNorm.forward(qA.forward(x_BH)).y_TC());
+    rotary.apply(q_BQ, config.qkHeadDim(), tokens.positions());
+    Tensor c_BL = backend.arena().take(b, config.kvLoraRank());
+    Tensor k_BR = backend.arena().take(b, config.qkRopeHeadDim());
+    Tensor latent_BC = kvA.forward(x_BH);
+    backend.splitColumns(latent_BC, c_BL, k_BR);
+    rotary.apply(k_BR, config.qkRopeHeadDim(), tokens.positions());
+    backend.joinColumns(kvNorm.forward(c_BL).y_TC(), k_BR, latent_BC);
+    for (int i = 0; i < b; i++) {
+      Tensor cache_PC = cache_BPC.slice(i, 1).view(cache_BPC.dim(1), cache_BPC.dim(2));
+      backend.copy(latent_BC.slice(i, 1), cache_PC.slice(position, 1));
+    }
+    Tensor o_BO = backend.arena().take(b, config.numAttentionHeads() * config.vHeadDim());
+    backend.latentAttention(shape(tokens), q_BQ, kvB.weight(), cache_BPC, position + 1, o_BO);
+    return output.forward(o_BO);
+  }
+
+  private AttentionShape shape(Tokens tokens) {
+    return new AttentionShape(
+        tokens.batch(),
+        tokens.length(),
+        config.numAttentionHeads(),
+        config.qkNopeHeadDim(),
+        config.qkRopeHeadDim(),
+        config.vHeadDim(),
+        rotary.softmaxScale());
+  }
+}

@@ -1,0 +1,256 @@
+package dev.perigee.engine.parallel;
+
+import dev.perigee.run.Mesh;
+import dev.perigee.run.RankMap;
+import dev.perigee.run.RunConfig;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.IntStream;
+
+/**
+ * What connects the ranks of a job, as one pod holds it: its own ranks are threads of this JVM, the
+ * others are behind one TCP connection for each pod. When a pod is lost, or a rank fails, every
+ * pending and every later operation on every rank of every pod throws {@link LostPeerException}.
+ *
+ * <p>Threads of ranks must not be interrupted: the JDK closes a socket under an interrupted thread.
+ */
+public final class Fabric implements AutoCloseable {
+  private final RankMap map;
+  private final RankMap.Pod pod;
+  private final Alarm alarm = new Alarm();
+  private final Map<Integer, PeerLink> links = new TreeMap<>();
+  private final Map<List<Integer>, Group> groups = new ConcurrentHashMap<>();
+
+  private Fabric(RankMap map, int pod) {
+    this.map = map;
+    this.pod = map.pods().get(pod);
+  }
+
+  /** All ranks in this JVM. */
+  public static Fabric local(int world) {
+    List<Integer> ranks = IntStream.range(0, world).boxed().toList();
+    return new Fabric(new RankMap(0, List.of(new RankMap.Pod(0, "localhost", null, ranks))), 0);
+  }
+
+  /**
+   * Meets the other pods of a gang. Peers are looked up by name again and again until they answer,
+   * by the rank map's {@code ip} when the name is not known.
+   *
+   * @param job name of the job, {@code namespace/name}
+   * @param digest of the run configuration; all pods must have the same
+   * @param map who is where
+   * @param podIndex this pod
+   * @param network peer port and patience
+   * @param address where to listen
+   * @throws LostPeerException when a peer has not come within {@code rendezvousSeconds}
+   * @throws PeerMismatchException when a peer works on something else
+   * @throws java.net.BindException when the port is taken
+   * @throws IllegalArgumentException when the rank map is not one
+   */
+  public static Fabric connect(
+      String job,
+      String digest,
+      RankMap map,
+      int podIndex,
+      RunConfig.Network network,
+      InetAddress address)
+      throws IOException {
+    check(map, podIndex);
+    Fabric fabric = new Fabric(map, podIndex);
+    if (map.pods().size() > 1) {
+      Hello self = new Hello(job, map.generation(), map.pods().size(), podIndex, digest);
+      try {
+        fabric.links.putAll(new Rendezvous(map, self, address, network, fabric.alarm).meet());
+      } catch (LostPeerException | PeerMismatchException e) {
+        fabric.abort("pod " + podIndex + " did not find its peers: " + e.getMessage());
+        throw e;
+      }
+    }
+    return fabric;
+  }
+
+  private static void check(RankMap map, int podIndex) {
+    if (podIndex < 0 || podIndex >= map.pods().size()) {
+      throw new IllegalArgumentException(
+          "ranks.json: pod index " + podIndex + " of a map of " + map.pods().size() + " pods");
+    }
+    Set<Integer> ranks = new HashSet<>();
+    for (int i = 0; i < map.pods().size(); i++) {
+      RankMap.Pod pod = map.pods().get(i);
+      if (pod.index() != i || pod.name() == null || pod.ranks() == null || pod.ranks().isEmpty()) {
+        throw new IllegalArgumentException(
+            "ranks.json: pods[" + i + "] is " + pod + "; expected index " + i + ", name and ranks");
+      }
+      ranks.addAll(pod.ranks());
+    }
+    int listed = map.pods().stream().mapToInt(p -> p.ranks().size()).sum();
+    for (int rank = 0; rank < listed; rank++) {
+      if (!ranks.contains(rank)) {
+        throw new IllegalArgumentException(
+            "ranks.json: rank " + rank + " of " + listed + " is in no pod, or one is in two");
+      }
+    }
+  }
+
+  /** Index of this pod. */
+  public int pod() {
+    return pod.index();
+  }
+
+  /** Global ranks in this pod, ascending. */
+  public List<Integer> ranks() {
+    return pod.ranks();
+  }
+
+  /** All ranks of the job. */
+  public int world() {
+    return map.pods().stream().mapToInt(p -> p.ranks().size()).sum();
+  }
+
+  /**
+   * The operations of one group as one of its ranks calls them. Only the thread of that rank may
+   * use what is returned, and asks for it once.
+   *
+   * @param rank a rank of this pod
+   * @param ranks global ranks of the group in their order, {@code rank} among them
+   */
+  public Collectives collectives(int rank, List<Integer> ranks) {
+    int index = ranks.indexOf(rank);
+    if (index < 0 || !pod.ranks().contains(rank)) {
+      throw new IllegalArgumentException(
+          "rank " + rank + " of " + Rendezvous.describe(pod) + " in the group " + ranks);
+    }
+    if (ranks.size() == 1) {
+      return Collectives.solo();
+    }
+    Group group =
+        groups.computeIfAbsent(
+            List.copyOf(ranks),
+            key ->
+                new Group(
+                    key,
+                    key.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
+                    pod.index(),
+                    links,
+                    alarm));
+    return new GroupCollectives(group, index);
+  }
+
+  /** The groups that a rank of a mesh works in. */
+  public Groups groups(Mesh mesh, int rank) {
+    return new Groups(
+        collectives(rank, mesh.dataGroup(rank)),
+        collectives(rank, mesh.expertGroup(rank)),
+        collectives(rank, mesh.expertReplicaGroup(rank)));
+  }
+
+  /**
+   * The groups that a rank works in.
+   *
+   * @param data ranks that hold the same dense weights
+   * @param expert ranks that share one copy of the experts between them
+   * @param replica ranks that hold the same experts
+   */
+  public record Groups(Collectives data, Collectives expert, Collectives replica) {
+    /** The groups of a single rank. */
+    public static final Groups SOLO =
+        new Groups(Collectives.solo(), Collectives.solo(), Collectives.solo());
+  }
+
+  /** What one rank does. */
+  @FunctionalInterface
+  public interface RankTask<T> {
+    /** Runs on the thread of that rank. */
+    T run(int rank) throws Exception;
+  }
+
+  /**
+   * Runs a task on one platform thread for each rank of this pod and returns their results in the
+   * order of {@link #ranks()}. When one fails, the others are freed from what they wait for.
+   *
+   * @throws Exception what the first rank that failed threw
+   */
+  public <T> List<T> run(RankTask<T> task) throws Exception {
+    List<T> results = new ArrayList<>();
+    List<Thread> threads = new ArrayList<>();
+    List<Throwable> failures = new ArrayList<>();
+    for (int i = 0; i < ranks().size(); i++) {
+      int place = i;
+      int rank = ranks().get(i);
+      results.add(null);
+      threads.add(
+          Thread.ofPlatform()
+              .name("rank " + rank)
+              .start(
+                  () -> {
+                    try {
+                      T result = task.run(rank);
+                      synchronized (results) {
+                        results.set(place, result);
+                      }
+                    } catch (Throwable e) {
+                      synchronized (results) {
+                        failures.add(e);
+                      }
+                      abort("rank " + rank + " failed: " + e);
+                    }
+                  }));
+    }
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    synchronized (results) {
+      if (failures.isEmpty()) {
+        return results;
+      }
+      // A rank that fails by itself rings the alarm inside its operation; the neighbours that the
+      // alarm frees may be listed before it.
+      Throwable first =
+          failures.stream()
+              .filter(e -> !(e instanceof LostPeerException))
+              .findFirst()
+              .orElse(failures.getFirst());
+      failures.remove(first);
+      failures.forEach(first::addSuppressed);
+      switch (first) {
+        case Exception e -> throw e;
+        case Error e -> throw e;
+        default -> throw new IllegalStateException(first);
+      }
+    }
+  }
+
+  /** Ends all work together, here and in the other pods, with a reason for people to read. */
+  public void abort(String reason) {
+    alarm.ring(reason);
+  }
+
+  /** Why work together has ended, empty while it has not. */
+  public Optional<String> failure() {
+    return Optional.ofNullable(alarm.reason());
+  }
+
+  /** Says goodbye to the other pods, so that the end of this one is no loss to them. */
+  @Override
+  public void close() {
+    List<Thread> goodbyes = new ArrayList<>();
+    for (PeerLink link : links.values()) {
+      goodbyes.add(Thread.ofVirtual().start(link::close));
+    }
+    try {
+      for (Thread goodbye : goodbyes) {
+        goodbye.join();
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+}

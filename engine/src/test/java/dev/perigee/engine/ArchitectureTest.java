@@ -1,0 +1,57 @@
+package dev.perigee.engine;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+
+import com.tngtech.archunit.core.importer.ImportOption;
+import com.tngtech.archunit.junit.AnalyzeClasses;
+import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.lang.ArchRule;
+
+@AnalyzeClasses(
+    packages = "dev.perigee.engine",
+    importOptions = ImportOption.DoNotIncludeTests.class)
+class ArchitectureTest {
+  @ArchTest
+  static final ArchRule onlyBlasCallsNativeCode =
+      noClasses()
+          .that()
+          .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("java.lang.foreign..", "org.bytedeco..");
+
+  @ArchTest
+  static final ArchRule theEngineKnowsOnlyTheContract =
+      classes()
+          .should()
+          .onlyDependOnClassesThat()
+          .resideInAnyPackage(
+              "dev.perigee.engine..",
+              "dev.perigee.run..",
+              "java..",
+              "com.fasterxml.jackson..",
+              "com.knuddels.jtokkit..",
+              "org.bytedeco..");
+
+  @ArchTest
+  static final ArchRule tensorsKnowNobody =
+      noClasses()
+          .that()
+          .resideInAPackage("dev.perigee.engine.tensor..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(
+              "dev.perigee.engine.backend..",
+              "dev.perigee.engine.model..",
+              "dev.perigee.engine.parallel..");
+
+  @ArchTest
+  static final ArchRule backendsKnowNoModel =
+      noClasses()
+          .that()
+          .resideInAPackage("dev.perigee.engine.backend..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("dev.perigee.engine.model..", "dev.perigee.run..");
+}

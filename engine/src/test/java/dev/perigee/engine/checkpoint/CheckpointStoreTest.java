@@ -1,0 +1,311 @@
+package dev.perigee.engine.checkpoint;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.perigee.engine.checkpoint.CheckpointStore.Durable;
+import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.run.Mesh;
+import dev.perigee.run.ModelConfig;
+import dev.perigee.run.ModelPresets;
+import java.io.FilterOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class CheckpointStoreTest {
+  private static final ModelConfig MODEL = ModelPresets.find("quickstart").orElseThrow();
+  private static final HfConfig HF = new HfConfig(MODEL, 256, 257);
+
+  @TempDir Path directory;
+  private final List<String> warnings = new ArrayList<>();
+
+  @Test
+  void aCheckpointComesBackAsItWasWritten() throws Exception {
+    CheckpointStore store = store(2);
+    Path folder = save(store, 7);
+    assertThat(folder.getFileName()).hasToString("step-00000007");
+    Durable durable = store.latestDurable().orElseThrow();
+    assertThat(durable.folder()).isEqualTo(folder);
+    assertThat(durable.state()).isEqualTo(state(7));
+    assertThat(durable.weights().read("w").floats()).isEqualTo(numbers(6, 7));
+    Tensor momentum = Tensor.zeros(2, 3);
+    durable.readOptimizer(Map.of("w.momentum", momentum));
+    assertThat(momentum.floats()).isEqualTo(numbers(6, 1007));
+    assertThat(HfConfig.read(folder.resolve(HfConfig.FILE))).isEqualTo(HF);
+    assertThat(warnings).isEmpty();
+  }
+
+  @Test
+  void anEmptyOrMissingDirectoryHasNoCheckpoint() throws Exception {
+    assertThat(store(1).latestDurable()).isEmpty();
+    assertThat(new CheckpointStore(directory.resolve("none"), 1, warnings::add).latestDurable())
+        .isEmpty();
+  }
+
+  @Test
+  void onlyTheNewestAreKept() throws Exception {
+    CheckpointStore store = store(2);
+    for (int step = 8; step <= 11; step++) {
+      save(store, step);
+    }
+    assertThat(names()).containsExactly("step-00000010", "step-00000011");
+  }
+
+  @Test
+  void theSameStepCanBeSavedAgain() throws Exception {
+    CheckpointStore store = store(2);
+    save(store, 5);
+    save(store, 5);
+    assertThat(store.latestDurable().orElseThrow().state().step()).isEqualTo(5);
+  }
+
+  @Test
+  void whatAWriterLeftHalfWrittenIsRemovedAtTheStart() throws Exception {
+    CheckpointStore store = store(2);
+    save(store, 5);
+    Path partial = Files.createDirectories(directory.resolve("step-00000006.partial/trainer"));
+    Files.writeString(partial.resolve("state.json"), "{");
+    Files.writeString(directory.resolve("history.jsonl"), "");
+    store.prepare();
+    assertThat(names()).containsExactly("history.jsonl", "step-00000005");
+  }
+
+  @Test
+  void aFlippedBitInAnyFileIsNoticedAndTheCheckpointBeforeUsed() throws Exception {
+    save(store(9), 1);
+    List<Path> files = filesOf(save(store(9), 2));
+    assertThat(files).hasSize(5);
+    for (Path file : files) {
+      byte[] good = Files.readAllBytes(file);
+      byte[] bad = good.clone();
+      bad[bad.length / 2] ^= 1;
+      Files.write(file, bad);
+      warnings.clear();
+      Durable used = store(9).latestDurable().orElseThrow();
+      assertThat(used.state().step()).as(file.toString()).isEqualTo(1);
+      assertThat(warnings).hasSize(1);
+      assertThat(warnings.getFirst())
+          .contains("step-00000002 is damaged")
+          .contains("using the one before")
+          .doesNotContain("\n");
+      Path aside = directory.resolve("step-00000002.damaged");
+      Files.write(aside.resolve(directory.resolve("step-00000002").relativize(file)), good);
+      Files.move(aside, directory.resolve("step-00000002"));
+    }
+    assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(2);
+  }
+
+  @Test
+  void aFileCutShortOrMissingIsNoticed() throws Exception {
+    save(store(9), 1);
+    Path weights = save(store(9), 2).resolve(Safetensors.SINGLE);
+    Files.write(weights, Arrays.copyOf(Files.readAllBytes(weights), 20));
+    assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(1);
+    assertThat(warnings.getFirst()).contains("model.safetensors has 20 bytes; it was written with");
+    Files.delete(save(store(9), 2).resolve("trainer/manifest.json"));
+    assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(1);
+    assertThat(warnings.getLast()).contains("no trainer/manifest.json");
+    Files.delete(save(store(9), 2).resolve("config.json"));
+    assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(1);
+    assertThat(warnings.getLast()).contains("config.json is missing");
+  }
+
+  @Test
+  void checkpointsThatAreAllDamagedAreNotPassedOver() throws Exception {
+    for (int step = 1; step <= 2; step++) {
+      Files.delete(save(store(9), step).resolve("trainer/state.json"));
+    }
+    assertThatThrownBy(() -> store(9).latestDurable())
+        .isInstanceOf(CorruptCheckpointsException.class)
+        .hasMessageContaining("every checkpoint is damaged")
+        .hasMessageContaining("step-00000001")
+        .hasMessageContaining("step-00000002");
+    assertThat(names()).containsExactly("step-00000001", "step-00000002");
+  }
+
+  @Test
+  void aFullDiskAtAnyPointLeavesTheCheckpointBeforeAndNothingElse() throws Exception {
+    save(store(9), 1);
+    long bytes = 0;
+    for (Path file : filesOf(directory.resolve("step-00000001"))) {
+      bytes += Files.size(file);
+    }
+    for (long room = 0; room < bytes; room += bytes / 23) {
+      CheckpointStore full = new CheckpointStore(directory, 9, warnings::add, new Full(room));
+      assertThatThrownBy(() -> save(full, 2))
+          .isInstanceOf(StorageException.class)
+          .hasMessageContaining("cannot write checkpoint")
+          .hasMessageContaining("No space left on device");
+      assertThat(names()).containsExactly("step-00000001");
+      assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(1);
+    }
+    assertThat(warnings).isEmpty();
+  }
+
+  @Test
+  void whenOneRankCannotWriteNoneBelievesInTheCheckpoint() throws Exception {
+    for (int broken = 0; broken < 2; broken++) {
+      int failing = broken;
+      Fabric fabric = Fabric.local(2);
+      List<String> ends =
+          fabric.run(
+              rank -> {
+                CheckpointFiles files = rank == failing ? new Full(10) : CheckpointFiles.DISK;
+                CheckpointStore store = new CheckpointStore(directory, 9, warnings::add, files);
+                Collectives world = fabric.collectives(rank, List.of(0, 1));
+                SequencedMap<String, Tensor> weights = tensors("w" + rank, rank);
+                try {
+                  store.save(
+                      new Contribution(weights, rank, 2, new LinkedHashMap<>()),
+                      state(3),
+                      HF,
+                      world);
+                  return "saved";
+                } catch (StorageException e) {
+                  return e.getMessage();
+                }
+              });
+      assertThat(ends).allMatch(end -> end.startsWith("cannot write checkpoint"));
+      assertThat(ends.get(1 - failing)).contains("another rank could not write its part");
+      assertThat(names()).isEmpty();
+    }
+  }
+
+  @Test
+  void theShardsOfSeveralRanksAreOneCheckpoint() throws Exception {
+    Fabric fabric = Fabric.local(3);
+    List<Path> folders =
+        fabric.run(
+            rank ->
+                store(1)
+                    .save(
+                        new Contribution(
+                            rank == 2 ? new LinkedHashMap<>() : tensors("w" + rank, rank),
+                            rank % 2,
+                            2,
+                            tensors("w" + rank + ".momentum", 10 + rank)),
+                        state(3),
+                        HF,
+                        fabric.collectives(rank, List.of(0, 1, 2))));
+    assertThat(folders).containsOnly(directory.resolve("step-00000003"));
+    Durable durable = store(1).latestDurable().orElseThrow();
+    assertThat(durable.weights().names()).containsExactly("w0", "w1");
+    assertThat(filesOf(durable.folder()))
+        .extracting(f -> durable.folder().relativize(f).toString())
+        .containsExactlyInAnyOrder(
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "trainer/manifest.json",
+            "trainer/optimizer-00001-of-00003.safetensors",
+            "trainer/optimizer-00002-of-00003.safetensors",
+            "trainer/optimizer-00003-of-00003.safetensors",
+            "trainer/state.json");
+    Tensor last = Tensor.zeros(2, 3);
+    durable.readOptimizer(Map.of("w2.momentum", last));
+    assertThat(last.floats()).isEqualTo(numbers(6, 12));
+  }
+
+  @Test
+  void optimizerStateThatIsNotThereOrOfAnotherShapeIsNamed() throws Exception {
+    save(store(1), 1);
+    Durable durable = store(1).latestDurable().orElseThrow();
+    assertThatThrownBy(() -> durable.readOptimizer(Map.of("w.exp_avg", Tensor.zeros(2, 3))))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageContaining("no optimizer state w.exp_avg");
+    assertThatThrownBy(() -> durable.readOptimizer(Map.of("w.momentum", Tensor.zeros(3, 2))))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageContaining("w.momentum has shape [2, 3]; expected [3, 2]");
+  }
+
+  private CheckpointStore store(int keep) {
+    return new CheckpointStore(directory, keep, warnings::add);
+  }
+
+  private static Path save(CheckpointStore store, int step) throws StorageException {
+    Contribution all =
+        new Contribution(tensors("w", step), 0, 1, tensors("w.momentum", 1000 + step));
+    return store.save(all, state(step), HF, Collectives.solo());
+  }
+
+  private static TrainerState state(long step) {
+    return new TrainerState(step, step * 100, step * 10, 1, 10, 100, Mesh.SINGLE);
+  }
+
+  private static SequencedMap<String, Tensor> tensors(String name, int from) {
+    SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+    tensors.put(name, Tensor.of(numbers(6, from), 2, 3));
+    return tensors;
+  }
+
+  private static float[] numbers(int count, int from) {
+    float[] numbers = new float[count];
+    IntStream.range(0, count).forEach(i -> numbers[i] = from + i / 8f);
+    return numbers;
+  }
+
+  private List<String> names() throws IOException {
+    try (Stream<Path> entries = Files.list(directory)) {
+      return entries.map(p -> p.getFileName().toString()).sorted().toList();
+    }
+  }
+
+  private static List<Path> filesOf(Path folder) throws IOException {
+    try (Stream<Path> entries = Files.walk(folder)) {
+      return entries.filter(Files::isRegularFile).sorted().toList();
+    }
+  }
+
+  /** A volume with room for so many bytes. */
+  private static final class Full implements CheckpointFiles {
+    private long room;
+
+    Full(long room) {
+      this.room = room;
+    }
+
+    @Override
+    public OutputStream create(Path file) throws IOException {
+      return new FilterOutputStream(DISK.create(file)) {
+        @Override
+        public void write(byte[] bytes, int from, int count) throws IOException {
+          room -= count;
+          if (room < 0) {
+            throw new IOException("No space left on device");
+          }
+          out.write(bytes, from, count);
+        }
+
+        @Override
+        public void write(int b) throws IOException {
+          write(new byte[] {(byte) b}, 0, 1);
+        }
+      };
+    }
+
+    @Override
+    public void sync(Path path) throws IOException {
+      DISK.sync(path);
+    }
+
+    @Override
+    public void rename(Path from, Path to) throws IOException {
+      DISK.rename(from, to);
+    }
+  }
+}

@@ -1,0 +1,97 @@
+package dev.perigee.engine.data;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.perigee.run.ExitCode;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.assertj.core.api.InstanceOfAssertFactories;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class TextFilesTest {
+  @TempDir Path folder;
+
+  @Test
+  void aFolderIsReadInTheOrderOfItsNames() throws Exception {
+    write("b.txt", "second");
+    write("a.jsonl", "{\"title\": \"one\", \"text\": \"first\"}\n\n{\"text\": \"é\"}\n");
+    write("c.md", "left out");
+    assertThat(TextFiles.read("books", folder)).containsExactly("first", "é", "second");
+  }
+
+  @Test
+  void aLineWithoutLineFeedAtTheEndCounts() throws Exception {
+    write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}");
+    assertThat(TextFiles.read("books", folder.resolve("a.jsonl"))).containsExactly("one", "two");
+  }
+
+  @Test
+  void aMissingPathIsNamed() {
+    fails(folder.resolve("none.txt"), ExitCode.BAD_CONFIG, "data source books: there is no file");
+  }
+
+  @Test
+  void anEmptyFileIsNamed() throws IOException {
+    fails(write("a.jsonl", ""), ExitCode.BAD_CONFIG, "a.jsonl is empty");
+  }
+
+  @Test
+  void aFileOfEmptyLinesHasNoText() throws IOException {
+    fails(write("a.jsonl", "\n\n"), ExitCode.BAD_CONFIG, "has no text in it");
+  }
+
+  @Test
+  void anotherKindOfFileIsRefused() throws IOException {
+    fails(write("a.csv", "x"), ExitCode.BAD_CONFIG, "neither .jsonl nor .txt");
+  }
+
+  @Test
+  void aFolderWithoutTextFilesIsRefused() throws IOException {
+    write("a.csv", "x");
+    fails(folder, ExitCode.BAD_CONFIG, "holds no .jsonl and no .txt file");
+  }
+
+  @Test
+  void aLineThatIsNotJsonIsNamedByItsNumber() throws IOException {
+    Path file = write("a.jsonl", "{\"text\": \"ok\"}\n{\"text\": oops}\n");
+    fails(file, ExitCode.CORRUPT_DATA, "a.jsonl line 2: not JSON");
+  }
+
+  @Test
+  void twoObjectsOnALineAreNotJsonLines() throws IOException {
+    Path file = write("a.jsonl", "{\"text\": \"a\"} {\"text\": \"b\"}\n");
+    fails(file, ExitCode.CORRUPT_DATA, "a.jsonl line 1: not JSON");
+  }
+
+  @Test
+  void aLineWithoutTextIsNamedByItsNumber() throws IOException {
+    Path file = write("a.jsonl", "{\"text\": \"ok\"}\n\n{\"body\": \"x\"}\n");
+    fails(file, ExitCode.CORRUPT_DATA, "a.jsonl line 3: expected an object with a string in text");
+  }
+
+  @Test
+  void bytesThatAreNotUtf8AreNamedByTheirLine() throws IOException {
+    Path file = folder.resolve("a.txt");
+    Files.write(file, new byte[] {'o', 'k', '\n', (byte) 0xff, '\n'});
+    fails(file, ExitCode.CORRUPT_DATA, "a.txt line 2: not UTF-8");
+    Path lines = folder.resolve("a.jsonl");
+    Files.write(lines, "{\"text\": \"\u00e9\"}".getBytes(StandardCharsets.ISO_8859_1));
+    fails(lines, ExitCode.CORRUPT_DATA, "a.jsonl line 1: not UTF-8");
+  }
+
+  private Path write(String name, String text) throws IOException {
+    return Files.writeString(folder.resolve(name), text);
+  }
+
+  private static void fails(Path path, ExitCode exit, String message) {
+    assertThatThrownBy(() -> TextFiles.read("books", path))
+        .hasMessageContaining(message)
+        .hasMessageNotContaining("\n")
+        .asInstanceOf(InstanceOfAssertFactories.type(DataException.class))
+        .returns(exit, DataException::exitCode);
+  }
+}

@@ -1,0 +1,482 @@
+package dev.perigee.engine.parallel;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowable;
+
+import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.run.RankMap;
+import dev.perigee.run.RunConfig;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.net.BindException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketException;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Peers that never come, go, fall silent or talk nonsense: no rank may hang. */
+@Timeout(60)
+final class PeerLossTest {
+  private static final double LIMIT_SECONDS = 10;
+
+  /**
+   * Runs collectives for ever on every rank of some pods of a gang of two ranks each, until each
+   * rank ends; asserts that each ends with the loss of a peer, and soon.
+   */
+  private static void assertEveryRankLosesItsPeer(
+      List<Fabric> survivors, int world, Runnable trouble, String expected) throws Exception {
+    List<Integer> group = java.util.stream.IntStream.range(0, world).boxed().toList();
+    List<CompletableFuture<Throwable>> ends = new ArrayList<>();
+    for (Fabric fabric : survivors) {
+      for (int rank : fabric.ranks()) {
+        ends.add(inBackground(() -> catchThrowable(() -> reduceForEver(fabric, rank, group))));
+      }
+    }
+    Thread.sleep(300);
+    long started = System.nanoTime();
+    trouble.run();
+    for (CompletableFuture<Throwable> end : ends) {
+      assertThat(end.get()).isInstanceOf(LostPeerException.class).hasMessageContaining(expected);
+    }
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(LIMIT_SECONDS);
+    for (Fabric fabric : survivors) {
+      long later = System.nanoTime();
+      Collectives c = fabric.collectives(fabric.ranks().getFirst(), group);
+      assertThatThrownBy(c::barrier).as("later").isInstanceOf(LostPeerException.class);
+      fabric.close();
+      assertThat((System.nanoTime() - later) / 1e9).isLessThan(3);
+    }
+  }
+
+  private static void reduceForEver(Fabric fabric, int rank, List<Integer> group) {
+    Collectives c = fabric.collectives(rank, group);
+    Tensor x = Tensor.zeros(1 << 20);
+    while (true) {
+      c.allReduceSum(x);
+    }
+  }
+
+  /** A peer that shakes hands like pod {@code pod} of {@link Pods} and then does as it is told. */
+  private static final class Puppet implements AutoCloseable {
+    private final Socket socket;
+    private final DataOutputStream out;
+
+    Puppet(RankMap map, int pod, int port) throws Exception {
+      long deadline = System.nanoTime() + 5_000_000_000L;
+      Socket connected = null;
+      while (connected == null) {
+        try {
+          connected = new Socket(Pods.address(0), port);
+        } catch (IOException e) {
+          assertThat(System.nanoTime()).isLessThan(deadline);
+          Thread.sleep(20);
+        }
+      }
+      socket = connected;
+      out = new DataOutputStream(connected.getOutputStream());
+      new Hello("test/job", map.generation(), map.pods().size(), pod, "digest").write(out);
+      DataInputStream in = new DataInputStream(connected.getInputStream());
+      assertThat(in.readByte()).isEqualTo((byte) 1);
+      Hello.read(in);
+      out.writeByte(1);
+      out.flush();
+    }
+
+    void send(byte[] bytes) {
+      try {
+        out.write(bytes);
+        out.flush();
+      } catch (IOException e) {
+        throw new IllegalStateException(e);
+      }
+    }
+
+    void leave() {
+      try {
+        socket.close();
+      } catch (IOException e) {
+        throw new IllegalStateException(e);
+      }
+    }
+
+    @Override
+    public void close() {
+      leave();
+    }
+  }
+
+  private static final List<List<Integer>> TWO_PODS = List.of(List.of(0, 1), List.of(2, 3));
+
+  private static CompletableFuture<Fabric> podZero(RankMap map, int port) {
+    return inBackground(() -> Pods.connect(map, 0, port));
+  }
+
+  private static <T> CompletableFuture<T> inBackground(Callable<T> call) {
+    CompletableFuture<T> result = new CompletableFuture<>();
+    Thread.ofPlatform()
+        .start(
+            () -> {
+              try {
+                result.complete(call.call());
+              } catch (Throwable e) {
+                result.completeExceptionally(e);
+              }
+            });
+    return result;
+  }
+
+  private static byte[] header(int magic, int kind, int length) {
+    return ByteBuffer.allocate(Frame.HEADER_BYTES)
+        .order(ByteOrder.LITTLE_ENDIAN)
+        .putInt(magic)
+        .putInt(kind)
+        .putLong(0)
+        .putLong(0)
+        .putInt(0)
+        .putInt(length)
+        .array();
+  }
+
+  @Test
+  void aPeerThatFallsSilentIsLost() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> pod = podZero(map, port);
+    // Neither reads nor writes, as a stopped process: pod 0 soon blocks in its writes.
+    try (Puppet silent = new Puppet(map, 1, port)) {
+      assertEveryRankLosesItsPeer(List.of(pod.get()), 4, () -> {}, "silent for");
+      assertThat(silent.socket.isClosed()).isFalse();
+    }
+  }
+
+  @Test
+  void aPeerThatClosesItsConnectionIsLost() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> pod = podZero(map, port);
+    try (Puppet leaves = new Puppet(map, 1, port)) {
+      assertEveryRankLosesItsPeer(
+          List.of(pod.get()), 4, leaves::leave, "pod 1 (127.0.77.2) is lost");
+    }
+  }
+
+  @Test
+  void aPeerThatGoesInTheMiddleOfATransferIsLost() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> pod = podZero(map, port);
+    try (Puppet half = new Puppet(map, 1, port)) {
+      assertEveryRankLosesItsPeer(
+          List.of(pod.get()),
+          4,
+          () -> {
+            half.send(header(0x50474631, 'D', 1000));
+            half.send(new byte[10]);
+            half.leave();
+          },
+          "pod 1");
+    }
+  }
+
+  @Test
+  void aHugeLengthIsRefusedWithoutMemoryForIt() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> pod = podZero(map, port);
+    try (Puppet greedy = new Puppet(map, 1, port)) {
+      assertEveryRankLosesItsPeer(
+          List.of(pod.get()),
+          4,
+          () -> greedy.send(header(0x50474631, 'D', Integer.MAX_VALUE)),
+          "claims 2147483647 bytes");
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {0, 0x50474631})
+  void aFrameThatIsNoneIsRefused(int magic) throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> pod = podZero(map, port);
+    try (Puppet garbled = new Puppet(map, 1, port)) {
+      assertEveryRankLosesItsPeer(
+          List.of(pod.get()),
+          4,
+          () -> garbled.send(header(magic, 77, 0)),
+          magic == 0 ? "begins with 00000000" : "unknown kind 77");
+    }
+  }
+
+  @Test
+  void aRankThatFailsEndsEveryRankOfEveryPod() throws Exception {
+    Pods pods = Pods.connect(3, 2);
+    assertEveryRankLosesItsPeer(
+        pods.fabrics().subList(1, 3),
+        6,
+        () -> pods.fabrics().getFirst().abort("rank 0 failed: for a test"),
+        "rank 0 failed: for a test");
+  }
+
+  @Test
+  void goodbyeIsNoLoss() throws Exception {
+    Pods pods = Pods.connect(2, 1);
+    Fabric first = pods.fabrics().get(0);
+    Fabric second = pods.fabrics().get(1);
+    List<Integer> group = List.of(0, 1);
+    pods.run(
+        (fabric, rank) -> {
+          fabric.collectives(rank, group).barrier();
+          return null;
+        });
+    first.close();
+    Thread.sleep(2500); // longer than a silent peer is suffered
+    assertThat(second.failure()).isEmpty();
+    assertThatThrownBy(() -> second.collectives(1, group).barrier())
+        .isInstanceOf(LostPeerException.class)
+        .hasMessageContaining("has ended its work");
+    second.close();
+  }
+
+  @Test
+  void aBusyPeerThatOnlySendsHeartbeatsIsNotLost() throws Exception {
+    try (Pods pods = Pods.connect(2, 1)) {
+      Thread.sleep(4000);
+      List<Integer> group = List.of(0, 1);
+      pods.run(
+          (fabric, rank) -> {
+            fabric.collectives(rank, group).barrier();
+            return null;
+          });
+    }
+  }
+
+  // Rendezvous.
+
+  private static RunConfig.Network patience(int port, int seconds) {
+    return new RunConfig.Network(8080, port, seconds, 1);
+  }
+
+  @Test
+  void aPeerThatNeverComesEndsTheWait() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    for (int pod = 0; pod < 2; pod++) {
+      int index = pod;
+      long started = System.nanoTime();
+      assertThatThrownBy(
+              () ->
+                  Fabric.connect(
+                      "test/job", "digest", map, index, patience(port, 1), Pods.address(index)))
+          .isInstanceOf(LostPeerException.class)
+          .hasMessageContaining("after 1 s pod " + (1 - pod))
+          .hasMessageContaining("is not there");
+      assertThat((System.nanoTime() - started) / 1e9).isBetween(0.9, 5.0);
+    }
+  }
+
+  @Test
+  void aPeerThatCameAndWentWhileAnotherIsAwaitedEndsTheWait() throws Exception {
+    RankMap map = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port);
+    long started;
+    try (Puppet one = new Puppet(map, 1, port)) {
+      started = System.nanoTime();
+      one.leave();
+    }
+    assertThat(catchThrowable(zero::get))
+        .hasCauseInstanceOf(LostPeerException.class)
+        .hasMessageContaining("pod 1 (127.0.77.2) is lost: it closed the connection");
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(5);
+  }
+
+  @Test
+  void aPodThatGivesUpTheWaitTellsThoseThatHaveCome() throws Exception {
+    RankMap map = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port); // would wait for 10 s
+    assertThatThrownBy(
+            () -> Fabric.connect("test/job", "digest", map, 1, patience(port, 1), Pods.address(1)))
+        .isInstanceOf(LostPeerException.class)
+        .hasMessageContaining("after 1 s pod 2 (127.0.77.3) is not there");
+    long started = System.nanoTime();
+    assertThat(catchThrowable(zero::get))
+        .hasCauseInstanceOf(LostPeerException.class)
+        .hasMessageContaining("pod 1 (127.0.77.2) is lost");
+    assertThat((System.nanoTime() - started) / 1e9).isLessThan(5);
+  }
+
+  @Test
+  void aPeerWithAnotherRunConfigurationIsRefusedOnBothSides() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    List<CompletableFuture<Throwable>> ends = new ArrayList<>();
+    for (int pod = 0; pod < 2; pod++) {
+      int index = pod;
+      ends.add(
+          inBackground(
+              () ->
+                  catchThrowable(
+                      () ->
+                          Fabric.connect(
+                              "test/job",
+                              "digest-" + index,
+                              map,
+                              index,
+                              patience(port, 10),
+                              Pods.address(index)))));
+    }
+    for (CompletableFuture<Throwable> end : ends) {
+      assertThat(end.get())
+          .isInstanceOf(PeerMismatchException.class)
+          .hasMessageContaining("digest-0")
+          .hasMessageContaining("digest-1")
+          .hasMessageContaining("same run.json");
+    }
+  }
+
+  @Test
+  void aPeerOfAnOlderStartOfTheGangIsRefusedAndTheRightOneStillWelcome() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    RankMap older = new RankMap(0, map.pods());
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port);
+    assertThatThrownBy(() -> Pods.connect(older, 1, port))
+        .isInstanceOf(PeerMismatchException.class)
+        .hasMessageContaining("start 0");
+    Fabric one = Pods.connect(map, 1, port);
+    Fabric there = zero.get();
+    Thread goodbye = Thread.ofPlatform().start(one::close);
+    there.close();
+    goodbye.join();
+    assertThat(there.failure()).isEmpty();
+  }
+
+  @Test
+  void aPeerOfANewerStartTriesUntilTheOldOneIsGone() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    RankMap newer = new RankMap(2, map.pods());
+    int port = Pods.freePort();
+    CompletableFuture<Throwable> old =
+        inBackground(
+            () ->
+                catchThrowable(
+                    () ->
+                        Fabric.connect(
+                            "test/job", "digest", map, 0, patience(port, 2), Pods.address(0))));
+    CompletableFuture<Fabric> one = inBackground(() -> Pods.connect(newer, 1, port));
+    assertThat(old.get()).isInstanceOf(LostPeerException.class);
+    Fabric zero = Pods.connect(newer, 0, port);
+    assertThat(one.get().world()).isEqualTo(4);
+    Thread goodbye = Thread.ofPlatform().start(zero::close);
+    one.get().close();
+    goodbye.join();
+  }
+
+  @Test
+  void callersThatTalkNonsenseAreRefusedAndDoNoHarm() throws Exception {
+    RankMap map = Pods.map(TWO_PODS);
+    int port = Pods.freePort();
+    CompletableFuture<Fabric> zero = podZero(map, port);
+    for (byte[] nonsense :
+        List.of(
+            "GET / HTTP/1.1\r\n\r\n".getBytes(StandardCharsets.UTF_8),
+            new byte[0],
+            // The right magic, then a text that claims two gigabytes.
+            ByteBuffer.allocate(24)
+                .put("PERIGEE1".getBytes(StandardCharsets.UTF_8))
+                .putInt(1)
+                .putInt(2)
+                .putInt(1)
+                .putInt(Integer.MAX_VALUE)
+                .array())) {
+      try (Socket caller = connect(port)) {
+        caller.getOutputStream().write(nonsense);
+        caller.shutdownOutput();
+        assertThat(endsWithoutAnAnswer(caller)).isTrue();
+      }
+    }
+    Fabric one = Pods.connect(map, 1, port);
+    Thread goodbye = Thread.ofPlatform().start(one::close);
+    zero.get().close();
+    goodbye.join();
+  }
+
+  private static boolean endsWithoutAnAnswer(Socket caller) throws IOException {
+    try {
+      return caller.getInputStream().read() < 0;
+    } catch (SocketException reset) {
+      return true;
+    }
+  }
+
+  private static Socket connect(int port) throws Exception {
+    for (int attempt = 0; ; attempt++) {
+      Socket socket = new Socket();
+      try {
+        socket.connect(new InetSocketAddress(Pods.address(0), port));
+        return socket;
+      } catch (IOException e) {
+        socket.close();
+        if (attempt == 200) {
+          throw e;
+        }
+        Thread.sleep(20);
+      }
+    }
+  }
+
+  @Test
+  void aNameThatIsNotKnownYetIsReplacedByTheAddressOfTheRankMap() throws Exception {
+    Rendezvous.Names names =
+        name -> {
+          if (name.equals("demo-1.demo")) {
+            throw new UnknownHostException(name);
+          }
+          return InetAddress.getByName(name);
+        };
+    RankMap.Pod known = new RankMap.Pod(1, "demo-1.demo", "127.0.77.9", List.of(0));
+    assertThat(Rendezvous.resolve(known, names).getHostAddress()).isEqualTo("127.0.77.9");
+    RankMap.Pod unknown = new RankMap.Pod(1, "demo-1.demo", null, List.of(0));
+    assertThatThrownBy(() -> Rendezvous.resolve(unknown, names))
+        .isInstanceOf(UnknownHostException.class);
+    RankMap.Pod moved = new RankMap.Pod(1, "127.0.77.3", "127.0.77.9", List.of(0));
+    assertThat(Rendezvous.resolve(moved, names).getHostAddress()).isEqualTo("127.0.77.3");
+  }
+
+  @Test
+  void aPortInUseIsSaid() throws Exception {
+    try (ServerSocket taken = new ServerSocket(0, 1, Pods.address(0))) {
+      assertThatThrownBy(() -> Pods.connect(Pods.map(TWO_PODS), 0, taken.getLocalPort()))
+          .isInstanceOf(BindException.class)
+          .hasMessageContaining("network.peerPort")
+          .hasMessageContaining("127.0.77.1:" + taken.getLocalPort());
+    }
+  }
+
+  @Test
+  void aRankMapThatIsNoneIsSaid() {
+    RankMap doubled = Pods.map(List.of(List.of(0, 1), List.of(1, 2)));
+    assertThatThrownBy(() -> Pods.connect(doubled, 0, 1))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("rank 3 of 4 is in no pod");
+    assertThatThrownBy(() -> Pods.connect(Pods.map(TWO_PODS), 2, 1))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("pod index 2 of a map of 2 pods");
+  }
+}

@@ -1,0 +1,119 @@
+package dev.perigee.operator.gang;
+
+import dev.perigee.api.FailurePolicy.PodReason;
+import dev.perigee.run.ExitCode;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * Why a gang broke: the pod that broke it and what happened to it.
+ *
+ * @param pod the pod's name
+ * @param exitCode its exit code, null when it had none
+ * @param reason why the cluster ended it, null when the program ended by itself
+ * @param message what it said at the end, null when nothing
+ */
+public record Breakage(String pod, Integer exitCode, PodReason reason, String message) {
+
+  /** How long to wait for a pod with a better reason when all that is seen lost a peer. */
+  static final Duration SETTLE = Duration.ofSeconds(15);
+
+  /** What a look at a gang says. */
+  public sealed interface Finding {
+    /** Nothing is wrong. */
+    record Intact() implements Finding {}
+
+    /** Something broke, but the pod to blame has not shown itself yet. */
+    record Settling() implements Finding {}
+
+    /** It broke, for this reason. */
+    record Broken(Breakage breakage) implements Finding {}
+  }
+
+  /**
+   * Looks for the pod to blame. When one pod dies, its peers lose it and end too; so a pod with a
+   * reason of its own is blamed before one that lost a peer, and among equals the first that ended.
+   *
+   * @param pods pods of the current start
+   * @param names all names that the gang should have
+   * @param formed whether all of them existed at once before; only then a missing one is a loss
+   * @param now the time
+   */
+  public static Finding find(List<PodState> pods, List<String> names, boolean formed, Instant now) {
+    List<Suspect> suspects = new ArrayList<>();
+    for (PodState pod : pods) {
+      suspect(pod).ifPresent(suspects::add);
+    }
+    if (formed) {
+      for (String name : names) {
+        if (pods.stream().noneMatch(p -> p.name().equals(name))) {
+          suspects.add(
+              new Suspect(
+                  Guilt.OWN, now, new Breakage(name, null, PodReason.Deleted, "the pod is gone")));
+        }
+      }
+    }
+    if (suspects.isEmpty()) {
+      return new Finding.Intact();
+    }
+    Suspect blamed =
+        suspects.stream()
+            .min(Comparator.comparing(Suspect::guilt).thenComparing(Suspect::since))
+            .orElseThrow();
+    boolean allEnded = pods.stream().allMatch(PodState::ended);
+    if (blamed.guilt == Guilt.LOST_PEER
+        && !allEnded
+        && Duration.between(blamed.since, now).compareTo(SETTLE) < 0) {
+      return new Finding.Settling();
+    }
+    return new Finding.Broken(blamed.breakage);
+  }
+
+  /** How much a pod is to blame, most first. */
+  private enum Guilt {
+    OWN,
+    STOPPED,
+    LOST_PEER
+  }
+
+  private record Suspect(Guilt guilt, Instant since, Breakage breakage) {}
+
+  private static Optional<Suspect> suspect(PodState pod) {
+    Instant since = pod.finishedAt() == null ? Instant.MAX : pod.finishedAt();
+    if (pod.phase() == PodState.Phase.Failed) {
+      Guilt guilt = guilt(pod);
+      return Optional.of(
+          new Suspect(
+              guilt, since, new Breakage(pod.name(), pod.exitCode(), pod.reason(), pod.message())));
+    }
+    // Somebody else deletes it: the others are stopped too, while all can still save together.
+    if (pod.deleting() && !pod.ended()) {
+      PodReason reason = pod.reason() == null ? PodReason.Deleted : pod.reason();
+      return Optional.of(
+          new Suspect(
+              Guilt.OWN,
+              since,
+              new Breakage(pod.name(), null, reason, "the pod is being deleted")));
+    }
+    return Optional.empty();
+  }
+
+  private static Guilt guilt(PodState pod) {
+    if (pod.reason() != null || pod.exitCode() == null) {
+      return Guilt.OWN;
+    }
+    return ExitCode.of(pod.exitCode())
+        .map(
+            code ->
+                switch (code) {
+                  case LOST_PEER -> Guilt.LOST_PEER;
+                  case STOPPED -> Guilt.STOPPED;
+                  default -> Guilt.OWN;
+                })
+        .orElse(Guilt.OWN);
+  }
+}

@@ -1,0 +1,23 @@
+package dev.perigee.operator.gang;
+
+import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.Service;
+
+/** One write to the cluster. */
+public sealed interface GangAction {
+  /** Makes the Service be as given. */
+  record ApplyService(Service service) implements GangAction {}
+
+  /** Creates a ConfigMap that is not there. */
+  record CreateConfigMap(ConfigMap configMap) implements GangAction {}
+
+  /** Deletes the ConfigMap of a start that is over. */
+  record DeleteConfigMap(String name) implements GangAction {}
+
+  /** Creates a pod that is not there. */
+  record CreatePod(Pod pod) implements GangAction {}
+
+  /** Deletes exactly this pod, with its grace period. */
+  record DeletePod(String name, String uid) implements GangAction {}
+}

@@ -1,0 +1,42 @@
+package dev.perigee.operator.gang;
+
+import io.fabric8.kubernetes.api.model.HasMetadata;
+import java.util.Map;
+
+/** Labels on everything that a gang consists of. */
+public final class GangLabels {
+  /** Kind of the job. */
+  public static final String KIND = "perigee.dev/kind";
+
+  /** Name of the job. */
+  public static final String JOB = "perigee.dev/job";
+
+  /** Index of a pod in its gang, from 0. */
+  public static final String POD_INDEX = "perigee.dev/pod-index";
+
+  /** Which start of the gang a pod belongs to, from 1. */
+  public static final String GENERATION = "perigee.dev/generation";
+
+  private GangLabels() {}
+
+  /** Which start an object belongs to, -1 when its label is not a number. */
+  static int generation(HasMetadata object) {
+    return number(object, GENERATION);
+  }
+
+  /** The number that a label holds, -1 when it holds none. */
+  static int number(HasMetadata object, String label) {
+    Map<String, String> labels = object.getMetadata().getLabels();
+    String value = labels == null ? null : labels.get(label);
+    try {
+      return value == null ? -1 : Integer.parseInt(value);
+    } catch (NumberFormatException e) {
+      return -1;
+    }
+  }
+
+  /** Labels that select all of a job's objects. */
+  public static Map<String, String> of(String kind, String job) {
+    return Map.of(KIND, kind, JOB, job, "app.kubernetes.io/managed-by", "perigee");
+  }
+}

@@ -1,0 +1,148 @@
+package dev.perigee.operator.gang;
+
+import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
+import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.client.KubernetesClient;
+import io.fabric8.kubernetes.client.KubernetesClientException;
+import io.fabric8.kubernetes.client.dsl.base.PatchContext;
+import io.fabric8.kubernetes.client.dsl.base.PatchType;
+import java.net.HttpURLConnection;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.Semaphore;
+
+/**
+ * Carries actions out: Service and ConfigMap first and in order; then pods, many at once but never
+ * more than the bound, so that a gang of a thousand does not swamp the API server.
+ */
+public final class GangWriter {
+  /** The one field manager of everything that the operator applies. */
+  public static final String FIELD_MANAGER = "perigee-operator";
+
+  private static final int AT_ONCE = 32;
+
+  private final KubernetesClient client;
+  private final String namespace;
+
+  /** A writer for one namespace. */
+  public GangWriter(KubernetesClient client, String namespace) {
+    this.client = client;
+    this.namespace = namespace;
+  }
+
+  /**
+   * Carries the actions out. Each can be repeated safely: a pod that is already there, or already
+   * gone, is no error.
+   *
+   * @throws KubernetesClientException when the API server refuses one; the others are still tried
+   */
+  public void write(List<GangAction> actions) {
+    List<Callable<Void>> podActions = new ArrayList<>();
+    for (GangAction action : actions) {
+      switch (action) {
+        case GangAction.ApplyService(var service) -> apply(service);
+        case GangAction.CreateConfigMap(var configMap) ->
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
+        case GangAction.DeleteConfigMap(var name) ->
+            client.configMaps().inNamespace(namespace).withName(name).delete();
+        case GangAction.CreatePod(var pod) ->
+            podActions.add(
+                () -> {
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(pod).create());
+                  return null;
+                });
+        case GangAction.DeletePod(var name, var uid) ->
+            podActions.add(
+                () -> {
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid));
+                  return null;
+                });
+      }
+    }
+    inParallel(podActions);
+  }
+
+  private void apply(HasMetadata object) {
+    client
+        .resource(object)
+        .patch(
+            new PatchContext.Builder()
+                .withPatchType(PatchType.SERVER_SIDE_APPLY)
+                .withFieldManager(FIELD_MANAGER)
+                .withForce(true)
+                .build());
+  }
+
+  /** By uid, so that a later pod of the same name is never hit. */
+  private void delete(String name, String uid) {
+    client.raw(
+        "/api/v1/namespaces/" + namespace + "/pods/" + name,
+        "DELETE",
+        new DeleteOptionsBuilder()
+            .withApiVersion("v1")
+            .withKind("DeleteOptions")
+            .withNewPreconditions()
+            .withUid(uid)
+            .endPreconditions()
+            .build());
+  }
+
+  private static void unless(int ignoredCode, Runnable write) {
+    try {
+      write.run();
+    } catch (KubernetesClientException e) {
+      if (e.getCode() != ignoredCode) {
+        throw e;
+      }
+    }
+  }
+
+  private static void inParallel(List<Callable<Void>> writes) {
+    if (writes.isEmpty()) {
+      return;
+    }
+    Semaphore permits = new Semaphore(AT_ONCE);
+    List<Future<Void>> running = new ArrayList<>();
+    try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
+      for (Callable<Void> write : writes) {
+        running.add(
+            threads.submit(
+                () -> {
+                  permits.acquire();
+                  try {
+                    return write.call();
+                  } finally {
+                    permits.release();
+                  }
+                }));
+      }
+    }
+    KubernetesClientException first = null;
+    for (Future<Void> done : running) {
+      try {
+        done.get();
+      } catch (ExecutionException e) {
+        KubernetesClientException problem =
+            e.getCause() instanceof KubernetesClientException k
+                ? k
+                : new KubernetesClientException("a write to the API server failed", e.getCause());
+        if (first == null) {
+          first = problem;
+        } else {
+          first.addSuppressed(problem);
+        }
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new KubernetesClientException("interrupted while writing pods", e);
+      }
+    }
+    if (first != null) {
+      throw first;
+    }
+  }
+}

@@ -1,0 +1,153 @@
+package dev.perigee.operator.gang;
+
+import dev.perigee.api.FailurePolicy.PodReason;
+import io.fabric8.kubernetes.api.model.ContainerStateTerminated;
+import io.fabric8.kubernetes.api.model.ContainerStateWaiting;
+import io.fabric8.kubernetes.api.model.ContainerStatus;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodCondition;
+import java.time.Instant;
+import java.time.format.DateTimeParseException;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+
+/**
+ * What the operator needs to know of a pod.
+ *
+ * @param name the pod's name
+ * @param uid tells it from a later pod of the same name
+ * @param index its index in the gang, -1 when its label is not a number
+ * @param generation the start of the gang that it belongs to, -1 when its label is not a number
+ * @param phase where it is in its life
+ * @param ready whether it is ready
+ * @param deleting whether it is being deleted
+ * @param ip its address, null when it has none yet
+ * @param exitCode exit code of the program, null while it runs or when it never ran
+ * @param reason why the cluster ended it, null when the program ended by itself
+ * @param message what the program or the cluster said at the end, null when nothing
+ * @param finishedAt when the program ended, null when not known
+ * @param waiting why the container waits, for example ImagePullBackOff, null when it does not
+ * @param unschedulable why no node takes the pod, null when one did
+ */
+public record PodState(
+    String name,
+    String uid,
+    int index,
+    int generation,
+    Phase phase,
+    boolean ready,
+    boolean deleting,
+    String ip,
+    Integer exitCode,
+    PodReason reason,
+    String message,
+    Instant finishedAt,
+    String waiting,
+    String unschedulable) {
+
+  /** Where a pod is in its life. */
+  public enum Phase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed
+  }
+
+  /** Whether the pod will do nothing more. */
+  public boolean ended() {
+    return phase == Phase.Succeeded || phase == Phase.Failed;
+  }
+
+  /** Reads a pod. */
+  public static PodState of(Pod pod) {
+    var status = Optional.ofNullable(pod.getStatus());
+    List<ContainerStatus> containers = status.map(s -> s.getContainerStatuses()).orElse(List.of());
+    var container = containers.stream().findFirst();
+    Optional<ContainerStateTerminated> end =
+        container.map(ContainerStatus::getState).map(s -> s.getTerminated());
+    List<PodCondition> conditions = status.map(s -> s.getConditions()).orElse(List.of());
+    String podPhase = status.map(s -> s.getPhase()).orElse("Pending");
+    return new PodState(
+        pod.getMetadata().getName(),
+        pod.getMetadata().getUid(),
+        GangLabels.number(pod, GangLabels.POD_INDEX),
+        GangLabels.generation(pod),
+        phase(podPhase, end),
+        holds(conditions, "Ready"),
+        pod.getMetadata().getDeletionTimestamp() != null,
+        status.map(s -> s.getPodIP()).filter(ip -> !ip.isBlank()).orElse(null),
+        end.map(ContainerStateTerminated::getExitCode).orElse(null),
+        reason(status.map(s -> s.getReason()).orElse(null), podPhase, end.orElse(null), conditions),
+        end.map(ContainerStateTerminated::getMessage)
+            .or(() -> status.map(s -> s.getMessage()))
+            .filter(m -> !m.isBlank())
+            .orElse(null),
+        end.map(ContainerStateTerminated::getFinishedAt).flatMap(PodState::time).orElse(null),
+        container
+            .map(ContainerStatus::getState)
+            .map(s -> s.getWaiting())
+            .map(ContainerStateWaiting::getReason)
+            .orElse(null),
+        conditions.stream()
+            .filter(c -> c.getType().equals("PodScheduled") && c.getStatus().equals("False"))
+            .map(c -> Objects.requireNonNullElse(c.getMessage(), "no node takes the pod"))
+            .findFirst()
+            .orElse(null));
+  }
+
+  /** The container's end counts before the pod's phase, which follows a little later. */
+  private static Phase phase(String podPhase, Optional<ContainerStateTerminated> end) {
+    if (end.isPresent()) {
+      Integer code = end.get().getExitCode();
+      return code != null && code == 0 ? Phase.Succeeded : Phase.Failed;
+    }
+    return switch (podPhase) {
+      case "Running" -> Phase.Running;
+      case "Succeeded" -> Phase.Succeeded;
+      case "Failed", "Unknown" -> Phase.Failed;
+      default -> Phase.Pending;
+    };
+  }
+
+  private static PodReason reason(
+      String podReason,
+      String podPhase,
+      ContainerStateTerminated end,
+      List<PodCondition> conditions) {
+    if (end != null && "OOMKilled".equals(end.getReason())) {
+      return PodReason.OOMKilled;
+    }
+    // A DisruptionTarget condition is how Kubernetes says that the cluster, not the program, is
+    // why.
+    for (PodCondition condition : conditions) {
+      if (condition.getType().equals("DisruptionTarget") && condition.getStatus().equals("True")) {
+        return switch (Objects.requireNonNullElse(condition.getReason(), "")) {
+          case "PreemptionByScheduler" -> PodReason.Preempted;
+          case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
+          default -> PodReason.Evicted;
+        };
+      }
+    }
+    return switch (Objects.requireNonNullElse(podReason, "")) {
+      case "Evicted" -> PodReason.Evicted;
+      case "Preempting", "Preempted" -> PodReason.Preempted;
+      case "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "NodeAffinity" ->
+          PodReason.NodeLost;
+      default -> podPhase.equals("Unknown") ? PodReason.NodeLost : null;
+    };
+  }
+
+  private static boolean holds(List<PodCondition> conditions, String type) {
+    return conditions.stream()
+        .anyMatch(c -> c.getType().equals(type) && c.getStatus().equals("True"));
+  }
+
+  private static Optional<Instant> time(String rfc3339) {
+    try {
+      return Optional.of(Instant.parse(rfc3339));
+    } catch (DateTimeParseException e) {
+      return Optional.empty();
+    }
+  }
+}

@@ -1,0 +1,106 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.OperatorOptions;
+import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.GangWriter;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunStatus;
+import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.Service;
+import io.javaoperatorsdk.operator.api.config.informer.InformerEventSourceConfiguration;
+import io.javaoperatorsdk.operator.api.reconciler.Context;
+import io.javaoperatorsdk.operator.api.reconciler.ControllerConfiguration;
+import io.javaoperatorsdk.operator.api.reconciler.EventSourceContext;
+import io.javaoperatorsdk.operator.api.reconciler.Reconciler;
+import io.javaoperatorsdk.operator.api.reconciler.UpdateControl;
+import io.javaoperatorsdk.operator.processing.event.source.EventSource;
+import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+
+/** Observe, decide, report, act. The status is written before anything is done about it. */
+@ControllerConfiguration(name = "pretrainjob", fieldManager = GangWriter.FIELD_MANAGER)
+public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
+  private final OperatorOptions options;
+
+  /** A reconciler. */
+  public PretrainJobReconciler(OperatorOptions options) {
+    this.options = options;
+  }
+
+  @Override
+  public List<EventSource<?, PretrainJob>> prepareEventSources(
+      EventSourceContext<PretrainJob> context) {
+    return List.of(
+        owned(Pod.class, context), owned(ConfigMap.class, context), owned(Service.class, context));
+  }
+
+  @Override
+  public UpdateControl<PretrainJob> reconcile(PretrainJob job, Context<PretrainJob> context) {
+    if (job.getMetadata().getDeletionTimestamp() != null) {
+      return UpdateControl.noUpdate(); // owner references see to the rest
+    }
+    Instant now = options.clock().instant();
+    ObservedGang observed = observe(context);
+    Step step =
+        Step.take(
+            job,
+            observed,
+            ask(observed),
+            new Step.Settings(options.trainerImage(), options.pollInterval()),
+            now);
+    if (!step.status().equals(job.getStatus())) {
+      context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, step.status()));
+      new EventWriter(context.getClient()).write(job, step.transitions(), now);
+    }
+    new GangWriter(context.getClient(), job.getMetadata().getNamespace()).write(step.actions());
+    UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
+    step.lookAgain().ifPresent(done::rescheduleAfter);
+    return done;
+  }
+
+  private static ObservedGang observe(Context<PretrainJob> context) {
+    return new ObservedGang(
+        context.getSecondaryResource(Service.class),
+        List.copyOf(context.getSecondaryResources(ConfigMap.class)),
+        context.getSecondaryResources(Pod.class).stream().map(PodState::of).toList());
+  }
+
+  private Optional<RunStatus> ask(ObservedGang observed) {
+    return observed.pods().stream()
+        .filter(pod -> pod.index() == 0 && pod.phase() == PodState.Phase.Running)
+        .filter(pod -> pod.ip() != null && !pod.deleting())
+        .findFirst()
+        .flatMap(pod -> options.statusProbe().ask(pod.ip(), RunConfig.Network.DEFAULT.httpPort()));
+  }
+
+  /** What server-side apply may own: nothing but the status. */
+  private static PretrainJob statusOnly(PretrainJob job, PretrainJobStatus status) {
+    PretrainJob fresh = new PretrainJob();
+    fresh.setMetadata(
+        new ObjectMetaBuilder()
+            .withName(job.getMetadata().getName())
+            .withNamespace(job.getMetadata().getNamespace())
+            .build());
+    fresh.setStatus(status);
+    return fresh;
+  }
+
+  private <R extends HasMetadata> EventSource<R, PretrainJob> owned(
+      Class<R> type, EventSourceContext<PretrainJob> context) {
+    return new InformerEventSource<>(
+        InformerEventSourceConfiguration.from(type, PretrainJob.class)
+            .withLabelSelector(GangLabels.KIND + "=" + PretrainJob.KIND)
+            .withNamespacesInheritedFromController()
+            .build(),
+        context);
+  }
+}

@@ -1,0 +1,194 @@
+package dev.perigee.operator.pretrain;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.SerializationFeature;
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.GangPlan;
+import dev.perigee.run.Mesh;
+import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RankMap;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
+import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.ConfigMapBuilder;
+import io.fabric8.kubernetes.api.model.ObjectMeta;
+import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
+import io.fabric8.kubernetes.api.model.OwnerReferenceBuilder;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.IntStream;
+
+/** What a job comes to: a pure function of the job. */
+public sealed interface PretrainPlan {
+  /** The start of the gang that the plan is for, from 1. */
+  int generation();
+
+  /**
+   * A plan that can work.
+   *
+   * @param run what the programs are asked to do
+   * @param ranks who is where
+   * @param gang the objects of the cluster
+   * @param layout the same in short, for the status
+   */
+  record Workable(RunConfig run, RankMap ranks, GangPlan gang, PretrainJobStatus.Layout layout)
+      implements PretrainPlan {
+    @Override
+    public int generation() {
+      return gang.generation();
+    }
+  }
+
+  /**
+   * A plan that cannot work. It never makes a pod.
+   *
+   * @param problems one line each, naming the field, and what would work
+   */
+  record Impossible(int generation, List<String> problems) implements PretrainPlan {
+    public Impossible {
+      problems = List.copyOf(problems);
+    }
+  }
+
+  /**
+   * Plans one start of a job's gang.
+   *
+   * @param job the job
+   * @param generation which start it is, from 1
+   * @param defaultImage image for a job that names none
+   */
+  static PretrainPlan of(PretrainJob job, int generation, String defaultImage) {
+    List<String> problems = new ArrayList<>();
+    String name = job.getMetadata().getName();
+    if (!name.matches("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")) {
+      problems.add(
+          "metadata.name: "
+              + name
+              + " is not a DNS label that begins with a letter, of at most 63 characters");
+    }
+    RunConfig run = RunConfigs.of(job, problems);
+    problems.addAll(run.problems());
+    if (!problems.isEmpty()) {
+      problems.addAll(NearestLayouts.hints(run));
+      return new Impossible(generation, problems);
+    }
+    RankMap ranks = ranks(job, run.mesh(), generation);
+    ConfigMap configMap = configMap(job, run, ranks);
+    Service service = service(job);
+    List<Pod> pods =
+        ranks.pods().stream()
+            .map(pod -> TrainerPods.pod(job, run, ranks, pod.index(), defaultImage))
+            .toList();
+    return new Workable(
+        run,
+        ranks,
+        new GangPlan(generation, service, configMap, pods),
+        layout(run, configMap.getData().get(RunFiles.RANK_MAP)));
+  }
+
+  private static RankMap ranks(PretrainJob job, Mesh mesh, int generation) {
+    String name = job.getMetadata().getName();
+    String domain = "." + JobNames.service(name) + "." + job.getMetadata().getNamespace() + ".svc";
+    return new RankMap(
+        generation,
+        IntStream.range(0, mesh.pods())
+            .mapToObj(
+                index ->
+                    new RankMap.Pod(
+                        index,
+                        JobNames.pod(name, index, mesh.pods()) + domain,
+                        null,
+                        IntStream.range(0, mesh.ranksPerPod())
+                            .mapToObj(i -> index * mesh.ranksPerPod() + i)
+                            .toList()))
+            .toList());
+  }
+
+  private static PretrainJobStatus.Layout layout(RunConfig run, String rankMap) {
+    ModelConfig model = run.model().config();
+    Mesh mesh = run.mesh();
+    return new PretrainJobStatus.Layout(
+        mesh.pods(),
+        mesh.world(),
+        mesh.replicas(),
+        model == null ? null : model.totalParameters(),
+        model == null ? null : model.activeParameters(),
+        JobNames.sha256(rankMap));
+  }
+
+  private static Service service(PretrainJob job) {
+    String name = job.getMetadata().getName();
+    return new ServiceBuilder()
+        .withMetadata(metadata(job, JobNames.service(name)))
+        .withNewSpec()
+        .withClusterIP("None")
+        // Peers look each other up before they are ready: being ready needs having met.
+        .withPublishNotReadyAddresses(true)
+        .withSelector(Map.of(GangLabels.KIND, PretrainJob.KIND, GangLabels.JOB, name))
+        .addNewPort()
+        .withName("http")
+        .withPort(RunConfig.Network.DEFAULT.httpPort())
+        .endPort()
+        .addNewPort()
+        .withName("peers")
+        .withPort(RunConfig.Network.DEFAULT.peerPort())
+        .endPort()
+        .endSpec()
+        .build();
+  }
+
+  private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
+    // One for each start, and immutable: no node can hand a pod the one of the start before.
+    ObjectMeta metadata = metadata(job, configMapName(job, ranks.generation()));
+    Map<String, String> labels = new HashMap<>(metadata.getLabels());
+    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    metadata.setLabels(labels);
+    return new ConfigMapBuilder()
+        .withMetadata(metadata)
+        .withImmutable(true)
+        .addToData(RunFiles.RUN_CONFIG, json(run))
+        .addToData(RunFiles.RANK_MAP, json(ranks))
+        .build();
+  }
+
+  /** Name of the ConfigMap of one start. */
+  static String configMapName(PretrainJob job, int generation) {
+    return job.getMetadata().getName() + "-attempt-" + generation;
+  }
+
+  /** Metadata of an object that goes when the job goes. */
+  static ObjectMeta metadata(PretrainJob job, String name) {
+    return new ObjectMetaBuilder()
+        .withName(name)
+        .withNamespace(job.getMetadata().getNamespace())
+        .withLabels(GangLabels.of(PretrainJob.KIND, job.getMetadata().getName()))
+        .withOwnerReferences(
+            new OwnerReferenceBuilder()
+                .withApiVersion(PretrainJob.GROUP + "/" + PretrainJob.VERSION)
+                .withKind(PretrainJob.KIND)
+                .withName(job.getMetadata().getName())
+                .withUid(job.getMetadata().getUid())
+                .withController(true)
+                .withBlockOwnerDeletion(true)
+                .build())
+        .build();
+  }
+
+  private static String json(Object value) {
+    try {
+      return new ObjectMapper()
+          .enable(SerializationFeature.INDENT_OUTPUT)
+          .writeValueAsString(value);
+    } catch (JsonProcessingException e) {
+      throw new IllegalStateException("a record that cannot be written as JSON", e);
+    }
+  }
+}

@@ -1,0 +1,320 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionReason;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.api.PretrainJobStatus.CheckpointReference;
+import dev.perigee.api.PretrainJobStatus.Evaluation;
+import dev.perigee.api.PretrainJobStatus.Progress;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.run.RunStatus;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Stream;
+
+/** The status of a job: a pure function of its plan, its life and what is observed. */
+final class StatusReport {
+  private static final Set<ConditionReason> WORKING =
+      EnumSet.of(ConditionReason.Training, ConditionReason.Evaluating, ConditionReason.Saving);
+  private static final Set<String> IMAGE_TROUBLE =
+      Set.of("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull");
+
+  private StatusReport() {}
+
+  /** Why things are as they are, and one line about it. */
+  private record Summary(ConditionReason reason, String message) {}
+
+  /** The status of a job whose plan cannot work. */
+  static PretrainJobStatus of(PretrainJob job, PretrainPlan.Impossible plan, Instant now) {
+    PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
+    Summary summary = new Summary(ConditionReason.InvalidPlan, String.join("\n", plan.problems()));
+    return new PretrainJobStatus(
+        job.getMetadata().getGeneration(),
+        conditions(job, old, summary, EnumSet.of(ConditionType.Stalled), now),
+        null,
+        old.attempt(),
+        old.restarts(),
+        old.disruptions(),
+        old.lastFailure(),
+        old.progress(),
+        old.evaluation(),
+        old.lastDurableCheckpoint(),
+        old.startTime(),
+        old.completionTime());
+  }
+
+  /**
+   * The status of a job.
+   *
+   * @param said what rank 0 says now, empty when it says nothing
+   */
+  static PretrainJobStatus of(
+      PretrainJob job,
+      PretrainPlan.Workable plan,
+      Life life,
+      ObservedGang observed,
+      Optional<RunStatus> said,
+      Instant now) {
+    PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
+    List<PodState> gang = observed.of(life.attempt().number());
+    boolean complete = life.state() instanceof Life.State.Complete;
+    Optional<RunStatus> news = said.or(() -> lastWords(observed, old));
+    Summary summary = summary(life, gang, plan.gang().pods().size(), said, old);
+    boolean started = old.startTime() != null || life.state() instanceof Life.State.Running;
+    boolean ended = complete || life.state() instanceof Life.State.Failed;
+    return new PretrainJobStatus(
+        job.getMetadata().getGeneration(),
+        conditions(job, old, summary, holding(life, summary), now),
+        plan.layout(),
+        life.attempt(),
+        life.restarts(),
+        life.disruptions(),
+        life.lastFailure(),
+        progress(old.progress(), news, plan, complete),
+        evaluation(old.evaluation(), news),
+        checkpoint(job, old.lastDurableCheckpoint(), news, plan, complete),
+        started ? orNow(old.startTime(), now) : null,
+        ended ? orNow(old.completionTime(), now) : null);
+  }
+
+  /** What pod 0 wrote before it ended, unless the job was over by then and it was read before. */
+  private static Optional<RunStatus> lastWords(ObservedGang observed, PretrainJobStatus old) {
+    if (old.completionTime() != null) {
+      return Optional.empty();
+    }
+    return observed.pods().stream()
+        .filter(pod -> pod.index() == 0 && pod.ended())
+        .findFirst()
+        .flatMap(pod -> Termination.status(pod.message()));
+  }
+
+  private static Summary summary(
+      Life life, List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
+    return switch (life.state()) {
+      case Life.State.Complete() ->
+          new Summary(ConditionReason.Complete, "All steps are done and saved.");
+      case Life.State.Failed(var reason, var message) -> new Summary(reason, message);
+      case Life.State.Suspended(var left) when left > 0 ->
+          new Summary(ConditionReason.Suspending, "The pods save and go.");
+      case Life.State.Suspended(var none) ->
+          new Summary(
+              ConditionReason.Suspended, "Suspended; set suspend: false to continue training.");
+      case Life.State.Waiting(var left, var notBefore) when left > 0 ->
+          new Summary(ConditionReason.Restarting, broke(life) + "; its pods go first.");
+      case Life.State.Waiting(var none, var notBefore) ->
+          new Summary(
+              ConditionReason.BackingOff, broke(life) + "; it starts again at " + notBefore + ".");
+      case Life.State.Running() -> running(gang, pods, said, old);
+    };
+  }
+
+  private static String broke(Life life) {
+    return life.lastFailure() == null
+        ? "The gang starts again"
+        : "The gang broke: " + life.lastFailure().message();
+  }
+
+  private static Summary running(
+      List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
+    Optional<PodState> homeless = gang.stream().filter(p -> p.unschedulable() != null).findFirst();
+    if (homeless.isPresent()) {
+      return new Summary(
+          ConditionReason.InsufficientCapacity,
+          "No node takes " + homeless.get().name() + ": " + homeless.get().unschedulable());
+    }
+    Optional<PodState> imageless =
+        gang.stream()
+            .filter(p -> p.waiting() != null && IMAGE_TROUBLE.contains(p.waiting()))
+            .findFirst();
+    if (imageless.isPresent()) {
+      return new Summary(
+          ConditionReason.ImagePull,
+          "The image of " + imageless.get().name() + ": " + imageless.get().waiting());
+    }
+    if (gang.size() < pods || gang.stream().anyMatch(p -> p.phase() == PodState.Phase.Pending)) {
+      return starting(pods);
+    }
+    if (said.isPresent() && said.get().phase() != null) {
+      return saying(said.get(), pods);
+    }
+    // One unanswered question is no news: the last answer stands while the pods run.
+    return old.condition(ConditionType.Ready)
+        .filter(Condition::holds)
+        .map(c -> new Summary(ConditionReason.valueOf(c.reason()), c.message()))
+        .filter(s -> WORKING.contains(s.reason()))
+        .orElseGet(() -> starting(pods));
+  }
+
+  private static Summary starting(int pods) {
+    return new Summary(
+        ConditionReason.Starting, pods == 1 ? "The pod starts." : pods + " pods start.");
+  }
+
+  private static Summary saying(RunStatus said, int pods) {
+    return switch (said.phase()) {
+      case Starting -> starting(pods);
+      case Rendezvous -> new Summary(ConditionReason.Rendezvous, "Pods wait for their peers.");
+      case Loading -> new Summary(ConditionReason.Loading, "Data and weights are being read.");
+      case Training -> new Summary(ConditionReason.Training, "Steps are being taken.");
+      case Evaluating -> new Summary(ConditionReason.Evaluating, "Held-out data is being scored.");
+      case Saving, Done, Failed ->
+          new Summary(ConditionReason.Saving, "The last steps of the program: it saves and ends.");
+    };
+  }
+
+  private static Set<ConditionType> holding(Life life, Summary summary) {
+    return switch (life.state()) {
+      case Life.State.Complete() -> EnumSet.of(ConditionType.Ready, ConditionType.Complete);
+      case Life.State.Failed(var reason, var message) ->
+          EnumSet.of(ConditionType.Failed, ConditionType.Stalled);
+      case Life.State.Suspended(var left) ->
+          left > 0 ? EnumSet.of(ConditionType.Reconciling) : EnumSet.of(ConditionType.Suspended);
+      case Life.State.Waiting(var left, var notBefore) -> EnumSet.of(ConditionType.Reconciling);
+      case Life.State.Running() ->
+          EnumSet.of(
+              WORKING.contains(summary.reason()) ? ConditionType.Ready : ConditionType.Reconciling);
+    };
+  }
+
+  private static List<Condition> conditions(
+      PretrainJob job,
+      PretrainJobStatus old,
+      Summary summary,
+      Set<ConditionType> holding,
+      Instant now) {
+    long generation = Objects.requireNonNullElse(job.getMetadata().getGeneration(), 0L);
+    return Stream.of(ConditionType.values())
+        .map(
+            type -> {
+              Condition.Status status =
+                  holding.contains(type) ? Condition.Status.True : Condition.Status.False;
+              String since =
+                  old.condition(type)
+                      .filter(before -> before.status() == status)
+                      .map(Condition::lastTransitionTime)
+                      .orElseGet(() -> time(now));
+              return new Condition(
+                  type.name(),
+                  status,
+                  summary.reason().name(),
+                  summary.message(),
+                  since,
+                  generation);
+            })
+        .toList();
+  }
+
+  private static Progress progress(
+      Progress old, Optional<RunStatus> news, PretrainPlan.Workable plan, boolean complete) {
+    long total = plan.run().steps();
+    // Before its first step a program has no numbers; those of the attempt before stand.
+    Progress known = news.filter(n -> n.loss() != null).map(n -> progress(n, total)).orElse(old);
+    if (known == null) {
+      known = new Progress(0L, total, null, null, null, null, null, null, null, null, null);
+    }
+    if (complete && known.step() < total) {
+      // The exit code says that all steps are done, even when the last numbers were never heard.
+      known =
+          new Progress(
+              total,
+              total,
+              total * plan.run().batchTokens(),
+              null,
+              null,
+              null,
+              null,
+              null,
+              null,
+              null,
+              known.updatedAt());
+    }
+    return old != null && withoutTime(old).equals(withoutTime(known)) ? old : known;
+  }
+
+  private static Progress progress(RunStatus said, long total) {
+    return new Progress(
+        said.step(),
+        total,
+        said.tokens(),
+        sixDigits(said.loss()),
+        sixDigits(said.gradNorm()),
+        sixDigits(said.learningRate()),
+        sixDigits(said.tokensPerSecond()),
+        sixDigits(said.maxQkLogit()),
+        said.clippedHeads(),
+        sixDigits(said.expertImbalance()),
+        said.updatedAt());
+  }
+
+  /** Without the time, so that a question answered twice alike is not written twice. */
+  private static Progress withoutTime(Progress p) {
+    return new Progress(
+        p.step(),
+        p.totalSteps(),
+        p.tokens(),
+        p.loss(),
+        p.gradNorm(),
+        p.learningRate(),
+        p.tokensPerSecond(),
+        p.maxQkLogit(),
+        p.clippedHeads(),
+        p.expertImbalance(),
+        null);
+  }
+
+  private static Evaluation evaluation(Evaluation old, Optional<RunStatus> news) {
+    return news.map(RunStatus::evaluation)
+        .map(
+            e ->
+                new Evaluation(
+                    e.step(),
+                    sixDigits(e.loss()),
+                    sixDigits(e.bitsPerByte()),
+                    sixDigits(e.exact()),
+                    e.problems(),
+                    e.sample()))
+        .orElse(old);
+  }
+
+  private static CheckpointReference checkpoint(
+      PretrainJob job,
+      CheckpointReference old,
+      Optional<RunStatus> news,
+      PretrainPlan.Workable plan,
+      boolean complete) {
+    Long heard = news.map(RunStatus::durableStep).orElse(null);
+    // One is always written after the last step, before the program says that it is done.
+    Long step = complete ? Long.valueOf(plan.run().steps()) : heard;
+    if (step == null) {
+      return old;
+    }
+    String folder = String.format(Locale.ROOT, "step-%08d", step);
+    return new CheckpointReference(
+        step, RunConfigs.checkpointPath(job) + "/" + folder, job.getSpec().checkpoints().volume());
+  }
+
+  /** Six significant digits: what a person reads, and no write for noise. Null for no number. */
+  private static Double sixDigits(Double value) {
+    if (value == null || !Double.isFinite(value)) {
+      return null;
+    }
+    return Double.valueOf(String.format(Locale.ROOT, "%.5e", value));
+  }
+
+  private static String orNow(String time, Instant now) {
+    return time == null ? time(now) : time;
+  }
+
+  private static String time(Instant instant) {
+    return instant.truncatedTo(ChronoUnit.SECONDS).toString();
+  }
+}

@@ -1,0 +1,106 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.gang.Gang;
+import dev.perigee.operator.gang.GangAction;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.run.RunStatus;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+
+/**
+ * What one look at a job comes to: a pure function of what is seen.
+ *
+ * @param status the status that should be written, before anything is done
+ * @param actions what to do then
+ * @param transitions what people should hear of
+ * @param lookAgain when to look again, empty for when something changes
+ */
+record Step(
+    PretrainJobStatus status,
+    List<GangAction> actions,
+    List<Transition> transitions,
+    Optional<Duration> lookAgain) {
+
+  /**
+   * Takes one look.
+   *
+   * @param job the job with the status that was last written
+   * @param observed what is in the cluster
+   * @param said what rank 0 says, empty when it says nothing
+   * @param settings what the operator adds
+   * @param now the time
+   */
+  static Step take(
+      PretrainJob job,
+      ObservedGang observed,
+      Optional<RunStatus> said,
+      Settings settings,
+      Instant now) {
+    PretrainJobStatus before = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
+    int generation = before.attempt() == null ? 1 : before.attempt().number();
+    return switch (PretrainPlan.of(job, generation, settings.trainerImage())) {
+      case PretrainPlan.Impossible impossible -> {
+        PretrainJobStatus after = StatusReport.of(job, impossible, now);
+        yield new Step(after, List.of(), Transition.between(before, after), Optional.empty());
+      }
+      case PretrainPlan.Workable current -> {
+        List<String> names =
+            current.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList();
+        Life life = Life.next(job, names, observed, now);
+        int next = life.attempt().number();
+        PretrainPlan.Workable plan =
+            next == generation
+                ? current
+                : (PretrainPlan.Workable) PretrainPlan.of(job, next, settings.trainerImage());
+        PretrainJobStatus after = StatusReport.of(job, plan, life, observed, said, now);
+        yield new Step(
+            after,
+            actions(plan, life, observed),
+            Transition.between(before, after),
+            lookAgain(life, observed, settings, now));
+      }
+    };
+  }
+
+  /**
+   * What the operator adds to a job.
+   *
+   * @param trainerImage image of a job that names none
+   * @param pollInterval how often a running job is looked at
+   */
+  record Settings(String trainerImage, Duration pollInterval) {}
+
+  private static List<GangAction> actions(
+      PretrainPlan.Workable plan, Life life, ObservedGang observed) {
+    return switch (life.state()) {
+      case Life.State.Running() -> Gang.start(plan.gang(), observed);
+      case Life.State.Waiting(var left, var notBefore) -> Gang.stop(observed);
+      case Life.State.Suspended(var left) -> Gang.stop(observed);
+      case Life.State.Complete() -> Gang.finish(observed);
+      case Life.State.Failed(var reason, var message) -> Gang.finish(observed);
+    };
+  }
+
+  private static Optional<Duration> lookAgain(
+      Life life, ObservedGang observed, Settings settings, Instant now) {
+    return switch (life.state()) {
+      case Life.State.Running() -> Optional.of(settings.pollInterval());
+      case Life.State.Waiting(var left, var notBefore) -> {
+        Duration wait = Duration.between(now, notBefore);
+        yield Optional.of(
+            wait.compareTo(settings.pollInterval()) < 0 && !observed.pods().isEmpty()
+                ? settings.pollInterval()
+                : wait.isPositive() ? wait : Duration.ofMillis(1));
+      }
+      case Life.State.Suspended(var left) ->
+          left > 0 ? Optional.of(settings.pollInterval()) : Optional.empty();
+      case Life.State.Complete() -> Optional.empty();
+      case Life.State.Failed(var reason, var message) -> Optional.empty();
+    };
+  }
+}

@@ -1,0 +1,237 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.DataSource;
+import dev.perigee.api.PodOverrides;
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobSpec;
+import dev.perigee.api.ResourcesSpec;
+import dev.perigee.api.VolumeSource;
+import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.run.RankMap;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunFiles;
+import io.fabric8.kubernetes.api.model.Container;
+import io.fabric8.kubernetes.api.model.ContainerBuilder;
+import io.fabric8.kubernetes.api.model.LocalObjectReference;
+import io.fabric8.kubernetes.api.model.ObjectMeta;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.Probe;
+import io.fabric8.kubernetes.api.model.ProbeBuilder;
+import io.fabric8.kubernetes.api.model.ResourceRequirements;
+import io.fabric8.kubernetes.api.model.ResourceRequirementsBuilder;
+import io.fabric8.kubernetes.api.model.Volume;
+import io.fabric8.kubernetes.api.model.VolumeBuilder;
+import io.fabric8.kubernetes.api.model.VolumeMount;
+import io.fabric8.kubernetes.api.model.VolumeMountBuilder;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+
+/** The pods of a training gang; they satisfy the restricted Pod Security Standard. */
+final class TrainerPods {
+  /** Name of the container, for {@code kubectl logs -c}. */
+  static final String CONTAINER = "trainer";
+
+  private static final PodOverrides.Identity NOBODY =
+      new PodOverrides.Identity(65532L, 65532L, 65532L);
+
+  private TrainerPods() {}
+
+  /** The pod of one index. */
+  static Pod pod(PretrainJob job, RunConfig run, RankMap ranks, int index, String defaultImage) {
+    PretrainJobSpec spec = job.getSpec();
+    PodOverrides overrides = spec.podOverrides();
+    String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
+    PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
+    Mounts mounts = mounts(job, ranks.generation());
+    return new PodBuilder()
+        .withMetadata(metadata(job, name, index, ranks.generation()))
+        .withNewSpec()
+        .withContainers(container(spec, run, mounts.mounts(), index, defaultImage))
+        .withVolumes(mounts.volumes())
+        // A gang restarts as a whole or not at all; no container is restarted in its place.
+        .withRestartPolicy("Never")
+        .withHostname(name)
+        .withSubdomain(JobNames.service(job.getMetadata().getName()))
+        .withEnableServiceLinks(false)
+        .withAutomountServiceAccountToken(false)
+        .withTerminationGracePeriodSeconds(overrides.terminationGracePeriodSeconds())
+        .withNodeSelector(overrides.nodeSelector())
+        .withTolerations(Objects.requireNonNullElse(overrides.tolerations(), List.of()))
+        .withServiceAccountName(overrides.serviceAccountName())
+        .withPriorityClassName(overrides.priorityClassName())
+        .withRuntimeClassName(overrides.runtimeClassName())
+        .withSchedulerName(overrides.schedulerName())
+        .withImagePullSecrets(
+            Objects.requireNonNullElse(
+                    overrides.imagePullSecrets(), List.<PodOverrides.SecretName>of())
+                .stream()
+                .map(secret -> new LocalObjectReference(secret.name()))
+                .toList())
+        .withNewSecurityContext()
+        .withRunAsNonRoot(true)
+        .withRunAsUser(identity.user())
+        .withRunAsGroup(identity.group())
+        .withFsGroup(identity.volumeGroup())
+        .withFsGroupChangePolicy("OnRootMismatch")
+        .withNewSeccompProfile()
+        .withType("RuntimeDefault")
+        .endSeccompProfile()
+        .endSecurityContext()
+        .endSpec()
+        .build();
+  }
+
+  private static ObjectMeta metadata(PretrainJob job, String name, int index, int generation) {
+    PodOverrides overrides = job.getSpec().podOverrides();
+    ObjectMeta metadata = PretrainPlan.metadata(job, name);
+    Map<String, String> labels = new HashMap<>();
+    labels.putAll(Objects.requireNonNullElse(overrides.labels(), Map.of()));
+    labels.putAll(metadata.getLabels());
+    labels.put(GangLabels.POD_INDEX, Integer.toString(index));
+    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    metadata.setLabels(labels);
+    metadata.setAnnotations(overrides.annotations());
+    return metadata;
+  }
+
+  private static Container container(
+      PretrainJobSpec spec,
+      RunConfig run,
+      List<VolumeMount> mounts,
+      int index,
+      String defaultImage) {
+    return new ContainerBuilder()
+        .withName(CONTAINER)
+        .withImage(Objects.requireNonNullElse(spec.image(), defaultImage))
+        .withImagePullPolicy(spec.imagePullPolicy().name())
+        .withEnv(Objects.requireNonNullElse(spec.podOverrides().env(), List.of()))
+        .addNewEnv()
+        .withName(RunFiles.POD_INDEX_VARIABLE)
+        .withValue(Integer.toString(index))
+        .endEnv()
+        .addNewEnv()
+        .withName(RunFiles.POD_IP_VARIABLE)
+        .withNewValueFrom()
+        .withNewFieldRef()
+        .withFieldPath("status.podIP")
+        .endFieldRef()
+        .endValueFrom()
+        .endEnv()
+        .addNewPort()
+        .withName("http")
+        .withContainerPort(run.network().httpPort())
+        .endPort()
+        .addNewPort()
+        .withName("peers")
+        .withContainerPort(run.network().peerPort())
+        .endPort()
+        .withResources(resources(spec.resources()))
+        .withVolumeMounts(mounts)
+        .withReadinessProbe(probe("/readyz", 2, 3))
+        // Only a program that has not answered for two minutes is taken for dead.
+        .withLivenessProbe(probe("/healthz", 20, 6))
+        .withTerminationMessagePath(path(RunFiles.TERMINATION_LOG))
+        .withTerminationMessagePolicy("FallbackToLogsOnError")
+        .withNewSecurityContext()
+        .withAllowPrivilegeEscalation(false)
+        .withReadOnlyRootFilesystem(true)
+        .withNewCapabilities()
+        .withDrop("ALL")
+        .endCapabilities()
+        .endSecurityContext()
+        .build();
+  }
+
+  private static Probe probe(String path, int periodSeconds, int failures) {
+    return new ProbeBuilder()
+        .withNewHttpGet()
+        .withPath(path)
+        .withNewPort("http")
+        .endHttpGet()
+        .withPeriodSeconds(periodSeconds)
+        .withTimeoutSeconds(Math.min(periodSeconds, 5))
+        .withFailureThreshold(failures)
+        .build();
+  }
+
+  private static ResourceRequirements resources(ResourcesSpec resources) {
+    return resources == null
+        ? null
+        : new ResourceRequirementsBuilder()
+            .withRequests(resources.requests())
+            .withLimits(resources.limits())
+            .build();
+  }
+
+  private record Mounts(List<Volume> volumes, List<VolumeMount> mounts) {
+    void add(Volume volume, String containerPath, boolean readOnly) {
+      volumes.add(volume);
+      mounts.add(
+          new VolumeMountBuilder()
+              .withName(volume.getName())
+              .withMountPath(containerPath)
+              .withReadOnly(readOnly ? true : null)
+              .build());
+    }
+  }
+
+  private static Mounts mounts(PretrainJob job, int generation) {
+    PretrainJobSpec spec = job.getSpec();
+    Mounts all = new Mounts(new ArrayList<>(), new ArrayList<>());
+    all.add(
+        new VolumeBuilder()
+            .withName("run")
+            .withNewConfigMap()
+            .withName(PretrainPlan.configMapName(job, generation))
+            .endConfigMap()
+            .build(),
+        path(RunFiles.RUN_FOLDER),
+        true);
+    all.add(
+        volume("checkpoints", spec.checkpoints().volume(), "DirectoryOrCreate"),
+        path(RunFiles.CHECKPOINTS_FOLDER),
+        false);
+    for (DataSource source : spec.data()) {
+      if (source.volume() != null) {
+        all.add(
+            volume("data-" + source.name(), source.volume(), null),
+            path(RunFiles.DATA_FOLDER) + "/" + source.name(),
+            true);
+      }
+    }
+    if (spec.model().checkpoint() != null) {
+      all.add(
+          volume("model", spec.model().checkpoint().volume(), null),
+          path(RunFiles.MODEL_FOLDER),
+          true);
+    }
+    // The root is read-only; libraries unpack their native parts here.
+    all.add(
+        new VolumeBuilder().withName("tmp").withNewEmptyDir().endEmptyDir().build(), "/tmp", false);
+    return all;
+  }
+
+  private static Volume volume(String name, VolumeSource source, String hostPathType) {
+    VolumeBuilder volume = new VolumeBuilder().withName(name);
+    return source.persistentVolumeClaim() != null
+        ? volume
+            .withNewPersistentVolumeClaim()
+            .withClaimName(source.persistentVolumeClaim().claimName())
+            .endPersistentVolumeClaim()
+            .build()
+        : volume
+            .withNewHostPath()
+            .withPath(source.hostPath().path())
+            .withType(hostPathType)
+            .endHostPath()
+            .build();
+  }
+
+  private static String path(String folder) {
+    return RunFiles.CONTAINER_ROOT + "/" + folder;
+  }
+}

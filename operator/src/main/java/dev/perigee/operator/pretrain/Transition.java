@@ -1,0 +1,47 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionReason;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.PretrainJobStatus;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Objects;
+import java.util.Set;
+
+/**
+ * A change that people should hear of; it becomes one Event.
+ *
+ * @param warning whether something went wrong
+ * @param reason one word
+ * @param message one line
+ */
+record Transition(boolean warning, String reason, String message) {
+  private static final Set<ConditionReason> TROUBLE =
+      EnumSet.of(
+          ConditionReason.InsufficientCapacity,
+          ConditionReason.ImagePull,
+          ConditionReason.Restarting,
+          ConditionReason.BackingOff,
+          ConditionReason.InvalidPlan,
+          ConditionReason.BadConfig,
+          ConditionReason.CorruptData,
+          ConditionReason.TooManyRestarts,
+          ConditionReason.FailedByRule);
+
+  /** What changed between two statuses: nothing, or the new reason of Ready. */
+  static List<Transition> between(PretrainJobStatus before, PretrainJobStatus after) {
+    String was = before.condition(ConditionType.Ready).map(Condition::reason).orElse(null);
+    Condition ready = after.condition(ConditionType.Ready).orElseThrow();
+    boolean brokeAgain =
+        after.lastFailure() != null && !Objects.equals(before.lastFailure(), after.lastFailure());
+    if (ready.reason().equals(was) && !brokeAgain) {
+      return List.of();
+    }
+    return List.of(
+        new Transition(
+            TROUBLE.contains(ConditionReason.valueOf(ready.reason())),
+            ready.reason(),
+            ready.message()));
+  }
+}

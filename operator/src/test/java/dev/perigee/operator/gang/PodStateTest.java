@@ -1,0 +1,92 @@
+package dev.perigee.operator.gang;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.perigee.api.FailurePolicy.PodReason;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import java.time.Instant;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class PodStateTest {
+  private static final Pod NEW =
+      new PodBuilder().withNewMetadata().withName("demo-0").endMetadata().build();
+
+  @Test
+  void aPodWithoutStatusOrLabelsIsPendingAndNobodys() {
+    PodState state = PodState.of(NEW);
+    assertThat(state.phase()).isEqualTo(PodState.Phase.Pending);
+    assertThat(state.index()).isEqualTo(-1);
+    assertThat(state.generation()).isEqualTo(-1);
+    assertThat(state.ended()).isFalse();
+  }
+
+  @Test
+  void theContainersEndCountsBeforeThePodsPhase() {
+    PodState state = PodState.of(GangTest.ended(NEW, 69));
+    assertThat(state.phase()).isEqualTo(PodState.Phase.Failed);
+    assertThat(state.exitCode()).isEqualTo(69);
+    assertThat(state.message()).isEqualTo("said");
+    assertThat(state.finishedAt()).isEqualTo(Instant.parse("2026-01-01T00:00:00Z"));
+    assertThat(PodState.of(GangTest.ended(NEW, 0)).phase()).isEqualTo(PodState.Phase.Succeeded);
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "PreemptionByScheduler, Preempted",
+    "DeletionByTaintManager, NodeLost",
+    "DeletionByPodGC, NodeLost",
+    "EvictionByEvictionAPI, Evicted",
+    "TerminationByKubelet, Evicted"
+  })
+  void aDisruptionIsToldByItsCondition(String reason, PodReason expected) {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .withPhase("Failed")
+            .addNewCondition()
+            .withType("DisruptionTarget")
+            .withStatus("True")
+            .withReason(reason)
+            .endCondition()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).reason()).isEqualTo(expected);
+  }
+
+  @Test
+  void aKillForMemoryIsToldByTheContainersReason() {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .addNewContainerStatus()
+            .withNewState()
+            .withNewTerminated()
+            .withExitCode(137)
+            .withReason("OOMKilled")
+            .endTerminated()
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).reason()).isEqualTo(PodReason.OOMKilled);
+  }
+
+  @Test
+  void aPodThatNoNodeTakesSaysWhy() {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .withPhase("Pending")
+            .addNewCondition()
+            .withType("PodScheduled")
+            .withStatus("False")
+            .withMessage("0/1 nodes are available: 1 Insufficient nvidia.com/gpu")
+            .endCondition()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).unschedulable()).contains("Insufficient nvidia.com/gpu");
+  }
+}

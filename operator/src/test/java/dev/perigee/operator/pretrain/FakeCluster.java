@@ -1,0 +1,194 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.FailurePolicy.PodReason;
+import dev.perigee.api.PretrainJob;
+import dev.perigee.operator.gang.GangAction;
+import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.PodState.Phase;
+import dev.perigee.run.RunStatus;
+import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.Service;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+
+/** A cluster in memory, with a clock that is moved by hand and pods that do what a test says. */
+final class FakeCluster {
+  private static final Step.Settings SETTINGS =
+      new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2));
+
+  PretrainJob job;
+  Instant now = Instant.parse("2026-01-01T00:00:00Z");
+  RunStatus said;
+  final List<Transition> events = new ArrayList<>();
+  int writes;
+
+  private final Map<String, PodState> pods = new TreeMap<>();
+  private Optional<Service> service = Optional.empty();
+  private final Map<String, ConfigMap> configMaps = new TreeMap<>();
+  private int uids;
+
+  FakeCluster(PretrainJob job) {
+    this.job = job;
+  }
+
+  /** One reconciliation. */
+  Step reconcile() {
+    return reconcile(true);
+  }
+
+  /** One reconciliation, in which the operator may die after it wrote the status. */
+  Step reconcile(boolean survives) {
+    Step step =
+        Step.take(
+            job,
+            new ObservedGang(service, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
+            Optional.ofNullable(said),
+            SETTINGS,
+            now);
+    if (!step.status().equals(job.getStatus())) {
+      job.setStatus(step.status());
+      events.addAll(step.transitions());
+      writes++;
+    }
+    if (survives) {
+      step.actions().forEach(this::act);
+      writes += step.actions().size();
+    }
+    return step;
+  }
+
+  void pass(int seconds) {
+    now = now.plusSeconds(seconds);
+  }
+
+  /** All pods of the gang run. */
+  void runAll() {
+    pods.replaceAll((name, pod) -> with(pod, Phase.Running, null, null, null, null));
+  }
+
+  void exit(String pod, int code, String message) {
+    Phase phase = code == 0 ? Phase.Succeeded : Phase.Failed;
+    pods.computeIfPresent(pod, (name, p) -> with(p, phase, code, null, message, now));
+  }
+
+  void lose(String pod, PodReason reason) {
+    pods.computeIfPresent(pod, (name, p) -> with(p, Phase.Failed, null, reason, null, now));
+  }
+
+  void vanish(String pod) {
+    pods.remove(pod);
+  }
+
+  /** Pods that were told to go are gone. */
+  void finishDeletions() {
+    pods.values().removeIf(PodState::deleting);
+  }
+
+  List<String> podNames() {
+    return List.copyOf(pods.keySet());
+  }
+
+  List<String> configMapNames() {
+    return List.copyOf(configMaps.keySet());
+  }
+
+  List<Integer> generations() {
+    return pods.values().stream().map(PodState::generation).distinct().toList();
+  }
+
+  String reason() {
+    return job.getStatus().condition(ConditionType.Ready).orElseThrow().reason();
+  }
+
+  String message() {
+    return job.getStatus().condition(ConditionType.Ready).orElseThrow().message();
+  }
+
+  List<String> holding() {
+    return job.getStatus().conditions().stream()
+        .filter(Condition::holds)
+        .map(Condition::type)
+        .toList();
+  }
+
+  private void act(GangAction action) {
+    switch (action) {
+      case GangAction.ApplyService(var s) -> service = Optional.of(s);
+      case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
+      case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
+      case GangAction.CreatePod(var pod) -> create(pod);
+      case GangAction.DeletePod(var name, var uid) ->
+          pods.computeIfPresent(name, (n, p) -> p.uid().equals(uid) ? deleting(p) : p);
+    }
+  }
+
+  private void create(Pod pod) {
+    Map<String, String> labels = pod.getMetadata().getLabels();
+    PodState created =
+        new PodState(
+            pod.getMetadata().getName(),
+            "uid-" + uids++,
+            Integer.parseInt(labels.get(GangLabels.POD_INDEX)),
+            Integer.parseInt(labels.get(GangLabels.GENERATION)),
+            Phase.Pending,
+            false,
+            false,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null,
+            null);
+    if (pods.putIfAbsent(created.name(), created) != null) {
+      throw new IllegalStateException(created.name() + " is there already");
+    }
+  }
+
+  private static PodState deleting(PodState p) {
+    return new PodState(
+        p.name(),
+        p.uid(),
+        p.index(),
+        p.generation(),
+        p.phase(),
+        p.ready(),
+        true,
+        p.ip(),
+        p.exitCode(),
+        p.reason(),
+        p.message(),
+        p.finishedAt(),
+        p.waiting(),
+        p.unschedulable());
+  }
+
+  private static PodState with(
+      PodState p, Phase phase, Integer code, PodReason reason, String message, Instant end) {
+    return new PodState(
+        p.name(),
+        p.uid(),
+        p.index(),
+        p.generation(),
+        phase,
+        phase == Phase.Running,
+        p.deleting(),
+        "127.0.0." + (p.index() + 2),
+        code,
+        reason,
+        message,
+        end,
+        null,
+        null);
+  }
+}

@@ -1,0 +1,108 @@
+package dev.perigee.operator.pretrain;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import dev.perigee.api.PretrainJob;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Path;
+import java.util.List;
+
+/** Jobs as the operator gets them: with the defaults of the schema. */
+final class Jobs {
+  private static final YAMLMapper YAML = new YAMLMapper();
+  private static final JsonNode SCHEMA = schema();
+
+  private Jobs() {}
+
+  /** Two pods of two ranks, 100 steps. */
+  static PretrainJob small() {
+    return parse(
+        """
+        apiVersion: perigee.dev/v1alpha1
+        kind: PretrainJob
+        metadata: {name: demo, namespace: lab, uid: u-1, generation: 1}
+        spec:
+          model: {preset: quickstart}
+          data: [{name: sums, builtin: arithmetic}]
+          sequenceLength: 128
+          batchTokens: 1024
+          parallelism: {data: 4, expert: 4, ranksPerPod: 2}
+          schedule: {peakLearningRate: 0.001}
+          steps: 100
+          checkpoints:
+            volume: {persistentVolumeClaim: {claimName: runs}}
+            intervalSteps: 50
+          failurePolicy: {maxRestarts: 2, backoffSeconds: 4}
+        """);
+  }
+
+  /** The PretrainJobs of a file. */
+  static List<PretrainJob> in(Path file) throws IOException {
+    try (var documents = YAML.readerFor(JsonNode.class).<JsonNode>readValues(file.toFile())) {
+      return documents.readAll().stream()
+          .filter(d -> d.path("kind").asText().equals(PretrainJob.KIND))
+          .map(Jobs::withDefaults)
+          .toList();
+    }
+  }
+
+  /** One job from YAML. */
+  static PretrainJob parse(String yaml) {
+    try {
+      return withDefaults(YAML.readTree(yaml));
+    } catch (IOException e) {
+      throw new IllegalArgumentException(e);
+    }
+  }
+
+  /** The same job with another value somewhere in its specification, given as YAML. */
+  static PretrainJob with(PretrainJob job, String pointer, String value) {
+    try {
+      ObjectNode tree = new ObjectMapper().valueToTree(job);
+      int last = pointer.lastIndexOf('/');
+      ObjectNode parent = (ObjectNode) tree.at("/spec" + pointer.substring(0, last));
+      parent.set(pointer.substring(last + 1), YAML.readTree(value));
+      return withDefaults(tree);
+    } catch (IOException e) {
+      throw new IllegalArgumentException(e);
+    }
+  }
+
+  private static PretrainJob withDefaults(JsonNode tree) {
+    setDefaults(SCHEMA, tree);
+    try {
+      return new ObjectMapper().treeToValue(tree, PretrainJob.class);
+    } catch (IOException e) {
+      throw new IllegalArgumentException(e);
+    }
+  }
+
+  private static void setDefaults(JsonNode schema, JsonNode value) {
+    if (value instanceof ObjectNode object) {
+      for (var property : schema.path("properties").properties()) {
+        JsonNode byDefault = property.getValue().get("default");
+        if (byDefault != null && !object.has(property.getKey())) {
+          object.set(property.getKey(), byDefault.deepCopy());
+        }
+        if (object.has(property.getKey())) {
+          setDefaults(property.getValue(), object.get(property.getKey()));
+        }
+      }
+    } else if (value.isArray()) {
+      value.forEach(item -> setDefaults(schema.path("items"), item));
+    }
+  }
+
+  private static JsonNode schema() {
+    try (InputStream crd =
+        PretrainJob.class.getResourceAsStream(
+            "/META-INF/perigee/crds/pretrainjobs.perigee.dev.yaml")) {
+      return YAML.readTree(crd).at("/spec/versions/0/schema/openAPIV3Schema");
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+}

@@ -1,0 +1,195 @@
+package dev.perigee.operator.pretrain;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.api.PretrainJob;
+import dev.perigee.run.Mesh;
+import dev.perigee.run.RankMap;
+import dev.perigee.run.RunConfig;
+import io.fabric8.kubernetes.api.model.EnvVar;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.VolumeMount;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class PretrainPlanTest {
+  private static final String IMAGE = "perigee-trainer:test";
+
+  static Stream<Path> examples() throws IOException {
+    try (Stream<Path> files = Files.list(Path.of("..", "examples"))) {
+      return files.filter(f -> f.toString().endsWith(".yaml")).sorted().toList().stream();
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("examples")
+  void everyExampleCanWork(Path file) throws IOException {
+    for (PretrainJob job : Jobs.in(file)) {
+      job.getMetadata().setNamespace("default");
+      assertThat(PretrainPlan.of(job, 1, IMAGE)).isInstanceOf(PretrainPlan.Workable.class);
+    }
+  }
+
+  @Test
+  void ranksFillPodsInOrderAndPeersAreNamedThroughTheService() {
+    PretrainPlan.Workable plan = workable(Jobs.small(), 3);
+    assertThat(plan.run().mesh()).isEqualTo(new Mesh(1, 4, 4, 2));
+    assertThat(plan.ranks())
+        .isEqualTo(
+            new RankMap(
+                3,
+                List.of(
+                    new RankMap.Pod(0, "demo-0.demo.lab.svc", null, List.of(0, 1)),
+                    new RankMap.Pod(1, "demo-1.demo.lab.svc", null, List.of(2, 3)))));
+    assertThat(plan.layout().pods()).isEqualTo(2);
+    assertThat(plan.layout().rankMapDigest()).hasSize(64);
+  }
+
+  @Test
+  void theConfigMapHoldsWhatAProgramReads() throws JsonProcessingException {
+    PretrainPlan.Workable plan = workable(Jobs.small(), 1);
+    ObjectMapper strict = new ObjectMapper();
+    var data = plan.gang().configMap().getData();
+    assertThat(strict.readValue(data.get("run.json"), RunConfig.class)).isEqualTo(plan.run());
+    assertThat(strict.readValue(data.get("ranks.json"), RankMap.class)).isEqualTo(plan.ranks());
+    assertThat(plan.run().checkpoint().directory()).isEqualTo("checkpoints/demo");
+    assertThat(plan.run().problems()).isEmpty();
+  }
+
+  @Test
+  void tokensBecomeStepsRoundedUp() {
+    PretrainJob job = Jobs.with(Jobs.with(Jobs.small(), "/steps", "null"), "/tokens", "10000");
+    assertThat(workable(job, 1).run().steps()).isEqualTo(10);
+  }
+
+  @Test
+  void podsSatisfyTheRestrictedStandardAndBelongToTheJob() {
+    Pod pod = workable(Jobs.small(), 2).gang().pods().get(1);
+    var container = pod.getSpec().getContainers().getFirst();
+    assertThat(pod.getMetadata().getName()).isEqualTo("demo-1");
+    assertThat(pod.getMetadata().getLabels())
+        .containsEntry("perigee.dev/job", "demo")
+        .containsEntry("perigee.dev/kind", "PretrainJob")
+        .containsEntry("perigee.dev/pod-index", "1")
+        .containsEntry("perigee.dev/generation", "2");
+    assertThat(pod.getMetadata().getOwnerReferences().getFirst().getUid()).isEqualTo("u-1");
+    assertThat(pod.getMetadata().getOwnerReferences().getFirst().getBlockOwnerDeletion()).isTrue();
+    assertThat(pod.getSpec().getRestartPolicy()).isEqualTo("Never");
+    assertThat(pod.getSpec().getHostname()).isEqualTo("demo-1");
+    assertThat(pod.getSpec().getSubdomain()).isEqualTo("demo");
+    assertThat(pod.getSpec().getSecurityContext().getRunAsNonRoot()).isTrue();
+    assertThat(pod.getSpec().getSecurityContext().getSeccompProfile().getType())
+        .isEqualTo("RuntimeDefault");
+    assertThat(container.getSecurityContext().getAllowPrivilegeEscalation()).isFalse();
+    assertThat(container.getSecurityContext().getReadOnlyRootFilesystem()).isTrue();
+    assertThat(container.getSecurityContext().getCapabilities().getDrop()).containsExactly("ALL");
+    assertThat(container.getImage()).isEqualTo(IMAGE);
+    assertThat(container.getEnv())
+        .extracting(EnvVar::getName)
+        .contains("PERIGEE_POD_INDEX", "PERIGEE_POD_IP");
+    assertThat(container.getVolumeMounts())
+        .extracting(VolumeMount::getMountPath)
+        .containsExactly("/perigee/run", "/perigee/checkpoints", "/tmp");
+  }
+
+  @Test
+  void dataAndModelVolumesAreMountedReadOnlyWhereTheRunConfigurationSaysThem() {
+    PretrainJob job =
+        Jobs.with(
+            Jobs.with(
+                Jobs.small(),
+                "/data",
+                "[{name: books, volume: {hostPath: {path: /srv}}, path: a.jsonl}]"),
+            "/model/checkpoint",
+            "{volume: {hostPath: {path: /models}}, path: base}");
+    PretrainPlan.Workable plan = workable(job, 1);
+    assertThat(plan.run().data().getFirst().path()).isEqualTo("data/books/a.jsonl");
+    assertThat(plan.run().model().from()).isEqualTo("model/base");
+    assertThat(plan.gang().pods().getFirst().getSpec().getContainers().getFirst().getVolumeMounts())
+        .filteredOn(VolumeMount::getReadOnly, true)
+        .extracting(VolumeMount::getMountPath)
+        .containsExactly("/perigee/run", "/perigee/data/books", "/perigee/model");
+  }
+
+  @Test
+  void overridesArePassedThrough() {
+    PretrainJob job =
+        Jobs.with(
+            Jobs.small(),
+            "/podOverrides",
+            """
+            labels: {team: a}
+            annotations: {note: b}
+            env: [{name: JAVA_OPTS, value: "-Xmx1g"}]
+            nodeSelector: {gpu: h100}
+            tolerations: [{key: gpu, operator: Exists}]
+            serviceAccountName: sa
+            priorityClassName: high
+            runtimeClassName: gvisor
+            schedulerName: other
+            imagePullSecrets: [{name: s}]
+            identity: {user: 7, group: 8, volumeGroup: 9}
+            terminationGracePeriodSeconds: 33
+            """);
+    Pod pod = workable(job, 1).gang().pods().getFirst();
+    assertThat(pod.getMetadata().getLabels()).containsEntry("team", "a");
+    assertThat(pod.getMetadata().getAnnotations()).containsEntry("note", "b");
+    var spec = pod.getSpec();
+    assertThat(spec.getContainers().getFirst().getEnv().getFirst().getName())
+        .isEqualTo("JAVA_OPTS");
+    assertThat(spec.getNodeSelector()).containsEntry("gpu", "h100");
+    assertThat(spec.getTolerations().getFirst().getKey()).isEqualTo("gpu");
+    assertThat(spec.getServiceAccountName()).isEqualTo("sa");
+    assertThat(spec.getPriorityClassName()).isEqualTo("high");
+    assertThat(spec.getRuntimeClassName()).isEqualTo("gvisor");
+    assertThat(spec.getSchedulerName()).isEqualTo("other");
+    assertThat(spec.getImagePullSecrets().getFirst().getName()).isEqualTo("s");
+    assertThat(spec.getSecurityContext().getRunAsUser()).isEqualTo(7);
+    assertThat(spec.getSecurityContext().getRunAsGroup()).isEqualTo(8);
+    assertThat(spec.getSecurityContext().getFsGroup()).isEqualTo(9);
+    assertThat(spec.getTerminationGracePeriodSeconds()).isEqualTo(33);
+  }
+
+  @Test
+  void aMeshThatDoesNotDivideNamesTheNearestLayouts() {
+    PretrainJob job = Jobs.with(Jobs.small(), "/parallelism/expert", "3");
+    var plan = (PretrainPlan.Impossible) PretrainPlan.of(job, 1, IMAGE);
+    assertThat(plan.problems())
+        .anyMatch(p -> p.startsWith("parallelism.expert: 3 does not divide data 4"))
+        .last()
+        .asString()
+        .startsWith("parallelism: the nearest layouts that work: data 4, expert 4, ranksPerPod 2;");
+  }
+
+  @Test
+  void aJobNameOfSixtyThreeCharactersGivesPodNamesThatFit() {
+    String longest = "a".repeat(62) + "b";
+    String other = "a".repeat(62) + "c";
+    assertThat(JobNames.pod(longest, 10, 11)).hasSize(63).endsWith("-10");
+    assertThat(JobNames.pod(longest, 1, 11)).hasSizeLessThan(64).endsWith("-1");
+    assertThat(JobNames.pod(longest, 0, 2)).isNotEqualTo(JobNames.pod(other, 0, 2));
+    assertThat(JobNames.pod("a".repeat(61), 0, 2)).isEqualTo("a".repeat(61) + "-0");
+  }
+
+  @Test
+  void aNameThatIsNoServiceNameIsRefused() {
+    PretrainJob job = Jobs.small();
+    job.getMetadata().setName("7b.demo");
+    assertThat(((PretrainPlan.Impossible) PretrainPlan.of(job, 1, IMAGE)).problems())
+        .singleElement()
+        .asString()
+        .startsWith("metadata.name: 7b.demo is not a DNS label");
+  }
+
+  private static PretrainPlan.Workable workable(PretrainJob job, int generation) {
+    return (PretrainPlan.Workable) PretrainPlan.of(job, generation, IMAGE);
+  }
+}

@@ -1,0 +1,61 @@
+package dev.perigee.trainer;
+
+import dev.perigee.engine.checkpoint.CheckpointFormatException;
+import dev.perigee.engine.checkpoint.CorruptCheckpointsException;
+import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.data.DataException;
+import dev.perigee.engine.model.WeightMismatchException;
+import dev.perigee.engine.parallel.LostPeerException;
+import dev.perigee.engine.parallel.PeerMismatchException;
+import dev.perigee.engine.train.NotFiniteException;
+import dev.perigee.run.ExitCode;
+import java.io.IOException;
+import java.net.BindException;
+
+/**
+ * How the program ends because of an error.
+ *
+ * @param exitCode what the operator is told
+ * @param message one line for a person
+ * @param bug whether the stack is worth printing
+ */
+record Failure(ExitCode exitCode, String message, boolean bug) {
+
+  /** What an error means for the program. */
+  static Failure of(Throwable error) {
+    return switch (error) {
+      case TrainerException e -> expected(e.exitCode(), e);
+      case DataException e -> expected(e.exitCode(), e);
+      case CorruptCheckpointsException e -> expected(ExitCode.CORRUPT_DATA, e);
+      case WeightMismatchException e -> expected(ExitCode.BAD_CONFIG, e);
+      case CheckpointFormatException e -> expected(ExitCode.BAD_CONFIG, e);
+      case StorageException e -> expected(ExitCode.STORAGE, e);
+      // The same steps would lead to the same place again.
+      case NotFiniteException e -> expected(ExitCode.BAD_CONFIG, e);
+      case PeerMismatchException e -> expected(ExitCode.BAD_CONFIG, e);
+      case LostPeerException e -> expected(ExitCode.LOST_PEER, e);
+      case BindException e -> expected(ExitCode.BAD_CONFIG, e);
+      case IOException e ->
+          new Failure(ExitCode.STORAGE, e.getClass().getSimpleName() + ": " + firstLine(e), false);
+      case OutOfMemoryError e ->
+          new Failure(
+              ExitCode.OUT_OF_MEMORY,
+              "out of memory: "
+                  + firstLine(e)
+                  + "; give the pod more memory, or use a smaller batch, sequence or model",
+              false);
+      default -> new Failure(ExitCode.INTERNAL, error.toString(), true);
+    };
+  }
+
+  private static Failure expected(ExitCode exitCode, Throwable error) {
+    return new Failure(exitCode, firstLine(error), false);
+  }
+
+  private static String firstLine(Throwable error) {
+    String message = error.getMessage();
+    return message == null
+        ? error.getClass().getSimpleName()
+        : message.replaceAll("\\s*\\R\\s*", " ");
+  }
+}

@@ -1,0 +1,108 @@
+package dev.perigee.trainer;
+
+import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.engine.train.StepReport;
+import dev.perigee.run.RunStatus;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.List;
+
+/**
+ * What is left for people beside the checkpoints: {@code history.jsonl}, one line a step, and
+ * {@code summary.json}, the last status. Rank 0 writes them.
+ */
+final class History implements AutoCloseable {
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private final Path directory;
+  private final FileChannel channel;
+
+  private History(Path directory, FileChannel channel) {
+    this.directory = directory;
+    this.channel = channel;
+  }
+
+  /** One line of {@code history.jsonl}. */
+  @JsonIgnoreProperties(ignoreUnknown = true)
+  record Line(
+      long step,
+      double loss,
+      double gradNorm,
+      double learningRate,
+      double maxQkLogit,
+      int clippedHeads,
+      Double tokensPerSecond) {}
+
+  /**
+   * Goes on after a step: later lines, of steps that are now taken again, are cut off.
+   *
+   * @param directory of the checkpoints, which exists
+   */
+  static History open(Path directory, long afterStep) throws IOException {
+    Path file = directory.resolve("history.jsonl");
+    if (Files.exists(file)) {
+      List<String> kept =
+          Files.readAllLines(file, StandardCharsets.UTF_8).stream()
+              .takeWhile(line -> step(line) <= afterStep)
+              .toList();
+      Path fresh = directory.resolve("history.jsonl.partial");
+      Files.write(fresh, kept, StandardCharsets.UTF_8);
+      Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
+    }
+    return new History(
+        directory,
+        FileChannel.open(
+            file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.APPEND));
+  }
+
+  /** The step of a line; a line cut short by a crash counts as later than all. */
+  private static long step(String line) {
+    try {
+      return JSON.readValue(line, Line.class).step();
+    } catch (JsonProcessingException e) {
+      return Long.MAX_VALUE;
+    }
+  }
+
+  void append(StepReport report, Double tokensPerSecond) throws IOException {
+    Line line =
+        new Line(
+            report.step(),
+            report.loss(),
+            report.gradNorm(),
+            report.learningRate(),
+            report.largestLogit(),
+            report.clippedHeads(),
+            tokensPerSecond);
+    ByteBuffer bytes =
+        ByteBuffer.wrap((JSON.writeValueAsString(line) + "\n").getBytes(StandardCharsets.UTF_8));
+    while (bytes.hasRemaining()) {
+      channel.write(bytes);
+    }
+  }
+
+  /** Writes {@code summary.json}. */
+  void summarise(RunStatus status) throws IOException {
+    Path fresh = directory.resolve("summary.json.partial");
+    Files.write(fresh, JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(status));
+    Files.move(fresh, directory.resolve("summary.json"), StandardCopyOption.ATOMIC_MOVE);
+  }
+
+  @Override
+  public void close() {
+    try {
+      channel.close();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+}

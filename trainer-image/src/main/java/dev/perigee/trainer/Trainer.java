@@ -1,0 +1,196 @@
+package dev.perigee.trainer;
+
+import dev.perigee.engine.checkpoint.CheckpointStore;
+import dev.perigee.engine.checkpoint.HfConfig;
+import dev.perigee.engine.data.TrainingData;
+import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.run.ExitCode;
+import dev.perigee.run.Mesh;
+import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunStatus.Phase;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+
+/**
+ * The program of a PretrainJob's pod, from top to bottom: read the configuration ({@link Launch}),
+ * listen ({@link HttpEndpoint}), meet the other pods ({@link Fabric}), load the data, and let each
+ * rank of the pod run ({@link RankRun}) until all is done or something fails ({@link Ending}).
+ */
+public final class Trainer {
+  /** After SIGTERM a step is finished and saved; Kubernetes' default patience is 30 s. */
+  private static final Duration STOP_PATIENCE = Duration.ofSeconds(25);
+
+  private static final Duration GOODBYE_PATIENCE = Duration.ofSeconds(5);
+
+  private final Ending ending = new Ending();
+  private final Requests requests = new Requests();
+  private final Log log;
+  private volatile Progress progress;
+
+  private Trainer(Log log) {
+    this.log = log;
+  }
+
+  /** Runs until the job is done; ends the process with an {@link ExitCode}. */
+  public static void main(String[] arguments) {
+    System.setOut(utf8(FileDescriptor.out));
+    System.setErr(utf8(FileDescriptor.err));
+    Trainer trainer = new Trainer(new Log(System.out));
+    Thread.setDefaultUncaughtExceptionHandler(
+        (thread, error) -> trainer.ending.failure(error, trainer.progress));
+    Runtime.getRuntime().addShutdownHook(new Thread(trainer::terminated, "SIGTERM"));
+    ExitCode exitCode = ExitCode.INTERNAL;
+    try {
+      exitCode = trainer.run();
+    } catch (Throwable error) {
+      trainer.ending.failure(error, trainer.progress);
+    }
+    trainer.ending.now(exitCode);
+  }
+
+  private static PrintStream utf8(FileDescriptor descriptor) {
+    return new PrintStream(new FileOutputStream(descriptor), true, StandardCharsets.UTF_8);
+  }
+
+  private ExitCode run() throws Exception {
+    Launch launch = Launch.read(System.getenv());
+    RunConfig config = launch.config();
+    ModelConfig shape = shape(launch);
+    progress = new Progress(config.steps());
+    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log);
+    try (HttpEndpoint _ =
+        HttpEndpoint.start(
+            launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
+      introduce(launch, shape);
+      enter(pod, Phase.Rendezvous);
+      Fabric fabric =
+          Fabric.connect(
+              config.job(),
+              launch.digest(),
+              launch.ranks(),
+              launch.pod(),
+              config.network(),
+              launch.address());
+      ExitCode exitCode;
+      try {
+        enter(pod, Phase.Loading);
+        TrainingData data = TrainingData.load(config, launch.root());
+        checkVocabulary(data, shape);
+        if (launch.pod() == 0) {
+          log.line("data " + data);
+        }
+        CheckpointStore store =
+            new CheckpointStore(
+                launch.resolve(config.checkpoint().directory()),
+                config.checkpoint().keep(),
+                warning -> log.line("warning: " + warning));
+        List<ExitCode> ends =
+            fabric.run(
+                rank -> {
+                  try {
+                    return new RankRun(launch, shape, data, store, pod, fabric, rank).run();
+                  } catch (Throwable error) {
+                    ending.failure(error, progress); // before the neighbours hear of it
+                    throw error;
+                  }
+                });
+        exitCode = ends.getFirst();
+      } catch (Throwable error) {
+        ending.failure(error, progress);
+        fabric.abort(Failure.of(error).message());
+        throw error;
+      }
+      ending.within(GOODBYE_PATIENCE, exitCode);
+      fabric.close();
+      return exitCode;
+    }
+  }
+
+  private void enter(Pod pod, Phase phase) {
+    progress.enter(phase);
+    pod.metrics().enter(phase);
+  }
+
+  /** The model's shape: the configuration's, or that of the checkpoint it starts from. */
+  private static ModelConfig shape(Launch launch) throws IOException, TrainerException {
+    RunConfig.Model model = launch.config().model();
+    if (model.config() != null) {
+      return model.config();
+    }
+    Path file = launch.resolve(model.from()).resolve(HfConfig.FILE);
+    ModelConfig shape;
+    try {
+      shape = HfConfig.read(file).model();
+    } catch (NoSuchFileException e) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.from: there is no " + file + "; expected a folder in Hugging Face layout",
+          e);
+    }
+    Mesh mesh = launch.config().mesh();
+    List<String> problems = mesh.problems(shape.nRoutedExperts());
+    if (!problems.isEmpty()) {
+      throw new TrainerException(ExitCode.BAD_CONFIG, file + ": " + String.join("; ", problems));
+    }
+    return shape;
+  }
+
+  private static void checkVocabulary(TrainingData data, ModelConfig shape)
+      throws TrainerException {
+    int needed = data.tokenizer().vocabSize();
+    if (shape.vocabSize() < needed) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.vocabSize: "
+              + shape.vocabSize()
+              + " is less than the tokenizer's "
+              + needed
+              + "; use a model with at least that many");
+    }
+  }
+
+  private void introduce(Launch launch, ModelConfig shape) {
+    Mesh mesh = launch.config().mesh();
+    log.line(
+        "job %s: pod %d of %d with ranks %s, listening on %s"
+            .formatted(
+                launch.config().job(),
+                launch.pod(),
+                launch.ranks().pods().size(),
+                launch.ranks().pods().get(launch.pod()).ranks(),
+                launch.address().getHostAddress()));
+    if (launch.pod() == 0) {
+      log.line(
+          "model of %,d parameters, %,d active for a token; data parallel %d, expert parallel %d"
+              .formatted(
+                  shape.totalParameters(), shape.activeParameters(), mesh.data(), mesh.expert()));
+    }
+  }
+
+  /** SIGTERM: the step is finished and saved, when steps are being taken. */
+  private void terminated() {
+    requests.stop();
+    Progress now = progress;
+    Phase phase = now == null ? Phase.Starting : now.phase();
+    if (phase == Phase.Starting || phase == Phase.Rendezvous || phase == Phase.Loading) {
+      // Nothing has been done since the last checkpoint.
+      ending.now(ExitCode.STOPPED);
+    }
+    try {
+      Thread.sleep(STOP_PATIENCE);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    System.err.println(
+        "perigee-trainer: not saved within " + STOP_PATIENCE.toSeconds() + " s of SIGTERM");
+    ending.now(ExitCode.INTERNAL);
+  }
+}

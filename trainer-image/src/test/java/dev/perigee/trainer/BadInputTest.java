@@ -1,0 +1,203 @@
+package dev.perigee.trainer;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.perigee.run.ExitCode;
+import dev.perigee.run.Mesh;
+import dev.perigee.run.RunConfig;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.function.Consumer;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Every bad input ends a real process with one line on standard error and its exit code. */
+class BadInputTest {
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final Duration PATIENCE = Duration.ofMinutes(1);
+
+  @TempDir Path folder;
+
+  private RunConfig config(long steps) {
+    return Gang.config(folder.resolve("volume"), Mesh.SINGLE, steps);
+  }
+
+  @Test
+  void anUnknownFieldIsNamed() throws Exception {
+    ends(
+        edited(run -> run.withObject("/schedule").put("warmUpSteps", 3)).startPod(0),
+        ExitCode.BAD_CONFIG,
+        "run.json: schedule.warmUpSteps: unknown field; expected one of decaySteps");
+  }
+
+  @Test
+  void aMeshThatDoesNotDivideSaysWhatWould() throws Exception {
+    ends(
+        edited(run -> run.withObject("/mesh").put("data", 4).put("expert", 3)).startPod(0),
+        ExitCode.BAD_CONFIG,
+        "parallelism.expert: 3 does not divide data 4");
+  }
+
+  @Test
+  void aMissingDataFileIsNamed() throws Exception {
+    ends(text("none.jsonl"), ExitCode.BAD_CONFIG, "data source sums: there is no file or folder");
+  }
+
+  @Test
+  void anEmptyDataFileIsNamed() throws Exception {
+    Files.writeString(folder.resolve("book.txt"), "");
+    ends(text("book.txt"), ExitCode.BAD_CONFIG, "book.txt is empty");
+  }
+
+  @Test
+  void aLineThatIsNotJsonIsNamed() throws Exception {
+    Files.writeString(folder.resolve("book.jsonl"), "{\"text\": \"Call me\"}\nIshmael\n");
+    ends(text("book.jsonl"), ExitCode.CORRUPT_DATA, "book.jsonl line 2: not JSON");
+  }
+
+  @Test
+  void aTextThatIsNotUtf8IsNamed() throws Exception {
+    Files.write(folder.resolve("book.txt"), "caf\u00e9".getBytes(StandardCharsets.ISO_8859_1));
+    ends(text("book.txt"), ExitCode.CORRUPT_DATA, "book.txt line 1: not UTF-8");
+  }
+
+  @Test
+  void aPortInUseIsNamed() throws Exception {
+    try (Gang gang = Gang.prepare(folder, config(1));
+        ServerSocket other = new ServerSocket()) {
+      other.bind(new InetSocketAddress(InetAddress.getByName(gang.address(0)), Gang.HTTP));
+      gang.startPod(0);
+      ends(gang, ExitCode.BAD_CONFIG, "network.httpPort: cannot listen on " + gang.address(0));
+    }
+  }
+
+  @Test
+  void aPeerThatNeverComesIsLostWhenPatienceEnds() throws Exception {
+    RunConfig config = Gang.config(folder.resolve("volume"), new Mesh(1, 4, 4, 2), 1);
+    Gang gang = Gang.prepare(folder, impatient(config)).startPod(0);
+    ends(gang, ExitCode.LOST_PEER, gang.address(1));
+  }
+
+  private static RunConfig impatient(RunConfig c) {
+    return new RunConfig(
+        c.job(),
+        c.seed(),
+        c.model(),
+        c.data(),
+        c.tokenizer(),
+        c.sequenceLength(),
+        c.batchTokens(),
+        c.mesh(),
+        c.optimizer(),
+        c.schedule(),
+        c.steps(),
+        c.checkpoint(),
+        c.evaluation(),
+        new RunConfig.Network(Gang.HTTP, Gang.PEER, 1, 5));
+  }
+
+  @Test
+  void tooLittleMemoryIsSaid() throws Exception {
+    Gang gang = edited(run -> run.withObject("/model/config").put("intermediateSize", 400_000));
+    gang.startPod(0, "-Xmx48m");
+    ends(gang, ExitCode.OUT_OF_MEMORY, "out of memory");
+  }
+
+  @Test
+  void aCheckpointOfAnotherShapeIsNamedByItsTensor() throws Exception {
+    train(1);
+    Gang gang = edited(run -> run.withObject("/model/config").put("vHeadDim", 12));
+    gang.startPod(0);
+    ends(
+        gang,
+        ExitCode.BAD_CONFIG,
+        "self_attn.o_proj.weight has shape [32, 16], the model's is [32, 24]");
+  }
+
+  @Test
+  void fewerStepsThanACheckpointHasDoneAreRefused() throws Exception {
+    train(2);
+    ends(Gang.start(folder, config(1)), ExitCode.BAD_CONFIG, "steps: 1 are fewer than the 2 that");
+  }
+
+  @Test
+  void checkpointsThatAreAllDamagedAreCorruptData() throws Exception {
+    train(1);
+    Files.writeString(folder.resolve("volume/step-00000001/config.json"), "{}");
+    ends(Gang.start(folder, config(2)), ExitCode.CORRUPT_DATA, "every checkpoint is damaged");
+  }
+
+  @Test
+  void aDirectoryThatCannotBeMadeIsAMatterOfStorage() throws Exception {
+    Files.writeString(folder.resolve("volume"), "a file in its place");
+    ends(Gang.start(folder, config(1)), ExitCode.STORAGE, "cannot write to " + folder);
+  }
+
+  /** A limit on the size of files stands in for a full disk: both fail a write in the middle. */
+  @Test
+  @EnabledOnOs({OS.LINUX, OS.MAC})
+  void aVolumeThatRefusesWritesLeavesTheCheckpointBefore() throws Exception {
+    train(1);
+    List<String> before = volume();
+    Gang gang = Gang.prepare(folder, config(2));
+    gang.startPodUnder(
+        List.of("bash", "-c", "ulimit -f 48 && exec \"$@\"", "bash"), 0, "-XX:-UsePerfData");
+    ends(gang, ExitCode.STORAGE, "cannot write checkpoint " + folder);
+    assertThat(volume()).isEqualTo(before);
+    train(2);
+  }
+
+  private void train(long steps) throws Exception {
+    try (Gang gang = Gang.start(folder, config(steps))) {
+      assertThat(gang.exits(PATIENCE)).as(gang.output(0)).containsExactly(ExitCode.DONE.code());
+    }
+  }
+
+  private List<String> volume() throws IOException {
+    try (Stream<Path> entries = Files.list(folder.resolve("volume"))) {
+      return entries.map(p -> p.getFileName().toString()).sorted().toList();
+    }
+  }
+
+  private Gang text(String file) throws Exception {
+    return edited(
+            run ->
+                ((ObjectNode) run.withArray("/data").get(0))
+                    .put("path", folder.resolve(file).toString())
+                    .remove("builtin"))
+        .startPod(0);
+  }
+
+  /** A job whose {@code run.json} was edited; not yet started. */
+  private Gang edited(Consumer<ObjectNode> edit) throws Exception {
+    Gang gang = Gang.prepare(folder, config(2));
+    Path file = gang.root(0).resolve("run/run.json");
+    ObjectNode run = (ObjectNode) JSON.readTree(file.toFile());
+    edit.accept(run);
+    JSON.writeValue(file.toFile(), run);
+    return gang;
+  }
+
+  private static void ends(Gang gang, ExitCode exitCode, String message) throws Exception {
+    try (gang) {
+      assertThat(gang.exits(PATIENCE)).as(gang.output(0)).containsExactly(exitCode.code());
+      List<String> complaints =
+          gang.output(0).lines().filter(line -> line.startsWith("perigee-trainer: ")).toList();
+      assertThat(complaints).as(gang.output(0)).hasSize(1);
+      assertThat(complaints.getFirst()).contains(message);
+      assertThat(gang.output(0)).doesNotContain("Exception", "\tat ");
+    }
+  }
+}
