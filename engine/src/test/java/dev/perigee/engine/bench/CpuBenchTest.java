@@ -43,8 +43,7 @@ class CpuBenchTest {
 
   @Test
   void theReportCoversTheStepAndIsMarkdown() throws Exception {
-    CpuReport report =
-        CpuBench.run(new CpuBench.Options("tiny", Models.tiny(), 2, 8, 64, 1, 2));
+    CpuReport report = CpuBench.run(new CpuBench.Options("tiny", Models.tiny(), 2, 8, 64, 1, 2));
     assertThat(report.ceiling()).isPositive();
     assertThat(report.products()).isNotEmpty();
     assertThat(report.products().stream().mapToDouble(CpuReport.Product::share).sum())

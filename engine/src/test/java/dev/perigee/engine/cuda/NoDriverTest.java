@@ -3,11 +3,9 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import com.tngtech.archunit.core.importer.ClassFileImporter;
-import com.tngtech.archunit.core.importer.ImportOption;
-import com.tngtech.archunit.lang.syntax.ArchRuleDefinition;
 import dev.perigee.engine.bench.GpuBench;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
@@ -36,21 +34,7 @@ class NoDriverTest {
     assertThat(loaded).contains(Cuda.class.getName()).doesNotContain(" jcuda.");
   }
 
-  private static String text(java.io.InputStream in) throws IOException {
+  private static String text(InputStream in) throws IOException {
     return new String(in.readAllBytes(), StandardCharsets.UTF_8);
-  }
-
-  @Test
-  void onlyThePackageCudaTouchesJCuda() {
-    ArchRuleDefinition.noClasses()
-        .that()
-        .resideOutsideOfPackage("dev.perigee.engine.cuda..")
-        .should()
-        .dependOnClassesThat()
-        .resideInAPackage("jcuda..")
-        .check(
-            new ClassFileImporter()
-                .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
-                .importPackages("dev.perigee.engine"));
   }
 }
