@@ -13,13 +13,15 @@ import com.tngtech.archunit.lang.ArchRule;
     importOptions = ImportOption.DoNotIncludeTests.class)
 class ArchitectureTest {
   @ArchTest
-  static final ArchRule onlyBlasCallsNativeCode =
+  static final ArchRule onlyBlasAndTheGpuLayerCallNativeCode =
       noClasses()
           .that()
           .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
+          .and()
+          .resideOutsideOfPackage("dev.perigee.engine.cuda")
           .should()
           .dependOnClassesThat()
-          .resideInAnyPackage("java.lang.foreign..", "org.bytedeco..");
+          .resideInAnyPackage("java.lang.foreign..", "org.bytedeco..", "jcuda..");
 
   @ArchTest
   static final ArchRule theEngineKnowsOnlyTheContract =
@@ -32,7 +34,8 @@ class ArchitectureTest {
               "java..",
               "com.fasterxml.jackson..",
               "com.knuddels.jtokkit..",
-              "org.bytedeco..");
+              "org.bytedeco..",
+              "jcuda..");
 
   @ArchTest
   static final ArchRule tensorsKnowNobody =

@@ -1,0 +1,517 @@
+// Products of an expert layer: every expert g multiplies its own rows, which lie together in
+// memory, by its own matrix. Forward and both gradients are one kernel in three layouts.
+//
+//   forward          y[r, n]  = sum_k x[r, k]  w[g, n, k]        rows r of g, x and w K-major
+//   swiglu forward   h = forward with w[g] = [gate; up]; a = silu(gate) * up   (fused)
+//   input gradient   dx[r, n] = sum_k dy[r, k] w[g, k, n]        w N-major
+//   weight gradient  dw[g, m, n] = sum_r dy[r, m] x[r, n]        both transposed, sum over rows
+//
+// rows of g: offsets[g] <= r < offsets[g + 1], read on the device: no count visits the host, and a
+// captured graph replays with other counts. Offsets need no alignment.
+//
+// One block an SM stays for the whole product and walks tiles of 128 x 256. Its first warp group
+// is the producer: one thread feeds a ring of 64-deep stages through the copy engine. The other two
+// own 64 rows each, multiply with wgmma into 128 float32 registers a thread, and write bf16 through
+// shared memory. A warp group whose rows lie past the expert's end computes nothing, so an expert
+// is padded to 64 rows in arithmetic and to none in memory.
+//
+// The second-level cache limits this kernel next to power. So where the tiles come out even, two
+// blocks form a pair that shares one operand: each fetches half of it and the copy engine writes
+// the half into both. Neighbours along n share rows of a, or along m, for the weight gradient, b.
+#include "hopper.cuh"
+
+namespace {
+
+enum Layout { kForward, kSwiGlu, kInputGradient, kWeightGradient };
+
+#ifdef PERIGEE_HOPPER
+
+constexpr int kTileM = 128;
+constexpr int kTileN = 256;
+constexpr int kTileK = 64;
+constexpr int kStages = 4;
+constexpr int kBytesA = kTileM * kTileK * 2;
+constexpr int kBytesB = kTileN * kTileK * 2;
+constexpr int kBlock = 64 * 64 * 2;  // 64 x 64 bf16: a block of an M/N-major tile, or of an output
+constexpr int kThreads = 384;
+
+struct Shared {
+  uint8_t a[kStages][kBytesA];
+  uint8_t b[kStages][kBytesB];
+  uint8_t out[2][2][kBlock];  // two buffers for each consumer
+  uint64_t full[kStages];
+  uint64_t empty[kStages];
+};
+
+// Walks the tiles of all experts in order; every role of a block walks the same sequence, and so do
+// both blocks of a pair, each on its own tile of two.
+template <Layout layout, bool pair>
+struct Tiles {
+  static constexpr int kStepM = pair && layout == kWeightGradient ? 2 : 1;
+  static constexpr int kStepN = pair && layout != kWeightGradient ? 2 : 1;
+
+  const int* offsets;
+  int walkers;                   // blocks or pairs
+  bool last_is_narrow;           // at most half of the columns of the last tile exist
+  int groups, tiles_m, tiles_n;  // of a group, a pair counts once; tiles_m: weight gradient alone
+  int group = 0, before = 0;     // tiles of all groups before `group`
+  int first_row = 0, rows = 0;   // of `group`
+  int m = 0, n = 0;              // the tile within the group
+
+  __device__ Tiles(const int* offsets, int walkers, int groups, int m, int n)
+      : offsets(offsets),
+        walkers(walkers),
+        last_is_narrow(layout != kSwiGlu && n % kTileN != 0 && n % kTileN <= kTileN / 2),
+        groups(groups),
+        tiles_m((m + kTileM * kStepM - 1) / (kTileM * kStepM)),
+        tiles_n(layout == kSwiGlu ? (n + kTileN / 2 * kStepN - 1) / (kTileN / 2 * kStepN)
+                                  : (n + kTileN * kStepN - 1) / (kTileN * kStepN)) {
+    load();
+  }
+
+  __device__ void load() {
+    if (group < groups) {
+      first_row = offsets[group];
+      rows = offsets[group + 1] - first_row;
+    }
+  }
+
+  __device__ int in_group() const {
+    return (layout == kWeightGradient ? tiles_m : (rows + kTileM - 1) / kTileM) * tiles_n;
+  }
+
+  // Moves to tile `index` of the whole product; false past the last.
+  __device__ bool seek(int index) {
+    while (group < groups && index - before >= in_group()) {
+      before += in_group();
+      group++;
+      load();
+    }
+    const int rank = pair ? blockIdx.x % 2 : 0;
+    m = (index - before) / tiles_n * kStepM + (kStepM - 1) * rank;
+    // Where the last tile is narrow, rows of tiles start at another column each time the walkers come
+    // round, or the same walkers would have the narrow ones every time.
+    const int column = (index - before) % tiles_n;
+    const int turned = last_is_narrow ? (column + (index - column) / walkers) % tiles_n : column;
+    n = turned * kStepN + (kStepN - 1) * rank;
+    return group < groups;
+  }
+
+  __device__ int depth(int k) const {
+    return ((layout == kWeightGradient ? rows : k) + kTileK - 1) / kTileK;
+  }
+};
+
+// The producer: fills one stage.
+template <Layout layout, bool pair>
+__device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
+                           const Tiles<layout, pair>& tile, int k0) {
+  const int rank = blockIdx.x % 2;
+  uint64_t* full = &s.full[stage];
+  uint8_t* sa = s.a[stage];
+  uint8_t* sb = s.b[stage];
+  hopper::barrier_expect(full, kBytesA + kBytesB);
+  if constexpr (layout == kWeightGradient) {
+    for (int i = 0; i < kTileM / 64; i++) {
+      hopper::tma_load(sa + i * kBlock, a, full, tile.m * kTileM + 64 * i, tile.first_row + k0, 0);
+    }
+    if constexpr (pair) {
+      for (int i = 2 * rank; i < 2 * rank + 2; i++) {
+        hopper::tma_load_multicast(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i,
+                                   tile.first_row + k0, 0, 0b11);
+      }
+    } else {
+      for (int i = 0; i < kTileN / 64; i++) {
+        hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, tile.first_row + k0,
+                         0);
+      }
+    }
+  } else {
+    if constexpr (pair) {
+      hopper::tma_load_multicast(sa + rank * kBlock, a, full, k0,
+                                 tile.first_row + tile.m * kTileM + 64 * rank, 0, 0b11);
+    } else {
+      hopper::tma_load(sa, a, full, k0, tile.first_row + tile.m * kTileM, 0);
+    }
+    if constexpr (layout == kForward) {
+      hopper::tma_load(sb, b, full, k0, tile.n * kTileN, tile.group);
+    } else if constexpr (layout == kSwiGlu) {
+      // 128 columns of gate beside the same 128 of up: a thread then holds both of a pair.
+      hopper::tma_load(sb, b, full, k0, tile.n * (kTileN / 2), 2 * tile.group);
+      hopper::tma_load(sb + kBytesB / 2, b, full, k0, tile.n * (kTileN / 2), 2 * tile.group + 1);
+    } else {
+      for (int i = 0; i < kTileN / 64; i++) {
+        hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, k0, tile.group);
+      }
+    }
+  }
+}
+
+// Rows of an M/N-major block from `row` on become zero: the next expert's rows, or memory that
+// nothing wrote. The swizzle permutes within rows of 128 bytes, so the rows lie together.
+__device__ __forceinline__ void zero_rows(uint8_t* block, int row, int thread) {
+  for (int at = row * 128 + thread * 16; at < kBlock; at += 128 * 16) {
+    *reinterpret_cast<uint4*>(block + at) = make_uint4(0, 0, 0, 0);
+  }
+}
+
+// 64 columns of a consumer's 64 rows: registers to shared memory to `out`. Whole blocks go through
+// the copy engine, which clips columns; a block that ends within the expert's rows is written by
+// the threads. `valid` counts the rows to write.
+struct Writer {
+  Shared& s;
+  int consumer, thread;
+  int turn = 0;
+
+  __device__ void write(const uint32_t (&packed)[16], const TensorMap* map, __nv_bfloat16* out,
+                        int x, int y, int z, int columns, long row_stride, int valid) {
+    uint8_t* buffer = s.out[consumer][turn & 1];
+    turn++;
+    if (thread == 0) {
+      hopper::tma_store_wait_read<1>();
+    }
+    hopper::group_sync(1 + consumer, 128);
+    const int lane = thread & 31;
+    const int row = (thread >> 5) * 16 + ((lane >> 3) & 1) * 8 + (lane & 7);
+    const uint32_t base = hopper::shared_address(buffer) + row * 128;
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int unit = 2 * j + (lane >> 4);
+      hopper::stmatrix_x4(base + ((unit ^ (row & 7)) << 4), packed[4 * j], packed[4 * j + 1],
+                          packed[4 * j + 2], packed[4 * j + 3]);
+    }
+    hopper::async_fence();
+    hopper::group_sync(1 + consumer, 128);
+    if (valid >= 64) {
+      if (thread == 0 && x < columns) {
+        hopper::tma_store(map, buffer, x, y, z);
+      }
+    }
+    if (thread == 0) {
+      hopper::tma_store_commit();  // empty or not: a group for each turn, which the wait counts
+    }
+    if (valid < 64) {
+      for (int i = thread; i < 64 * 8; i += 128) {
+        const int r = i >> 3, unit = i & 7;
+        if (r < valid && x + unit * 8 < columns) {
+          *reinterpret_cast<uint4*>(out + (y + r) * row_stride + x + unit * 8) =
+              *reinterpret_cast<const uint4*>(buffer + r * 128 + ((unit ^ (r & 7)) << 4));
+        }
+      }
+    }
+  }
+};
+
+// Registers of columns 64 c to 64 c + 63 as bf16 pairs in the order that stmatrix wants.
+__device__ __forceinline__ void pack_columns(const float (&d)[128], int c, uint32_t (&packed)[16]) {
+#pragma unroll
+  for (int i = 0; i < 16; i++) {
+    packed[i] = hopper::pack(d[32 * c + 2 * i], d[32 * c + 2 * i + 1]);
+  }
+}
+
+// A consumer warp is done with a stage: in a pair both producers write into it.
+template <bool pair>
+__device__ __forceinline__ void release(uint64_t* empty, int thread) {
+  if (thread % 32 == 0) {
+    if constexpr (pair) {
+      hopper::barrier_arrive_at(empty, 0);
+      hopper::barrier_arrive_at(empty, 1);
+    } else {
+      hopper::barrier_arrive(empty);
+    }
+  }
+}
+
+// A consumer: acc = its 64 rows of a tile, over `depth` stages from `stage` on. `narrow`: only the
+// first 128 columns.
+template <Layout layout, bool pair, bool narrow>
+__device__ __forceinline__ void sum_tile(Shared& s, float (&acc)[128], int& stage, uint32_t& phase,
+                                         int depth, int rows, int consumer, int thread) {
+  constexpr bool kTransposeA = layout == kWeightGradient;
+  constexpr bool kTransposeB = layout == kWeightGradient || layout == kInputGradient;
+  for (int i = 0; i < depth; i++) {
+    hopper::barrier_wait(&s.full[stage], phase);
+    uint8_t* sa = s.a[stage] + consumer * kBlock;  // 64 rows K-major, or one M-major block
+    uint8_t* sb = s.b[stage];
+    if constexpr (layout == kWeightGradient) {
+      const int tail = rows - i * kTileK;
+      if (tail < kTileK) {
+        zero_rows(sa, tail, thread);
+        for (int j = 0; j < kTileN / 64; j++) {
+          zero_rows(sb + j * kBlock, tail, thread);
+        }
+        hopper::async_fence();
+        hopper::group_sync(1 + consumer, 128);
+      }
+    }
+    hopper::wgmma_fence();
+#pragma unroll
+    for (int kk = 0; kk < kTileK / 16; kk++) {
+      // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
+      const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
+                                     : hopper::operand(sa + kk * 32, 16, 1024);
+      const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
+                                     : hopper::operand(sb + kk * 32, 16, 1024);
+      if constexpr (narrow) {
+        hopper::wgmma_64x128x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
+      } else {
+        hopper::wgmma_64x256x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
+      }
+    }
+    hopper::wgmma_commit();
+    // The stage before this one is free once its products are done; this one still runs.
+    hopper::wgmma_wait<1>();
+    if (i > 0) {
+      release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
+    }
+    if (++stage == kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+  hopper::wgmma_wait<0>();
+  release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
+}
+
+template <Layout layout, bool pair>
+__device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
+                         const TensorMap* map_act, __nv_bfloat16* d, __nv_bfloat16* act,
+                         const int* offsets, int groups, int m, int n, int k) {
+  extern __shared__ uint8_t raw[];
+  // The swizzle repeats every 1024 bytes of address.
+  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  const int warp_group = threadIdx.x / 128;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kStages; i++) {
+      hopper::barrier_init(&s.full[i], 1);
+      hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
+    }
+    hopper::barrier_init_fence();
+    hopper::prefetch_map(map_a);
+    hopper::prefetch_map(map_b);
+    hopper::prefetch_map(map_d);
+  }
+  if constexpr (pair) {
+    hopper::cluster_sync();
+  } else {
+    __syncthreads();
+  }
+
+  constexpr int kBlocks = pair ? 2 : 1;
+  const int walkers = gridDim.x / kBlocks;
+  Tiles<layout, pair> tile(offsets, walkers, groups, m, n);
+  int stage = 0;
+  uint32_t phase = 0;
+  if (warp_group == 0) {
+    hopper::registers_fewer<40>();
+    if (threadIdx.x == 0) {
+      for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
+        const int depth = tile.depth(k);
+        for (int i = 0; i < depth; i++) {
+          hopper::barrier_wait(&s.empty[stage], phase ^ 1);
+          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK);
+          if (++stage == kStages) {
+            stage = 0;
+            phase ^= 1;
+          }
+        }
+      }
+    }
+  } else {
+    hopper::registers_more<232>();
+    const int consumer = warp_group - 1;
+    const int thread = threadIdx.x % 128;
+    Writer writer{s, consumer, thread};
+    float acc[128];
+    for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
+      const int depth = tile.depth(k);
+      const int row = tile.m * kTileM + consumer * 64;  // within the group, or of dw
+      const int valid = (layout == kWeightGradient ? m : tile.rows) - row;
+      // Half the products where a tile's second half lies outside.
+      const bool narrow = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
+      if (valid > 0 && depth > 0) {
+        if (narrow) {
+          sum_tile<layout, pair, true>(s, acc, stage, phase, depth, tile.rows, consumer, thread);
+        } else {
+          sum_tile<layout, pair, false>(s, acc, stage, phase, depth, tile.rows, consumer, thread);
+        }
+      } else {
+        for (int i = 0; i < depth; i++) {
+          hopper::barrier_wait(&s.full[stage], phase);
+          release<pair>(&s.empty[stage], thread);
+          if (++stage == kStages) {
+            stage = 0;
+            phase ^= 1;
+          }
+        }
+        if (valid <= 0) {
+          continue;
+        }
+#pragma unroll
+        for (int i = 0; i < 128; i++) {
+          acc[i] = 0;  // an expert without rows: its weights' gradient is zero, and is written
+        }
+      }
+
+      uint32_t packed[16];
+      if constexpr (layout == kSwiGlu) {
+        const int y = tile.first_row + row;
+        const int x = tile.n * (kTileN / 2);
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+          pack_columns(acc, c, packed);
+          const int half = c / 2;
+          writer.write(packed, map_d, d + half * n, x + 64 * (c & 1), y, half, n, 2l * n, valid);
+        }
+#pragma unroll
+        for (int c = 0; c < 2; c++) {
+#pragma unroll
+          for (int i = 0; i < 16; i++) {
+            float value[2];
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+              const float gate = acc[32 * c + 2 * i + e];
+              const float up = acc[64 + 32 * c + 2 * i + e];
+              value[e] = up * __fdividef(gate, 1.0f + __expf(-gate));
+            }
+            packed[i] = hopper::pack(value[0], value[1]);
+          }
+          writer.write(packed, map_act, act, x + 64 * c, y, 0, n, n, valid);
+        }
+      } else {
+        const int y = layout == kWeightGradient ? row : tile.first_row + row;
+        const int z = layout == kWeightGradient ? tile.group : 0;
+        // The copy engine clips the rows of dw; rows of an expert end where the next one's begin.
+        const int rows = layout == kWeightGradient ? 64 : valid;
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+          if (tile.n * kTileN + 64 * c < n) {
+            pack_columns(acc, c, packed);
+            writer.write(packed, map_d, d, tile.n * kTileN + 64 * c, y, z, n, n, rows);
+          }
+        }
+      }
+    }
+    if (thread == 0) {
+      hopper::tma_store_wait_all();
+    }
+  }
+  if constexpr (pair) {
+    hopper::cluster_sync();  // the other block may still write into this one's shared memory
+  }
+}
+#endif  // PERIGEE_HOPPER
+
+}  // namespace
+
+#ifdef PERIGEE_HOPPER
+
+// Each layout alone and in pairs.
+#define PERIGEE_ROWS(name, layout, pair, cluster)                                              \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,           \
+           const __grid_constant__ TensorMap d, __nv_bfloat16* d_rows, const int* offsets,     \
+           int groups, int n, int k) {                                                         \
+    multiply<layout, pair>(&a, &b, &d, nullptr, d_rows, nullptr, offsets, groups, 0, n, k);    \
+  }
+
+#define PERIGEE_SWIGLU(name, pair, cluster)                                                    \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,           \
+           const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap a,           \
+           __nv_bfloat16* h_rows, __nv_bfloat16* a_rows, const int* offsets, int groups,       \
+           int n, int k) {                                                                     \
+    multiply<kSwiGlu, pair>(&x, &w, &h, &a, h_rows, a_rows, offsets, groups, 0, n, k);         \
+  }
+
+#define PERIGEE_WEIGHTS(name, pair, cluster)                                                   \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
+           const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
+           int n) {                                                                            \
+    multiply<kWeightGradient, pair>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets, groups,  \
+                                    m, n, 0);                                                  \
+  }
+
+PERIGEE_ROWS(grouped_gemm_forward, kForward, false, )
+PERIGEE_ROWS(grouped_gemm_forward_pair, kForward, true, __cluster_dims__(2, 1, 1))
+PERIGEE_SWIGLU(grouped_gemm_swiglu, false, )
+PERIGEE_SWIGLU(grouped_gemm_swiglu_pair, true, __cluster_dims__(2, 1, 1))
+PERIGEE_ROWS(grouped_gemm_input_gradient, kInputGradient, false, )
+PERIGEE_ROWS(grouped_gemm_input_gradient_pair, kInputGradient, true, __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient, false, )
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_pair, true, __cluster_dims__(2, 1, 1))
+
+#endif  // PERIGEE_HOPPER
+
+// ---- The plain twins: the same sums without tensor cores, for any chip. Output in float32. ----
+
+namespace {
+
+template <typename T>
+__device__ __forceinline__ float number(T x) {
+  return static_cast<float>(x);
+}
+
+// out[i, j] for one 16 x 16 tile, summing a(i, k) b(k, j) over k in float32.
+template <typename A, typename B>
+__device__ float dot_tile(int rows, int columns, int depth, int i, int j, A a, B b) {
+  __shared__ float sa[16][17], sb[16][17];
+  const int tx = threadIdx.x, ty = threadIdx.y;
+  float sum = 0;
+  for (int k0 = 0; k0 < depth; k0 += 16) {
+    // Tile rows and columns that lie outside, and the end of the sum, count as zero.
+    sa[ty][tx] = i < rows && k0 + tx < depth ? a(i, k0 + tx) : 0;
+    sb[ty][tx] = j < columns && k0 + ty < depth ? b(k0 + ty, j) : 0;
+    __syncthreads();
+    for (int k = 0; k < 16; k++) {
+      sum = fmaf(sa[ty][k], sb[k][tx], sum);
+    }
+    __syncthreads();
+  }
+  return sum;
+}
+
+// Grid: x over columns, y over row tiles (each block walks down by gridDim.y), z over experts.
+template <typename T, Layout layout>
+__device__ void multiply_plain(const T* a, const T* b, float* d, const int* offsets, int m, int n,
+                               int k) {
+  const int g = blockIdx.z;
+  const int first = offsets[g], rows_of_group = offsets[g + 1] - first;
+  const int j = blockIdx.x * 16 + threadIdx.x;
+  const int rows = layout == kWeightGradient ? m : rows_of_group;
+  const int depth = layout == kWeightGradient ? rows_of_group : k;
+  for (int i0 = blockIdx.y * 16; i0 < rows; i0 += gridDim.y * 16) {
+    const int i = i0 + threadIdx.y;
+    const float sum = dot_tile(
+        rows, n, depth, i, j,
+        [&](int r, int c) {
+          return layout == kWeightGradient ? number(a[(long)(first + c) * m + r])
+                                           : number(a[(long)(first + r) * k + c]);
+        },
+        [&](int r, int c) {
+          return layout == kForward          ? number(b[((long)g * n + c) * k + r])
+                 : layout == kInputGradient ? number(b[((long)g * k + r) * n + c])
+                                             : number(b[(long)(first + r) * n + c]);
+        });
+    if (i < rows && j < n) {
+      d[(layout == kWeightGradient ? (long)g * m + i : (long)(first + i)) * n + j] = sum;
+    }
+  }
+}
+
+}  // namespace
+
+#define PERIGEE_PLAIN(name, type, layout)                                                       \
+  extern "C" __global__ void name(const type* a, const type* b, float* d, const int* offsets,   \
+                                  int m, int n, int k) {                                        \
+    multiply_plain<type, layout>(a, b, d, offsets, m, n, k);                                    \
+  }
+
+PERIGEE_PLAIN(grouped_gemm_forward_plain, __nv_bfloat16, kForward)
+PERIGEE_PLAIN(grouped_gemm_input_gradient_plain, __nv_bfloat16, kInputGradient)
+PERIGEE_PLAIN(grouped_gemm_weight_gradient_plain, __nv_bfloat16, kWeightGradient)
+PERIGEE_PLAIN(grouped_gemm_forward_float, float, kForward)
+PERIGEE_PLAIN(grouped_gemm_input_gradient_float, float, kInputGradient)
+PERIGEE_PLAIN(grouped_gemm_weight_gradient_float, float, kWeightGradient)

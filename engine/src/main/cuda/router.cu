@@ -1,0 +1,166 @@
+// The router of a mixture of experts (DeepSeek-V3, section 2.1.2, without groups): scores are
+// sigmoids, a bias that only the choice sees balances the load, and the chosen scores are normalised.
+//
+//   score[t, e] = sigmoid(sum_h x[t, h] w[e, h])
+//   expert[t, :] = the k experts with the largest score + bias, the largest first
+//   weight[t, j] = scale * score[t, expert[t, j]] / sum_j score[t, expert[t, j]]
+//
+// Logits stay in float32: rounding them would change who is chosen.
+#include <cuda_bf16.h>
+#include <math.h>
+#include <stdint.h>
+
+namespace {
+
+constexpr int kTokens = 64;   // of a block
+constexpr int kExperts = 64;  // of a tile of the product
+constexpr int kDepth = 64;
+constexpr int kPitch = kDepth / 2 + 4;  // words of a shared row: the rows of a fragment differ in bank
+constexpr float kTiny = 1e-20f;
+
+// Eight bf16 numbers of row `row` from column `column`, zero outside.
+__device__ __forceinline__ uint4 eight(const __nv_bfloat16* x, int row, int rows, int column,
+                                       int columns) {
+  return row < rows && column < columns
+             ? __ldg(reinterpret_cast<const uint4*>(x + (long)row * columns + column))
+             : make_uint4(0, 0, 0, 0);
+}
+
+// c[16 x 8] += a[16 x 16] b[16 x 8] on tensor cores: products of bf16 are exact, sums float32.
+__device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                    uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+}  // namespace
+
+// 256 threads; dynamic shared memory for kTokens x experts scores.
+extern "C" __global__ void __launch_bounds__(256)
+    router_forward(const __nv_bfloat16* x, const __nv_bfloat16* w, const float* bias, int* expert,
+                   float* score, float* weight, int tokens, int hidden, int experts, int chosen,
+                   float scale) {
+  __shared__ uint32_t sx[kTokens][kPitch], sw[kExperts][kPitch];  // pairs of bf16
+  extern __shared__ float scores[];                               // [kTokens][experts]
+  const int first = blockIdx.x * kTokens;
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t4 = threadIdx.x % 4;
+  const int m0 = warp % 4 * 16, n0 = warp / 4 * 32;  // a warp's 16 tokens and 32 experts
+  const int row = threadIdx.x / 8, column = threadIdx.x % 8 * 8;
+  for (int e0 = 0; e0 < experts; e0 += kExperts) {
+    float acc[4][4] = {};
+    uint4 next_x[2], next_w[2];
+    const auto fetch = [&](int k) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        next_x[i] = eight(x, first + row + 32 * i, tokens, k + column, hidden);
+        next_w[i] = eight(w, e0 + row + 32 * i, experts, k + column, hidden);
+      }
+    };
+    fetch(0);
+    for (int k = 0; k < hidden; k += kDepth) {
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        *reinterpret_cast<uint4*>(&sx[row + 32 * i][column / 2]) = next_x[i];
+        *reinterpret_cast<uint4*>(&sw[row + 32 * i][column / 2]) = next_w[i];
+      }
+      __syncthreads();
+      fetch(k + kDepth);
+#pragma unroll
+      for (int i = 0; i < kDepth / 2; i += 8) {
+        const uint32_t a[4] = {sx[m0 + g][i + t4], sx[m0 + g + 8][i + t4], sx[m0 + g][i + t4 + 4],
+                               sx[m0 + g + 8][i + t4 + 4]};
+#pragma unroll
+        for (int n = 0; n < 4; n++) {
+          mma(acc[n], a, sw[n0 + 8 * n + g][i + t4], sw[n0 + 8 * n + g][i + t4 + 4]);
+        }
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int e = e0 + n0 + 8 * n + 2 * t4 + i % 2;
+        if (e < experts) {
+          scores[(m0 + g + i / 2 * 8) * experts + e] = 1.0f / (1.0f + expf(-acc[n][i]));
+        }
+      }
+    }
+  }
+  __syncthreads();
+
+  // A warp chooses for one token at a time: `chosen` rounds of a maximum over the experts.
+  const int lane = threadIdx.x % 32;
+  for (int t = threadIdx.x / 32; t < kTokens && first + t < tokens; t += 8) {
+    const float* s = scores + t * experts;
+    float sum = 0, mine = 0;
+    int my_expert = 0;
+    uint32_t taken = 0;  // bit i: expert 32 i + lane is chosen already
+    for (int j = 0; j < chosen; j++) {
+      float best = -INFINITY;
+      int at = experts;
+      for (int i = 0; 32 * i + lane < experts; i++) {
+        const float v = s[32 * i + lane] + bias[32 * i + lane];
+        if (!(taken >> i & 1) && v > best) {
+          best = v;
+          at = 32 * i + lane;
+        }
+      }
+      for (int d = 16; d > 0; d /= 2) {
+        const float v = __shfl_xor_sync(~0u, best, d);
+        const int a = __shfl_xor_sync(~0u, at, d);
+        if (v > best || (v == best && a < at)) {  // of equals the first, whatever the lanes
+          best = v;
+          at = a;
+        }
+      }
+      if (at % 32 == lane) {
+        taken |= 1u << (at / 32);
+      }
+      sum += s[at];
+      if (lane == j) {
+        mine = s[at];
+        my_expert = at;
+      }
+    }
+    if (lane < chosen) {
+      const long i = (long)(first + t) * chosen + lane;
+      expert[i] = my_expert;
+      score[i] = mine;
+      weight[i] = scale * mine / (sum + kTiny);
+    }
+  }
+}
+
+// dlogit[t, e] from dweight[t, j]; zero for experts that were not chosen. A warp a token.
+extern "C" __global__ void __launch_bounds__(256)
+    router_backward(const int* expert, const float* score, const float* dweight,
+                    __nv_bfloat16* dlogit, int tokens, int experts, int chosen, float scale) {
+  const int t = blockIdx.x * 8 + threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  if (t >= tokens) {
+    return;
+  }
+  const bool mine = lane < chosen;
+  const long i = (long)t * chosen + lane;
+  const float s = mine ? score[i] : 0, d = mine ? dweight[i] : 0;
+  float sum = s, dot = s * d;
+  for (int step = 16; step > 0; step /= 2) {
+    sum += __shfl_xor_sync(~0u, sum, step);
+    dot += __shfl_xor_sync(~0u, dot, step);
+  }
+  sum += kTiny;
+  // weight_j = scale s_j / S: d s_j = scale (d_j / S - sum_i d_i s_i / S^2), then the sigmoid's.
+  const float ds = scale * (d - dot / sum) / sum * s * (1 - s);
+  __nv_bfloat16* row = dlogit + (long)t * experts;
+  for (int e = lane; e < experts; e += 32) {
+    row[e] = __float2bfloat16(0);
+  }
+  __syncwarp();
+  if (mine) {
+    row[expert[i]] = __float2bfloat16(ds);
+  }
+}

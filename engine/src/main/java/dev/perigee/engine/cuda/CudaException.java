@@ -1,0 +1,10 @@
+package dev.perigee.engine.cuda;
+
+/** A call of the CUDA driver failed; the message names the call, what it was for and the sizes. */
+public final class CudaException extends RuntimeException {
+  private static final long serialVersionUID = 1L;
+
+  CudaException(String message) {
+    super(message);
+  }
+}

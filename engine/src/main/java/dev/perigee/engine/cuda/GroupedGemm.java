@@ -1,0 +1,269 @@
+package dev.perigee.engine.cuda;
+
+import static dev.perigee.engine.cuda.Launch.address;
+import static dev.perigee.engine.cuda.Launch.integer;
+import static dev.perigee.engine.cuda.Launch.map;
+
+import java.util.List;
+
+/**
+ * The products of an expert layer: every expert multiplies its own rows by its own matrix. How many
+ * rows an expert has is read on the device, so that no count visits the host and a captured launch
+ * serves any routing. Kernels: {@code src/main/cuda/grouped_gemm.cu}.
+ *
+ * <p>Legend: E experts, S rows of all experts, I inputs, O outputs, F width of a feed-forward part.
+ * Everything is bf16 and row-major except {@code offsets_E1}, E + 1 integers of 32 bits: the rows
+ * of expert e are those from offsets[e] to offsets[e + 1], without gaps. Sums are in float32.
+ */
+public final class GroupedGemm {
+  private static final String MODULE = "grouped_gemm";
+  private static final int TILE_M = 128;
+  private static final int TILE_N = 256;
+  private static final int TILE_K = 64;
+  private static final int STAGES = 4;
+
+  /** Shared memory of a block: the stages, four output blocks, barriers, and room to align. */
+  static final int SHARED_BYTES =
+      STAGES * (TILE_M + TILE_N) * TILE_K * 2 + 4 * 64 * 64 * 2 + 2 * STAGES * 8 + 1024;
+
+  /**
+   * Sizes of a product y_SO = x_SI · w_EOIᵀ.
+   *
+   * @param experts number of matrices
+   * @param rows room for rows of all experts together; offsets[E] may be less
+   * @param inputs columns of x, divisible by 8
+   * @param outputs columns of y, divisible by 8
+   */
+  public record Sizes(int experts, int rows, int inputs, int outputs) {
+    /** Checks the sizes. */
+    public Sizes {
+      if (experts < 1 || rows < 1 || inputs < 8 || outputs < 8) {
+        throw new IllegalArgumentException(
+            "a grouped product needs at least one expert and row and 8 columns, not "
+                + experts
+                + " experts, "
+                + rows
+                + " rows, "
+                + inputs
+                + " inputs and "
+                + outputs
+                + " outputs");
+      }
+      if (inputs % 8 != 0 || outputs % 8 != 0) {
+        throw new IllegalArgumentException(
+            "the copy engine needs widths divisible by 8, not "
+                + inputs
+                + " inputs and "
+                + outputs
+                + " outputs");
+      }
+    }
+
+    /** Operations of all rows: a multiplication and an addition each. */
+    public double flops() {
+      return 2.0 * rows * inputs * outputs;
+    }
+
+    @Override
+    public String toString() {
+      return experts + " experts, " + rows + " rows, " + inputs + " to " + outputs;
+    }
+  }
+
+  private GroupedGemm() {}
+
+  /** y = x · w[e]ᵀ. One block stays on each of the multiprocessors, here and below. */
+  public static Launch forward(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer x_SI,
+      DeviceBuffer w_EOI,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer y_SO) {
+    boolean pair = pairs(multiprocessors, s.outputs, TILE_N);
+    return hopper(
+        "grouped_gemm_forward",
+        pair,
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, pair ? TILE_M / 2 : TILE_M)),
+            map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, TILE_N)),
+            map(TensorMap.of(y_SO, 1, s.rows, s.outputs, 64)),
+            address(y_SO),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(s.outputs),
+            integer(s.inputs)));
+  }
+
+  /**
+   * h = x · w[e]ᵀ and a = silu(gate) · up, where gate and up are the halves of a row of h.
+   *
+   * @param s with outputs 2 F
+   * @param w_EGI matrices [2 F, I], the gate's rows first
+   * @param h_SG receives rows of 2 F, which backward wants
+   * @param a_SF receives rows of F
+   */
+  public static Launch forwardSwiGlu(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer x_SI,
+      DeviceBuffer w_EGI,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer h_SG,
+      DeviceBuffer a_SF) {
+    int f = s.outputs / 2;
+    if (f % 8 != 0) {
+      throw new IllegalArgumentException("a feed-forward width must be divisible by 8, not " + f);
+    }
+    boolean pair = pairs(multiprocessors, f, TILE_N / 2);
+    TensorMap halves =
+        new TensorMap(h_SG.address(), f, s.rows, 2, 4L * f, 2L * f, /* boxX */ 64, /* boxY */ 64);
+    return hopper(
+        "grouped_gemm_swiglu",
+        pair,
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, pair ? TILE_M / 2 : TILE_M)),
+            map(TensorMap.of(w_EGI, 2L * s.experts, f, s.inputs, TILE_N / 2)),
+            map(halves),
+            map(TensorMap.of(a_SF, 1, s.rows, f, 64)),
+            address(h_SG),
+            address(a_SF),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(f),
+            integer(s.inputs)));
+  }
+
+  /** dx = dy · w[e]. */
+  public static Launch inputGradient(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer dy_SO,
+      DeviceBuffer w_EOI,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer dx_SI) {
+    boolean pair = pairs(multiprocessors, s.inputs, TILE_N);
+    return hopper(
+        "grouped_gemm_input_gradient",
+        pair,
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, pair ? TILE_M / 2 : TILE_M)),
+            map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, 64)),
+            map(TensorMap.of(dx_SI, 1, s.rows, s.inputs, 64)),
+            address(dx_SI),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(s.inputs),
+            integer(s.outputs)));
+  }
+
+  /** dw[e] = dyᵀ · x over the rows of e; zero for an expert without rows. */
+  public static Launch weightGradient(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer dy_SO,
+      DeviceBuffer x_SI,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer dw_EOI) {
+    return hopper(
+        "grouped_gemm_weight_gradient",
+        pairs(multiprocessors, s.outputs, TILE_M),
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, 64)),
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, 64)),
+            map(TensorMap.of(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(s.outputs),
+            integer(s.inputs)));
+  }
+
+  /**
+   * Whether neighbouring tiles share what they read: only when none is left over, nor a narrow one,
+   * whose block would wait for its partner.
+   */
+  private static boolean pairs(int multiprocessors, int extent, int tile) {
+    boolean wholeTiles = extent % tile == 0 || extent % tile > tile / 2;
+    return multiprocessors % 2 == 0 && (extent + tile - 1) / tile % 2 == 0 && wholeTiles;
+  }
+
+  private static Launch hopper(
+      String kernel, boolean pair, int multiprocessors, Sizes s, List<Launch.Argument> arguments) {
+    return new Launch(
+        MODULE,
+        pair ? kernel + "_pair" : kernel,
+        Launch.Dim.of(multiprocessors),
+        Launch.Dim.of(384),
+        SHARED_BYTES,
+        arguments,
+        s.toString());
+  }
+
+  /** Number type of a plain twin's inputs; its output is float32. */
+  public enum Inputs {
+    /** bf16. */
+    BF16("plain"),
+    /** float32. */
+    FLOAT32("float");
+
+    private final String suffix;
+
+    Inputs(String suffix) {
+      this.suffix = suffix;
+    }
+  }
+
+  /** {@link #forward} without tensor cores, for any GPU; y in float32. */
+  public static Launch forwardPlain(
+      Inputs t, Sizes s, DeviceBuffer x, DeviceBuffer w, DeviceBuffer offsets, DeviceBuffer y) {
+    return plain("forward", t, s, x, w, y, offsets, s.rows, s.outputs, s.inputs);
+  }
+
+  /** {@link #inputGradient} without tensor cores, for any GPU; dx in float32. */
+  public static Launch inputGradientPlain(
+      Inputs t, Sizes s, DeviceBuffer dy, DeviceBuffer w, DeviceBuffer offsets, DeviceBuffer dx) {
+    return plain("input_gradient", t, s, dy, w, dx, offsets, s.rows, s.inputs, s.outputs);
+  }
+
+  /** {@link #weightGradient} without tensor cores, for any GPU; dw in float32. */
+  public static Launch weightGradientPlain(
+      Inputs t, Sizes s, DeviceBuffer dy, DeviceBuffer x, DeviceBuffer offsets, DeviceBuffer dw) {
+    return plain("weight_gradient", t, s, dy, x, dw, offsets, s.outputs, s.inputs, 0);
+  }
+
+  private static Launch plain(
+      String operation,
+      Inputs t,
+      Sizes s,
+      DeviceBuffer a,
+      DeviceBuffer b,
+      DeviceBuffer d,
+      DeviceBuffer offsets,
+      int m,
+      int n,
+      int k) {
+    return new Launch(
+        MODULE,
+        "grouped_gemm_" + operation + "_" + t.suffix,
+        new Launch.Dim((n + 15) / 16, Math.min((m + 15) / 16, 64), s.experts),
+        new Launch.Dim(16, 16, 1),
+        0,
+        List.of(
+            address(a),
+            address(b),
+            address(d),
+            address(offsets),
+            integer(m),
+            integer(n),
+            integer(k)),
+        s.toString());
+  }
+}

@@ -1,0 +1,100 @@
+package dev.perigee.engine.cuda;
+
+import static dev.perigee.engine.cuda.Launch.address;
+import static dev.perigee.engine.cuda.Launch.integer;
+import static dev.perigee.engine.cuda.Launch.real;
+
+import java.util.List;
+
+/**
+ * Chooses experts for tokens: sigmoid scores, a bias for the choice alone, normalised weights
+ * (DeepSeek-V3, section 2.1.2). Kernels: {@code src/main/cuda/router.cu}.
+ *
+ * <p>Legend: T tokens, H hidden, E experts, K chosen experts of a token.
+ *
+ * @param tokens T
+ * @param hidden H, divisible by 8
+ * @param experts E
+ * @param chosen K
+ * @param scale of the normalised weights
+ */
+public record Router(int tokens, int hidden, int experts, int chosen, float scale) {
+  private static final int TOKENS_OF_A_BLOCK = 64;
+  private static final int MOST_SHARED = 227 << 10;
+
+  /** Checks the sizes. */
+  public Router {
+    if (hidden % 8 != 0) {
+      throw new IllegalArgumentException("the hidden width must be divisible by 8, not " + hidden);
+    }
+    if (chosen < 1 || chosen > Math.min(experts, 32)) {
+      throw new IllegalArgumentException(
+          "a token is routed to 1 to 32 of its experts, not " + chosen + " of " + experts);
+    }
+    if (TOKENS_OF_A_BLOCK * 4 * experts + 2 * 64 * 36 * 4 > MOST_SHARED) {
+      throw new IllegalArgumentException("at most 836 experts fit, not " + experts);
+    }
+  }
+
+  /**
+   * Scores, chooses and weighs.
+   *
+   * @param x_TH bf16
+   * @param w_EH bf16
+   * @param bias_E float32
+   * @param expert_TK receives the chosen, int32
+   * @param score_TK receives their sigmoids, float32, which backward wants
+   * @param weight_TK receives their weights, float32
+   */
+  public Launch forward(
+      DeviceBuffer x_TH,
+      DeviceBuffer w_EH,
+      DeviceBuffer bias_E,
+      DeviceBuffer expert_TK,
+      DeviceBuffer score_TK,
+      DeviceBuffer weight_TK) {
+    return new Launch(
+        "router",
+        "router_forward",
+        Launch.Dim.of((tokens + TOKENS_OF_A_BLOCK - 1) / TOKENS_OF_A_BLOCK),
+        Launch.Dim.of(256),
+        TOKENS_OF_A_BLOCK * 4 * experts,
+        List.of(
+            address(x_TH),
+            address(w_EH),
+            address(bias_E),
+            address(expert_TK),
+            address(score_TK),
+            address(weight_TK),
+            integer(tokens),
+            integer(hidden),
+            integer(experts),
+            integer(chosen),
+            real(scale)),
+        toString());
+  }
+
+  /** The gradient of the logits, bf16, from that of the weights, float32. */
+  public Launch backward(
+      DeviceBuffer expert_TK,
+      DeviceBuffer score_TK,
+      DeviceBuffer dweight_TK,
+      DeviceBuffer dlogit_TE) {
+    return new Launch(
+        "router",
+        "router_backward",
+        Launch.Dim.of((tokens + 7) / 8),
+        Launch.Dim.of(256),
+        0,
+        List.of(
+            address(expert_TK),
+            address(score_TK),
+            address(dweight_TK),
+            address(dlogit_TE),
+            integer(tokens),
+            integer(experts),
+            integer(chosen),
+            real(scale)),
+        toString());
+  }
+}

@@ -1,0 +1,196 @@
+package dev.perigee.engine.cuda;
+
+import static dev.perigee.engine.cuda.Device.check;
+
+import java.nio.ByteBuffer;
+import jcuda.NativePointerObject;
+import jcuda.Pointer;
+import jcuda.driver.CUevent;
+import jcuda.driver.CUevent_flags;
+import jcuda.driver.CUgraph;
+import jcuda.driver.CUgraphExec;
+import jcuda.driver.CUstream;
+import jcuda.driver.CUstreamCaptureMode;
+import jcuda.driver.CUstream_flags;
+import jcuda.driver.JCudaDriver;
+
+/** A queue of device work: what is put in runs in order, beside other streams and the host. */
+public final class Stream implements Launcher, AutoCloseable {
+  private final Device device;
+  private final CUstream stream = new CUstream();
+
+  Stream(Device device) {
+    this.device = device;
+    check(
+        JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING),
+        "cuStreamCreate",
+        device.name());
+  }
+
+  /** A point in a stream's order. */
+  public static final class Event implements AutoCloseable {
+    private final CUevent event = new CUevent();
+
+    private Event() {
+      check(
+          JCudaDriver.cuEventCreate(event, CUevent_flags.CU_EVENT_DEFAULT),
+          "cuEventCreate",
+          "an event");
+    }
+
+    /** Milliseconds on the device from this event to {@code end}, once both have passed. */
+    public float millisecondsTo(Event end) {
+      float[] ms = new float[1];
+      check(
+          JCudaDriver.cuEventSynchronize(end.event), "cuEventSynchronize", "work before the event");
+      check(
+          JCudaDriver.cuEventElapsedTime(ms, event, end.event), "cuEventElapsedTime", "two events");
+      return ms[0];
+    }
+
+    @Override
+    public void close() {
+      check(JCudaDriver.cuEventDestroy(event), "cuEventDestroy", "an event");
+    }
+  }
+
+  /** Work captured once and replayed with one call: no launch, no allocation for each kernel. */
+  public static final class Graph implements AutoCloseable {
+    private final CUgraphExec executable = new CUgraphExec();
+
+    private Graph(CUgraph graph) {
+      check(
+          JCudaDriver.cuGraphInstantiate(executable, graph, /* flags */ 0L),
+          "cuGraphInstantiate",
+          "captured work");
+      check(JCudaDriver.cuGraphDestroy(graph), "cuGraphDestroy", "captured work");
+    }
+
+    @Override
+    public void close() {
+      check(JCudaDriver.cuGraphExecDestroy(executable), "cuGraphExecDestroy", "captured work");
+    }
+  }
+
+  @Override
+  public void launch(Launch l) {
+    NativePointerObject[] parameters = new NativePointerObject[l.arguments().size()];
+    for (int i = 0; i < parameters.length; i++) {
+      parameters[i] =
+          switch (l.arguments().get(i)) {
+            case Launch.Argument.Address a -> Pointer.to(new long[] {a.value()});
+            case Launch.Argument.Int32 n -> Pointer.to(new int[] {n.value()});
+            case Launch.Argument.Int64 n -> Pointer.to(new long[] {n.value()});
+            case Launch.Argument.Float32 x -> Pointer.to(new float[] {x.value()});
+            case Launch.Argument.Map m -> Pointer.to(m.value().encode());
+          };
+    }
+    check(
+        JCudaDriver.cuLaunchKernel(
+            device.function(l),
+            l.grid().x(),
+            l.grid().y(),
+            l.grid().z(),
+            l.block().x(),
+            l.block().y(),
+            l.block().z(),
+            l.sharedBytes(),
+            stream,
+            Pointer.to(parameters),
+            null),
+        "cuLaunchKernel",
+        l);
+  }
+
+  @Override
+  public void after(Launcher other) {
+    if (other instanceof Stream s) {
+      try (Event e = s.record()) {
+        await(e);
+      }
+    } else {
+      throw new IllegalArgumentException("a stream can only wait for a stream, not for " + other);
+    }
+  }
+
+  /** Copies to the device; {@code from} is pinned if the host is to go on meanwhile. */
+  public void upload(ByteBuffer from, DeviceBuffer to) {
+    check(
+        JCudaDriver.cuMemcpyHtoDAsync(
+            to.pointer(), Pointer.toBuffer(from), from.remaining(), stream),
+        "cuMemcpyHtoDAsync",
+        from.remaining() + " bytes into a buffer of " + to.bytes());
+  }
+
+  /** Copies to the host; the numbers are there after {@link #synchronize}. */
+  public void download(DeviceBuffer from, ByteBuffer to) {
+    check(
+        JCudaDriver.cuMemcpyDtoHAsync(Pointer.toBuffer(to), from.pointer(), to.remaining(), stream),
+        "cuMemcpyDtoHAsync",
+        to.remaining() + " bytes from a buffer of " + from.bytes());
+  }
+
+  /** Copies on the device. */
+  public void copy(DeviceBuffer from, DeviceBuffer to) {
+    check(
+        JCudaDriver.cuMemcpyDtoDAsync(to.pointer(), from.pointer(), from.bytes(), stream),
+        "cuMemcpyDtoDAsync",
+        from.bytes() + " bytes into a buffer of " + to.bytes());
+  }
+
+  /** Sets every byte. */
+  public void fill(DeviceBuffer buffer, byte value) {
+    check(
+        JCudaDriver.cuMemsetD8Async(buffer.pointer(), value, buffer.bytes(), stream),
+        "cuMemsetD8Async",
+        buffer.bytes() + " bytes");
+  }
+
+  /** Marks this point. */
+  public Event record() {
+    Event e = new Event();
+    check(JCudaDriver.cuEventRecord(e.event, stream), "cuEventRecord", "an event");
+    return e;
+  }
+
+  /** What is put in from now on runs after {@code event}. */
+  public void await(Event event) {
+    check(JCudaDriver.cuStreamWaitEvent(stream, event.event, 0), "cuStreamWaitEvent", "an event");
+  }
+
+  /** Captures what {@code work} puts into this stream instead of running it. */
+  public Graph capture(Runnable work) {
+    check(
+        JCudaDriver.cuStreamBeginCapture(
+            stream, CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+        "cuStreamBeginCapture",
+        "a stream");
+    CUgraph graph = new CUgraph();
+    try {
+      work.run();
+    } finally {
+      check(
+          JCudaDriver.cuStreamEndCapture(stream, graph), "cuStreamEndCapture", "the captured work");
+    }
+    return new Graph(graph);
+  }
+
+  /** Runs captured work again. */
+  public void replay(Graph graph) {
+    check(JCudaDriver.cuGraphLaunch(graph.executable, stream), "cuGraphLaunch", "captured work");
+  }
+
+  /**
+   * Waits for everything put in so far.
+   *
+   * @throws CudaException when any of it failed
+   */
+  public void synchronize() {
+    check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize", "work queued before");
+  }
+
+  @Override
+  public void close() {
+    check(JCudaDriver.cuStreamDestroy(stream), "cuStreamDestroy", "a stream");
+  }
+}

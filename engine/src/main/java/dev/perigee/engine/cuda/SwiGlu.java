@@ -1,0 +1,59 @@
+package dev.perigee.engine.cuda;
+
+import static dev.perigee.engine.cuda.Launch.address;
+import static dev.perigee.engine.cuda.Launch.integer;
+
+import java.util.List;
+
+/**
+ * The gradient of a = silu(gate) · up; forward is {@link GroupedGemm#forwardSwiGlu}. Kernel: {@code
+ * src/main/cuda/swiglu.cu}.
+ */
+public final class SwiGlu {
+  private SwiGlu() {}
+
+  /**
+   * The gradient through weighted rows: the layer's output is Σ weight · (a · w2ᵀ).
+   *
+   * @param u_SF dout · w2: the gradient of a before the weight, bf16
+   * @param h_SG gate and up, bf16
+   * @param order_S the assignment of each row, or {@link Dispatch#NONE}: the weights are one
+   * @param weight by assignment, float32
+   * @param dh_SG receives the gradient of h, bf16
+   * @param scaled_SF receives weight · a, bf16
+   * @param dweight receives u · a by assignment, float32
+   * @param width F, divisible by 8
+   */
+  public static Launch backward(
+      DeviceBuffer u_SF,
+      DeviceBuffer h_SG,
+      DeviceBuffer order_S,
+      DeviceBuffer weight,
+      DeviceBuffer dh_SG,
+      DeviceBuffer scaled_SF,
+      DeviceBuffer dweight,
+      int rows,
+      int width) {
+    if (width % 8 != 0) {
+      throw new IllegalArgumentException(
+          "a feed-forward width must be divisible by 8, not " + width);
+    }
+    return new Launch(
+        "swiglu",
+        "swiglu_backward",
+        Launch.Dim.of((rows + 7) / 8),
+        Launch.Dim.of(256),
+        0,
+        List.of(
+            address(u_SF),
+            address(h_SG),
+            address(order_S),
+            address(weight),
+            address(dh_SG),
+            address(scaled_SF),
+            address(dweight),
+            integer(rows),
+            integer(width / 8)),
+        rows + " rows of " + width);
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * NVIDIA GPUs: the driver layer and the operations whose kernels are in {@code src/main/cuda}.
+ * Nothing of it is loaded on a machine without a driver; ask {@link dev.perigee.engine.cuda.Cuda}.
+ *
+ * <ul>
+ *   <li>{@link dev.perigee.engine.cuda.Cuda}: is there a GPU, and if not, why.
+ *   <li>{@link dev.perigee.engine.cuda.Device}: one GPU: its context, memory, streams, modules.
+ *   <li>{@link dev.perigee.engine.cuda.DeviceArena}, {@link dev.perigee.engine.cuda.DeviceBuffer}:
+ *       memory owned by a scope.
+ *   <li>{@link dev.perigee.engine.cuda.Stream}: copies, launches, events and graphs, in order.
+ *   <li>{@link dev.perigee.engine.cuda.Launch}: one kernel launch as data; {@link
+ *       dev.perigee.engine.cuda.Launcher} is where a test's fake stands in for the GPU.
+ *   <li>{@link dev.perigee.engine.cuda.TensorMap}: what Hopper's copy engine is told of a tensor.
+ *   <li>{@link dev.perigee.engine.cuda.MoeLayer}: an expert layer, forward and backward, made of
+ *       {@link dev.perigee.engine.cuda.Router}, {@link dev.perigee.engine.cuda.Dispatch}, {@link
+ *       dev.perigee.engine.cuda.GroupedGemm} and {@link dev.perigee.engine.cuda.SwiGlu}.
+ * </ul>
+ */
+package dev.perigee.engine.cuda;

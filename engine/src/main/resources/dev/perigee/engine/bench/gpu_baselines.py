@@ -1,0 +1,140 @@
+"""What GpuBench compares with: the same operations in PyTorch, on the same GPU, in the same run.
+
+Started by GpuBench. Reads one JSON object a line and answers with one:
+  {"setup": {...sizes...}}    -> {"torch": version, "device": name}
+  {"run": case, "repeats": n} -> {"ms": [...], "error": relative Frobenius error or null}
+"""
+import json
+import sys
+
+import torch
+import torch.nn.functional as F
+
+torch.backends.cuda.matmul.allow_tf32 = False
+cases, checks = {}, {}
+
+
+def normal(*shape, deviation=1.0):
+    return torch.randn(*shape, device="cuda", dtype=torch.bfloat16) * deviation
+
+
+def relative(x, reference):
+    return ((x.double() - reference.double()).norm() / reference.double().norm()).item()
+
+
+def ceilings():
+    a, b = normal(8192, 8192), normal(8192, 8192)
+    cases["mm"] = lambda: a @ b
+    source = torch.randn(1 << 28, device="cuda")
+    to = torch.empty_like(source)
+    cases["copy"] = lambda: to.copy_(source)
+
+
+def grouped(name, counts, hidden, width):
+    offsets = torch.tensor(counts, device="cuda").cumsum(0).to(torch.int32)
+    rows, experts = sum(counts), len(counts)
+    first = counts[0]
+
+    def products(kind, inputs, outputs):
+        x, dy = normal(rows, inputs), normal(rows, outputs)
+        w = normal(experts, outputs, inputs, deviation=0.02)
+        forward = lambda: F.grouped_mm(x, w.transpose(1, 2), offs=offsets)
+        dx = lambda: F.grouped_mm(dy, w, offs=offsets)
+        dw = lambda: F.grouped_mm(dy.t(), x, offs=offsets)
+        cases[f"{name} {kind}"] = forward
+        cases[f"{name} {kind} dx"] = dx
+        cases[f"{name} {kind} dw"] = dw
+        checks[f"{name} {kind}"] = lambda: relative(
+            forward()[:first], x[:first].float() @ w[0].float().t()
+        )
+        checks[f"{name} {kind} dx"] = lambda: relative(dx()[:first], dy[:first].float() @ w[0].float())
+        checks[f"{name} {kind} dw"] = lambda: relative(dw()[0], dy[:first].float().t() @ x[:first].float())
+
+    products("up", hidden, 2 * width)
+    products("down", width, hidden)
+
+
+def moe(tokens, hidden, experts, chosen, width, shared, scale):
+    def layer(x, router, bias, up, down, shared_up, shared_down):
+        scores = F.linear(x.float(), router.float()).sigmoid()
+        index = torch.topk(scores + bias, chosen, dim=-1, sorted=False).indices
+        weights = scores.gather(1, index)
+        weights = scale * weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        flat = index.flatten()
+        order = torch.argsort(flat, stable=True)
+        offsets = torch.histc(flat.float(), experts, 0, experts - 1).cumsum(0).to(torch.int32)
+        h = F.grouped_mm(x[order // chosen], up.transpose(1, 2), offs=offsets)
+        gate, lift = h.chunk(2, -1)
+        y = F.grouped_mm(F.silu(gate) * lift, down.transpose(1, 2), offs=offsets)
+        y = y * weights.flatten()[order].unsqueeze(-1).to(y.dtype)
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device="cuda"))
+        gate, lift = F.linear(x, shared_up).chunk(2, -1)
+        return y[back].view(-1, chosen, hidden).sum(1) + F.linear(F.silu(gate) * lift, shared_down)
+
+    x = normal(tokens, hidden).requires_grad_()
+    parameters = [
+        normal(experts, hidden, deviation=0.02),
+        normal(experts, 2 * width, hidden, deviation=0.02),
+        normal(experts, hidden, width, deviation=0.02),
+        normal(2 * shared, hidden, deviation=0.02),
+        normal(hidden, shared, deviation=0.02),
+    ]
+    parameters = [p.requires_grad_() for p in parameters]
+    bias = torch.zeros(experts, device="cuda")
+    dout = normal(tokens, hidden)
+    compiled = torch.compile(layer)
+
+    def call(f):
+        router, up, down, shared_up, shared_down = parameters
+        return f(x, router, bias, up, down, shared_up, shared_down)
+
+    def forward(f):
+        with torch.no_grad():
+            return call(f)
+
+    def both(f):
+        return torch.autograd.grad(call(f), [x, *parameters], dout)
+
+    for kind, f in (("eager", layer), ("compiled", compiled)):
+        cases[f"moe forward {kind}"] = lambda f=f: forward(f)
+        cases[f"moe forward+backward {kind}"] = lambda f=f: both(f)
+
+
+def milliseconds(f, repeats):
+    event = lambda: torch.cuda.Event(enable_timing=True)
+    f()
+    torch.cuda.synchronize()
+    begin, end = event(), event()
+    begin.record()
+    for _ in range(3):
+        f()
+    end.record()
+    torch.cuda.synchronize()
+    for _ in range(int(100 / (begin.elapsed_time(end) / 3)) + 1):  # 100 ms of warm-up
+        f()
+    marks = [(event(), event()) for _ in range(repeats)]
+    for begin, end in marks:
+        begin.record()
+        f()
+        end.record()
+    torch.cuda.synchronize()
+    return [begin.elapsed_time(end) for begin, end in marks]
+
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if "setup" in request:
+        s = request["setup"]
+        ceilings()
+        for name, counts in s["routing"].items():
+            grouped(name, counts, s["hidden"], s["width"])
+        moe(s["tokens"], s["hidden"], s["experts"], s["chosen"], s["width"], s["shared"], s["scale"])
+        answer = {"torch": torch.__version__, "device": torch.cuda.get_device_name()}
+    else:
+        case = request["run"]
+        check = checks.pop(case, None)
+        answer = {
+            "error": check() if check else None,
+            "ms": milliseconds(cases[case], request["repeats"]),
+        }
+    print(json.dumps(answer), flush=True)

@@ -1,0 +1,178 @@
+package dev.perigee.engine.cuda;
+
+import static dev.perigee.engine.cuda.Gpu.assertClose;
+import static dev.perigee.engine.cuda.Gpu.assertUntouched;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** On a GPU: the grouped products and their gradients against sums in float64 on the CPU. */
+class GroupedGemmGpuTest {
+  /** Rows of each expert, inputs and outputs; room for {@code spare} more rows that hold poison. */
+  record Case(List<Integer> rows, int inputs, int outputs, int spare) {
+    int used() {
+      return rows.stream().mapToInt(Integer::intValue).sum();
+    }
+
+    GroupedGemm.Sizes sizes() {
+      return new GroupedGemm.Sizes(rows.size(), used() + spare, inputs, outputs);
+    }
+
+    int[] offsets() {
+      int[] o = new int[rows.size() + 1];
+      for (int e = 0; e < rows.size(); e++) {
+        o[e + 1] = o[e] + rows.get(e);
+      }
+      return o;
+    }
+
+    @Override
+    public String toString() {
+      return rows + " rows, " + inputs + " to " + outputs + ", spare " + spare;
+    }
+  }
+
+  static Stream<Case> cases() {
+    return Stream.of(
+        new Case(List.of(128, 128), 64, 256, 0),
+        new Case(List.of(1, 63, 64, 65, 127, 129), 72, 80, 5),
+        new Case(List.of(0, 300, 0, 7, 0), 136, 528, 40), // empty experts
+        new Case(List.of(0, 0, 515, 0), 328, 304, 0), // one expert with everything
+        new Case(List.of(0, 0), 64, 64, 3), // nobody has rows
+        new Case(List.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), 8, 16, 1),
+        new Case(List.of(70, 0, 300, 129), 488, 1008, 9), // every product in pairs
+        new Case(List.of(700, 90), 200, 1040, 0)); // more tiles than one pass of a few blocks
+  }
+
+  /** rows × columns with NaN in the rows that no expert owns. */
+  private static float[] withPoison(float[] x, int spare, int columns) {
+    float[] y = Arrays.copyOf(x, x.length + spare * columns);
+    Arrays.fill(y, x.length, y.length, Float.NaN);
+    return y;
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void wgmmaAndPlainKernelsGiveTheSumsOfTheCpu(Case c) {
+    try (Gpu gpu = new Gpu()) {
+      assumeTrue(gpu.device.computeCapability() == 90, "the wgmma kernels are for Hopper");
+      Random random = new Random(7);
+      int s = c.used();
+      int e = c.rows.size();
+      int i = c.inputs;
+      int o = c.outputs;
+      float[] x_SI = Gpu.normal(random, s * i);
+      float[] w_EOI = Gpu.normal(random, e * o * i);
+      float[] dy_SO = Gpu.normal(random, s * o);
+      double[] y_SO = new double[s * o];
+      double[] dx_SI = new double[s * i];
+      double[] dw_EOI = new double[e * o * i];
+      int[] offsets = c.offsets();
+      for (int g = 0; g < e; g++) {
+        for (int r = offsets[g]; r < offsets[g + 1]; r++) {
+          for (int q = 0; q < o; q++) {
+            double sum = 0;
+            double dy = dy_SO[r * o + q];
+            int w = (g * o + q) * i;
+            for (int p = 0; p < i; p++) {
+              sum += (double) x_SI[r * i + p] * w_EOI[w + p];
+              dx_SI[r * i + p] += dy * w_EOI[w + p];
+              dw_EOI[w + p] += dy * x_SI[r * i + p];
+            }
+            y_SO[r * o + q] = sum;
+          }
+        }
+      }
+
+      GroupedGemm.Sizes sizes = c.sizes();
+      DeviceBuffer x = gpu.bf16(withPoison(x_SI, c.spare, i));
+      DeviceBuffer w = gpu.bf16(w_EOI);
+      DeviceBuffer dy = gpu.bf16(withPoison(dy_SO, c.spare, o));
+      DeviceBuffer at = gpu.ints(offsets);
+      // A few blocks walk many tiles each; many blocks leave some without any.
+      // An odd number never forms pairs; an even one does where the tiles come out even.
+      for (int blocks : new int[] {3, 4, gpu.device.multiprocessors()}) {
+        DeviceBuffer y = gpu.poisoned(2L * sizes.rows() * o);
+        DeviceBuffer dx = gpu.poisoned(2L * sizes.rows() * i);
+        DeviceBuffer dw = gpu.poisoned(2L * dw_EOI.length);
+        gpu.stream.launch(GroupedGemm.forward(blocks, sizes, x, w, at, y));
+        gpu.stream.launch(GroupedGemm.inputGradient(blocks, sizes, dy, w, at, dx));
+        gpu.stream.launch(GroupedGemm.weightGradient(blocks, sizes, dy, x, at, dw));
+        assertClose("y", gpu.fromBf16(y), y_SO, 1e-2);
+        assertUntouched("y", gpu.fromBf16(y), y_SO.length);
+        assertClose("dx", gpu.fromBf16(dx), dx_SI, 1e-2);
+        assertUntouched("dx", gpu.fromBf16(dx), dx_SI.length);
+        assertClose("dw", gpu.fromBf16(dw), dw_EOI, 1e-2);
+      }
+
+      for (GroupedGemm.Inputs type : GroupedGemm.Inputs.values()) {
+        boolean bf16 = type == GroupedGemm.Inputs.BF16;
+        DeviceBuffer xp = bf16 ? x : gpu.floats(withPoison(x_SI, c.spare, i));
+        DeviceBuffer wp = bf16 ? w : gpu.floats(w_EOI);
+        DeviceBuffer dyp = bf16 ? dy : gpu.floats(withPoison(dy_SO, c.spare, o));
+        DeviceBuffer y = gpu.poisoned(4L * sizes.rows() * o);
+        DeviceBuffer dx = gpu.poisoned(4L * sizes.rows() * i);
+        DeviceBuffer dw = gpu.poisoned(4L * dw_EOI.length);
+        gpu.stream.launch(GroupedGemm.forwardPlain(type, sizes, xp, wp, at, y));
+        gpu.stream.launch(GroupedGemm.inputGradientPlain(type, sizes, dyp, wp, at, dx));
+        gpu.stream.launch(GroupedGemm.weightGradientPlain(type, sizes, dyp, xp, at, dw));
+        assertClose("plain y", gpu.fromFloats(y), y_SO, 1e-5);
+        assertUntouched("plain y", gpu.fromFloats(y), y_SO.length);
+        assertClose("plain dx", gpu.fromFloats(dx), dx_SI, 1e-5);
+        assertClose("plain dw", gpu.fromFloats(dw), dw_EOI, 1e-5);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void theFusedSwiGluGivesTheActivationOfItsOwnProducts(Case c) {
+    try (Gpu gpu = new Gpu()) {
+      assumeTrue(gpu.device.computeCapability() == 90, "the wgmma kernels are for Hopper");
+      Random random = new Random(11);
+      int s = c.used();
+      int e = c.rows.size();
+      int i = c.inputs;
+      int f = c.outputs / 2;
+      float[] x_SI = Gpu.normal(random, s * i);
+      float[] w_EGI = Gpu.normal(random, e * 2 * f * i);
+      for (int j = 0; j < w_EGI.length; j++) {
+        w_EGI[j] *= 0.125f; // exact in bf16; keeps the gate out of saturation
+      }
+      double[] h_SG = new double[s * 2 * f];
+      double[] a_SF = new double[s * f];
+      int[] offsets = c.offsets();
+      for (int g = 0; g < e; g++) {
+        for (int r = offsets[g]; r < offsets[g + 1]; r++) {
+          for (int q = 0; q < 2 * f; q++) {
+            for (int p = 0; p < i; p++) {
+              h_SG[r * 2 * f + q] += (double) x_SI[r * i + p] * w_EGI[(g * 2 * f + q) * i + p];
+            }
+          }
+          for (int q = 0; q < f; q++) {
+            double gate = h_SG[r * 2 * f + q];
+            a_SF[r * f + q] = gate / (1 + Math.exp(-gate)) * h_SG[r * 2 * f + f + q];
+          }
+        }
+      }
+      GroupedGemm.Sizes sizes = c.sizes();
+      DeviceBuffer x = gpu.bf16(withPoison(x_SI, c.spare, i));
+      DeviceBuffer w = gpu.bf16(w_EGI);
+      DeviceBuffer at = gpu.ints(offsets);
+      for (int blocks : new int[] {5, 6}) {
+        DeviceBuffer h = gpu.poisoned(4L * sizes.rows() * f);
+        DeviceBuffer a = gpu.poisoned(2L * sizes.rows() * f);
+        gpu.stream.launch(GroupedGemm.forwardSwiGlu(blocks, sizes, x, w, at, h, a));
+        assertClose("h", gpu.fromBf16(h), h_SG, 1e-2);
+        assertUntouched("h", gpu.fromBf16(h), h_SG.length);
+        assertClose("a", gpu.fromBf16(a), a_SF, 1e-2);
+        assertUntouched("a", gpu.fromBf16(a), a_SF.length);
+      }
+    }
+  }
+}
