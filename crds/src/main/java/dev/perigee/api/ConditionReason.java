@@ -4,6 +4,8 @@ package dev.perigee.api;
 public enum ConditionReason {
   /** Pods are being created and started. */
   Starting,
+  /** The API server refuses a pod, for example because of a quota. */
+  CreationRefused,
   /** No node takes a pod. */
   InsufficientCapacity,
   /** An image cannot be pulled. */

@@ -3,6 +3,7 @@ package dev.perigee.operator;
 import dev.perigee.operator.pretrain.PretrainJobReconciler;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.javaoperatorsdk.operator.Operator;
+import io.javaoperatorsdk.operator.processing.retry.GenericRetry;
 import java.time.Duration;
 import java.util.concurrent.CountDownLatch;
 
@@ -36,6 +37,13 @@ public final class OperatorRuntime implements AutoCloseable {
     operator.register(
         new PretrainJobReconciler(options),
         overrider -> {
+          // Until it works: an API server that is away for a while comes back.
+          overrider.withRetry(
+              new GenericRetry()
+                  .withoutMaxAttempts()
+                  .setInitialInterval(Duration.ofSeconds(1))
+                  .setIntervalMultiplier(2)
+                  .setMaxInterval(30_000));
           if (!options.namespaces().isEmpty()) {
             overrider.settingNamespaces(options.namespaces());
           }

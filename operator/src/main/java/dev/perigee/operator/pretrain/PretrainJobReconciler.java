@@ -14,6 +14,7 @@ import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.javaoperatorsdk.operator.api.config.informer.InformerEventSourceConfiguration;
 import io.javaoperatorsdk.operator.api.reconciler.Context;
 import io.javaoperatorsdk.operator.api.reconciler.ControllerConfiguration;
@@ -24,6 +25,7 @@ import io.javaoperatorsdk.operator.processing.event.source.EventSource;
 import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
 import java.time.Instant;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 
 /** Observe, decide, report, act. The status is written before anything is done about it. */
@@ -57,14 +59,36 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             ask(observed),
             new Step.Settings(options.trainerImage(), options.pollInterval()),
             now);
-    if (!step.status().equals(job.getStatus())) {
-      context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, step.status()));
-      new EventWriter(context.getClient()).write(job, step.transitions(), now);
+    report(job, job.getStatus(), step.status(), context, now);
+    try {
+      new GangWriter(context.getClient(), job.getMetadata().getNamespace()).write(step.actions());
+    } catch (KubernetesClientException e) {
+      String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
+      PretrainJobStatus refused = StatusReport.refused(job, step.status(), why, now);
+      report(job, step.status(), refused, context, now);
+      throw e; // to be tried again, later and later
     }
-    new GangWriter(context.getClient(), job.getMetadata().getNamespace()).write(step.actions());
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
     step.lookAgain().ifPresent(done::rescheduleAfter);
     return done;
+  }
+
+  /** Writes a status that differs from the one before, and an Event for what is news. */
+  private static void report(
+      PretrainJob job,
+      PretrainJobStatus before,
+      PretrainJobStatus after,
+      Context<PretrainJob> context,
+      Instant now) {
+    if (after.equals(before)) {
+      return;
+    }
+    context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
+    new EventWriter(context.getClient())
+        .write(
+            job,
+            Transition.between(Objects.requireNonNullElse(before, PretrainJobStatus.EMPTY), after),
+            now);
   }
 
   private static ObservedGang observe(Context<PretrainJob> context) {

@@ -86,6 +86,25 @@ final class StatusReport {
         ended ? orNow(old.completionTime(), now) : null);
   }
 
+  /** The same status, but what was to be created was refused. */
+  static PretrainJobStatus refused(
+      PretrainJob job, PretrainJobStatus status, String why, Instant now) {
+    Summary summary = new Summary(ConditionReason.CreationRefused, why);
+    return new PretrainJobStatus(
+        status.observedGeneration(),
+        conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now),
+        status.layout(),
+        status.attempt(),
+        status.restarts(),
+        status.disruptions(),
+        status.lastFailure(),
+        status.progress(),
+        status.evaluation(),
+        status.lastDurableCheckpoint(),
+        status.startTime(),
+        status.completionTime());
+  }
+
   /** What pod 0 wrote before it ended, unless the job was over by then and it was read before. */
   private static Optional<RunStatus> lastWords(ObservedGang observed, PretrainJobStatus old) {
     if (old.completionTime() != null) {
@@ -140,18 +159,26 @@ final class StatusReport {
           ConditionReason.ImagePull,
           "The image of " + imageless.get().name() + ": " + imageless.get().waiting());
     }
-    if (gang.size() < pods || gang.stream().anyMatch(p -> p.phase() == PodState.Phase.Pending)) {
+    if (gang.size() < pods) {
+      // Tried again with every look; until it works, what was said about it stands.
+      return standing(old, EnumSet.of(ConditionReason.CreationRefused))
+          .orElseGet(() -> starting(pods));
+    }
+    if (gang.stream().anyMatch(p -> p.phase() == PodState.Phase.Pending)) {
       return starting(pods);
     }
     if (said.isPresent() && said.get().phase() != null) {
       return saying(said.get(), pods);
     }
     // One unanswered question is no news: the last answer stands while the pods run.
+    return standing(old, WORKING).orElseGet(() -> starting(pods));
+  }
+
+  /** What was said last, when it is one of these. */
+  private static Optional<Summary> standing(PretrainJobStatus old, Set<ConditionReason> reasons) {
     return old.condition(ConditionType.Ready)
-        .filter(Condition::holds)
         .map(c -> new Summary(ConditionReason.valueOf(c.reason()), c.message()))
-        .filter(s -> WORKING.contains(s.reason()))
-        .orElseGet(() -> starting(pods));
+        .filter(s -> reasons.contains(s.reason()));
   }
 
   private static Summary starting(int pods) {

@@ -17,14 +17,9 @@ import java.util.Optional;
  *
  * @param status the status that should be written, before anything is done
  * @param actions what to do then
- * @param transitions what people should hear of
  * @param lookAgain when to look again, empty for when something changes
  */
-record Step(
-    PretrainJobStatus status,
-    List<GangAction> actions,
-    List<Transition> transitions,
-    Optional<Duration> lookAgain) {
+record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duration> lookAgain) {
 
   /**
    * Takes one look.
@@ -46,7 +41,7 @@ record Step(
     return switch (PretrainPlan.of(job, generation, settings.trainerImage())) {
       case PretrainPlan.Impossible impossible -> {
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
-        yield new Step(after, List.of(), Transition.between(before, after), Optional.empty());
+        yield new Step(after, List.of(), Optional.empty());
       }
       case PretrainPlan.Workable current -> {
         List<String> names =
@@ -59,10 +54,7 @@ record Step(
                 : (PretrainPlan.Workable) PretrainPlan.of(job, next, settings.trainerImage());
         PretrainJobStatus after = StatusReport.of(job, plan, life, observed, said, now);
         yield new Step(
-            after,
-            actions(plan, life, observed),
-            Transition.between(before, after),
-            lookAgain(life, observed, settings, now));
+            after, actions(plan, life, observed), lookAgain(life, observed, settings, now));
       }
     };
   }

@@ -19,6 +19,7 @@ import java.util.Set;
 record Transition(boolean warning, String reason, String message) {
   private static final Set<ConditionReason> TROUBLE =
       EnumSet.of(
+          ConditionReason.CreationRefused,
           ConditionReason.InsufficientCapacity,
           ConditionReason.ImagePull,
           ConditionReason.Restarting,

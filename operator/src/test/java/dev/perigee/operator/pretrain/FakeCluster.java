@@ -4,6 +4,7 @@ import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.FailurePolicy.PodReason;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.ObservedGang;
@@ -18,6 +19,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.TreeMap;
 
@@ -29,6 +31,10 @@ final class FakeCluster {
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
   RunStatus said;
+
+  /** Why the API server refuses what is to be created, null when it does not. */
+  String refusal;
+
   final List<Transition> events = new ArrayList<>();
   int writes;
 
@@ -55,16 +61,24 @@ final class FakeCluster {
             Optional.ofNullable(said),
             SETTINGS,
             now);
-    if (!step.status().equals(job.getStatus())) {
-      job.setStatus(step.status());
-      events.addAll(step.transitions());
-      writes++;
-    }
-    if (survives) {
+    report(step.status());
+    if (refusal != null && !step.actions().isEmpty()) {
+      report(StatusReport.refused(job, step.status(), refusal, now));
+    } else if (survives) {
       step.actions().forEach(this::act);
       writes += step.actions().size();
     }
     return step;
+  }
+
+  private void report(PretrainJobStatus status) {
+    if (!status.equals(job.getStatus())) {
+      events.addAll(
+          Transition.between(
+              Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY), status));
+      job.setStatus(status);
+      writes++;
+    }
   }
 
   void pass(int seconds) {

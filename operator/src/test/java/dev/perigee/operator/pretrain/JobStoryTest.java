@@ -232,6 +232,23 @@ class JobStoryTest {
   }
 
   @Test
+  void aRefusedPodIsSaidOnceAndTriedUntilItIsTaken() {
+    cluster.refusal = "pods \"demo-0\" is forbidden: exceeded quota: gpus";
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("CreationRefused");
+    assertThat(cluster.message()).isEqualTo(cluster.refusal);
+    int writes = cluster.writes;
+    cluster.pass(30);
+    cluster.reconcile();
+    assertThat(cluster.writes).isEqualTo(writes);
+    cluster.refusal = null;
+    cluster.reconcile();
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("Starting");
+    assertThat(cluster.podNames()).hasSize(2);
+  }
+
+  @Test
   void aRuleOfTheJobComesBeforeTheBuiltInOnes() {
     cluster.job =
         Jobs.with(
