@@ -30,14 +30,12 @@ public final class Arithmetic {
   private static final String[] SUMS = {
     "%1$s has %3$d %5$s and gets %4$d more. How many now? ",
     "%1$s has %3$d %5$s, %2$s has %4$d. How many in all? ",
-    "A box holds %3$d %5$s, a bag %4$d. How many together? ",
-    "%1$s buys %3$d %5$s, then %4$d. How many is that? "
+    "A box holds %3$d %5$s, a bag %4$d. How many together? "
   };
   private static final String[] DIFFERENCES = {
     "%1$s had %3$d %5$s and lost %4$d. How many are left? ",
     "%1$s has %3$d %5$s, %2$s only %4$d. How many more? ",
-    "Of %3$d %5$s, %4$d are sold. How many remain? ",
-    "%1$s gives away %4$d of %3$d %5$s. How many stay? "
+    "Of %3$d %5$s, %4$d are sold. How many remain? "
   };
 
   private Arithmetic() {}
