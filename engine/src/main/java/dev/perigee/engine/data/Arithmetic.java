@@ -101,7 +101,8 @@ public final class Arithmetic {
   }
 
   private static String prompt(Fact fact, SplittableRandom random) {
-    if (random.nextBoolean()) {
+    // Two word problems for one bare sum: they are harder to learn.
+    if (random.nextInt(3) == 0) {
       return fact.a + " " + fact.operation + " " + fact.b + " = ";
     }
     String[] templates = fact.operation == '+' ? SUMS : DIFFERENCES;
