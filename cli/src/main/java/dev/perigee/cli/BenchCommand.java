@@ -1,13 +1,14 @@
 package dev.perigee.cli;
 
 import dev.perigee.engine.bench.CpuBench;
-import dev.perigee.run.ModelPresets;
+import dev.perigee.engine.bench.GpuBench;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
@@ -21,7 +22,7 @@ final class BenchCommand implements Runnable {
 
   @Override
   public void run() {
-    throw new ParameterException(spec.commandLine(), "bench: say cpu");
+    throw new ParameterException(spec.commandLine(), "bench: say cpu or gpu");
   }
 
   @Command(
@@ -30,30 +31,30 @@ final class BenchCommand implements Runnable {
           "Measure the quickstart model's training step and its matrix products against the rate of"
               + " large products on this machine, in one run.",
       mixinStandardHelpOptions = true)
-  int cpu() throws IOException, InterruptedException {
-    // In a JVM of the trainer's kind: this one is tuned to start fast, not to compute fast.
+  int cpu(@Option(names = "--out", description = "Also write the page to this file.") Path out)
+      throws IOException, InterruptedException {
+    return program(CpuBench.class, out);
+  }
+
+  @Command(
+      name = "gpu",
+      description =
+          "Measure the expert layer's kernels beside PyTorch's on this machine's GPU, in one run.",
+      mixinStandardHelpOptions = true)
+  int gpu(@Option(names = "--out", description = "Also write the table to this file.") Path out)
+      throws IOException, InterruptedException {
+    return program(GpuBench.class, out);
+  }
+
+  /** In a JVM of the trainer's kind: this one is tuned to start fast, not to compute fast. */
+  private static int program(Class<?> main, Path out) throws IOException, InterruptedException {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.add("@" + Perigee.home().resolve("trainer-image/src/main/jvm/trainer.jvmargs"));
-    command.addAll(List.of("-cp", System.getProperty("java.class.path"), Program.class.getName()));
-    return new ProcessBuilder(command).inheritIO().start().waitFor();
-  }
-
-  /** The benchmark as a program. */
-  static final class Program {
-    private Program() {}
-
-    public static void main(String[] args) throws Exception {
-      CpuBench.Options options =
-          new CpuBench.Options(
-              "quickstart",
-              ModelPresets.find("quickstart").orElseThrow(),
-              Runtime.getRuntime().availableProcessors() >= 4 ? 4 : 2,
-              128,
-              8192,
-              3,
-              10);
-      Perigee.out().println(CpuBench.run(options).toMarkdown());
+    command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+    if (out != null) {
+      command.add(out.toAbsolutePath().toString());
     }
+    return new ProcessBuilder(command).inheritIO().start().waitFor();
   }
 }

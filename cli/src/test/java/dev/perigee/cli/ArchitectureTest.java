@@ -90,13 +90,15 @@ class ArchitectureTest {
           .resideInAnyPackage(ENGINE, OPERATOR);
 
   @ArchTest
-  static final ArchRule nativeCallsAreInOnePlace =
+  static final ArchRule onlyBlasAndTheGpuLayerCallNativeCode =
       noClasses()
           .that()
           .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
+          .and()
+          .resideOutsideOfPackage("dev.perigee.engine.cuda")
           .should()
           .dependOnClassesThat()
-          .resideInAnyPackage("org.bytedeco..")
+          .resideInAnyPackage("org.bytedeco..", "jcuda..")
           .orShould()
           .dependOnClassesThat()
           .haveFullyQualifiedName("java.lang.foreign.Linker");

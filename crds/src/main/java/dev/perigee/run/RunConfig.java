@@ -230,6 +230,10 @@ public record RunConfig(
       int experts = model == null || model.config() == null ? -1 : model.config().nRoutedExperts();
       List<String> meshProblems = mesh.problems(experts);
       found.addAll(meshProblems);
+      require(
+          found,
+          mesh.pipeline() <= 1,
+          "mesh.pipeline: " + mesh.pipeline() + " stages; expected 1, the engine has no pipeline");
       if (meshProblems.isEmpty() && sequenceLength >= 2) {
         long unit = (long) sequenceLength * mesh.data();
         require(

@@ -67,6 +67,15 @@ public final class CpuBench {
     return new Options("quickstart", model, ranks, 128, 4096, 10, 20);
   }
 
+  /** Measures the quickstart with two ranks; writes the page to the file named by the argument. */
+  public static void main(String[] args) throws Exception {
+    String page = run(quickstart(2)).toMarkdown();
+    System.out.println(page);
+    if (args.length > 0) {
+      Files.writeString(Path.of(args[0]), page);
+    }
+  }
+
   /** Runs the benchmark; takes some seconds. */
   public static CpuReport run(Options options) throws Exception {
     RunConfig config = config(options);

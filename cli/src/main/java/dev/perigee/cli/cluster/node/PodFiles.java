@@ -115,8 +115,14 @@ final class PodFiles {
     }
     if (volume.has("hostPath")) {
       Path path = Path.of(Json.text(volume, "hostPath", "path"));
-      if (Json.text(volume, "hostPath", "type").equals("DirectoryOrCreate")) {
+      String type = Json.text(volume, "hostPath", "type");
+      if (type.equals("DirectoryOrCreate")) {
         Files.createDirectories(path);
+      }
+      if (!Files.exists(path) && type.isEmpty()) {
+        // A container runtime makes the missing folder, empty. Here the pod gets an empty one and
+        // the disk is left alone; the program then says which file it misses.
+        return Files.createDirectories(own);
       }
       if (!Files.exists(path)) {
         throw new IOException("hostPath " + path + " does not exist");

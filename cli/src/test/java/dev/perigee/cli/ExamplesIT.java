@@ -1,0 +1,78 @@
+package dev.perigee.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What a newcomer does first: {@code ./perigee run} of the examples, from start to end. */
+class ExamplesIT {
+  private static final Pattern EXACT =
+      Pattern.compile("held out +([0-9.]+) % exact answers \\((\\d+) of (\\d+) problems\\)");
+  private static final Pattern BITS_PER_BYTE = Pattern.compile("held out +([0-9.]+) bits per byte");
+
+  @TempDir Path folder;
+
+  @Test
+  void theQuickstartLearnsItsTaskWithinFourMinutes() throws IOException, InterruptedException {
+    String said = run(Duration.ofMinutes(4), "quickstart.yaml");
+
+    Matcher exact = find(EXACT, said);
+    assertThat(Integer.parseInt(exact.group(3))).isEqualTo(500);
+    assertThat(Double.parseDouble(exact.group(1))).isGreaterThanOrEqualTo(90);
+    assertThat(folder.resolve("runs/default/quickstart/quickstart/loss.png")).isNotEmptyFile();
+    assertThat(folder.resolve("runs/default/quickstart/quickstart/qk.png")).isNotEmptyFile();
+  }
+
+  @Test
+  void aBookIsLearntToTwoPointSevenBitsPerByteWithinFiveMinutes()
+      throws IOException, InterruptedException {
+    Path book = Checkout.root().resolve("../shared/data/moby-dick.jsonl");
+    assumeTrue(Files.isRegularFile(book), "skipped: no book at ../shared/data/moby-dick.jsonl");
+
+    String said = run(Duration.ofMinutes(5), "pretrain-text.yaml", "--data", book.toString());
+
+    assertThat(Double.parseDouble(find(BITS_PER_BYTE, said).group(1))).isLessThanOrEqualTo(2.7);
+  }
+
+  /** Runs an example to its end, which must be Complete and within the limit. */
+  private String run(Duration limit, String example, String... more)
+      throws IOException, InterruptedException {
+    List<String> arguments =
+        new ArrayList<>(
+            List.of(
+                "run",
+                Checkout.root().resolve("examples").resolve(example).toString(),
+                "--runs",
+                folder.resolve("runs").toString()));
+    arguments.addAll(List.of(more));
+    Instant begin = Instant.now();
+    PerigeeProcess perigee =
+        PerigeeProcess.start(folder.resolve("output"), arguments.toArray(String[]::new));
+    boolean ended = perigee.process().waitFor(6, TimeUnit.MINUTES);
+    perigee.process().destroy();
+    String said = perigee.said();
+    System.out.println(said);
+    assertThat(ended).as("ended").isTrue();
+    assertThat(perigee.process().exitValue()).as(said).isZero();
+    assertThat(Duration.between(begin, Instant.now())).isLessThan(limit);
+    return said;
+  }
+
+  private static Matcher find(Pattern pattern, String said) {
+    Matcher matcher = pattern.matcher(said);
+    assertThat(matcher.find()).as(said).isTrue();
+    return matcher;
+  }
+}
