@@ -64,7 +64,7 @@ public final class CpuBench {
   /** The quickstart example: its model, sequences and batch. */
   public static Options quickstart(int ranks) {
     ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
-    return new Options("quickstart", model, ranks, 128, 4096, 10, 20);
+    return new Options("quickstart", model, ranks, 128, 4096, 40, 40);
   }
 
   /** Measures the quickstart with two ranks; writes the page to the file named by the argument. */
