@@ -226,9 +226,9 @@ final class TrainStepTest {
 
   @Test
   void microBatchesDoNotDependOnTheMeshWhenTheShareIsLarge() {
-    assertThat(TrainStep.microBatch(64, 128)).isEqualTo(16);
-    assertThat(TrainStep.microBatch(16, 128)).isEqualTo(16);
-    assertThat(TrainStep.microBatch(12, 128)).isEqualTo(4);
+    assertThat(TrainStep.microBatch(64, 128)).isEqualTo(4);
+    assertThat(TrainStep.microBatch(16, 128)).isEqualTo(4);
+    assertThat(TrainStep.microBatch(6, 128)).isEqualTo(2);
     assertThat(TrainStep.microBatch(7, 128)).isEqualTo(1);
     assertThat(TrainStep.microBatch(8, 4096)).isEqualTo(1);
   }
