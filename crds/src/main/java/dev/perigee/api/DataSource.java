@@ -2,7 +2,6 @@ package dev.perigee.api;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.annotation.JsonPropertyDescription;
-import io.fabric8.generator.annotation.Default;
 import io.fabric8.generator.annotation.Max;
 import io.fabric8.generator.annotation.Min;
 import io.fabric8.generator.annotation.Pattern;
@@ -28,8 +27,9 @@ public record DataSource(
         @Pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
         @Size(min = 1, max = 40)
         String name,
-    @JsonPropertyDescription("Share of the training sequences, relative to the other sources.")
-        @Default("1")
+    // Without a default in the schema: one inside a list makes every later kubectl apply differ.
+    @JsonPropertyDescription(
+            "Share of the training sequences, relative to the other sources; 1 when absent.")
         @Min(value = 0, inclusive = false)
         @Max(1e9)
         Double weight,

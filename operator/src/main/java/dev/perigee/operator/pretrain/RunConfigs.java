@@ -97,7 +97,7 @@ final class RunConfigs {
   private static RunConfig.DataSource source(DataSource source) {
     return new RunConfig.DataSource(
         source.name(),
-        source.weight(),
+        source.weight() == null ? 1 : source.weight(),
         source.builtin() == null ? null : source.builtin().name(),
         source.volume() == null
             ? null
