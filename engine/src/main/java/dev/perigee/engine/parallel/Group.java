@@ -31,7 +31,7 @@ final class Group {
   /** Ranks of the group in its order. */
   final List<Integer> ranks;
 
-  /** Digest of the ranks: names the group on the wire. */
+  /** Digest of the ranks and the purpose: names the group on the wire. */
   final long digest;
 
   /** Pod of each member. */
@@ -65,7 +65,13 @@ final class Group {
 
   private final Offer[] offers;
 
-  Group(List<Integer> ranks, int[] podOf, int pod, Map<Integer, PeerLink> allLinks, Alarm alarm) {
+  Group(
+      List<Integer> ranks,
+      String purpose,
+      int[] podOf,
+      int pod,
+      Map<Integer, PeerLink> allLinks,
+      Alarm alarm) {
     this.ranks = List.copyOf(ranks);
     this.podOf = podOf.clone();
     this.alarm = alarm;
@@ -92,6 +98,9 @@ final class Group {
     long hash = 0xcbf29ce484222325L; // FNV-1a
     for (int rank : ranks) {
       hash = (hash ^ rank) * 0x100000001b3L;
+    }
+    for (int i = 0; i < purpose.length(); i++) {
+      hash = (hash ^ ~purpose.charAt(i)) * 0x100000001b3L;
     }
     digest = hash;
     meeting = new Meeting(here.length, alarm);
