@@ -31,7 +31,7 @@ final class Group {
   /** Ranks of the group in its order. */
   final List<Integer> ranks;
 
-  /** Digest of the ranks: names the group on the wire. */
+  /** Digest of the ranks and the purpose: names the group on the wire. */
   final long digest;
 
   /** Pod of each member. */
@@ -56,6 +56,7 @@ final class Group {
   final int lanes;
 
   final Meeting meeting;
+  final Mailboxes mailboxes;
   final Alarm alarm;
 
   /** Results that the first member here fetches for all; valid between two meetings. */
@@ -65,7 +66,13 @@ final class Group {
 
   private final Offer[] offers;
 
-  Group(List<Integer> ranks, int[] podOf, int pod, Map<Integer, PeerLink> allLinks, Alarm alarm) {
+  Group(
+      List<Integer> ranks,
+      String purpose,
+      int[] podOf,
+      int pod,
+      Map<Integer, PeerLink> allLinks,
+      Alarm alarm) {
     this.ranks = List.copyOf(ranks);
     this.podOf = podOf.clone();
     this.alarm = alarm;
@@ -93,8 +100,12 @@ final class Group {
     for (int rank : ranks) {
       hash = (hash ^ rank) * 0x100000001b3L;
     }
+    for (int i = 0; i < purpose.length(); i++) {
+      hash = (hash ^ ~purpose.charAt(i)) * 0x100000001b3L;
+    }
     digest = hash;
     meeting = new Meeting(here.length, alarm);
+    mailboxes = new Mailboxes(alarm);
     offers = new Offer[here.length];
   }
 
