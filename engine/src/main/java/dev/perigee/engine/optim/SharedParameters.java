@@ -43,13 +43,18 @@ final class SharedParameters {
           owned.add(
               new Owned(
                   p,
-                  group.size() == 1
+                  group.size() == 1 || !p.gradient().isOnHost()
                       ? p.gradient()
-                      : new Tensor(buffer.storage(), at, p.value().shape())));
+                      : part(at, p)));
         }
         at += p.value().size();
       }
     }
+  }
+
+  /** A parameter's place in the buffer, which is on the host. */
+  private Tensor part(int at, Parameter p) {
+    return new Tensor(buffer.storage(), at, p.value().shape());
   }
 
   /** What this rank updates. */
@@ -65,13 +70,20 @@ final class SharedParameters {
     int at = 0;
     for (List<Parameter> parameters : byOwner) {
       for (Parameter p : parameters) {
-        Tensor gradient = p.gradient();
-        System.arraycopy(
-            gradient.floats(), gradient.offset(), buffer.floats(), at, gradient.size());
-        at += gradient.size();
+        part(at, p).assign(p.gradient().onHost());
+        at += p.gradient().size();
       }
     }
     group.reduceScatterSum(buffer, counts);
+    at = 0;
+    for (int o = 0; o < counts.length; o++) {
+      for (Parameter p : byOwner.get(o)) {
+        if (o == group.index() && !p.gradient().isOnHost()) {
+          p.gradient().assign(part(at, p));
+        }
+        at += p.gradient().size();
+      }
+    }
   }
 
   /** Brings the owners' new weights to all ranks of the group. */
@@ -83,8 +95,7 @@ final class SharedParameters {
     for (int o = 0; o < counts.length; o++) {
       for (Parameter p : byOwner.get(o)) {
         if (o == group.index()) {
-          System.arraycopy(
-              p.value().floats(), p.value().offset(), buffer.floats(), at, p.value().size());
+          part(at, p).assign(p.value().onHost());
         }
         at += p.value().size();
       }
@@ -94,8 +105,7 @@ final class SharedParameters {
     for (int o = 0; o < counts.length; o++) {
       for (Parameter p : byOwner.get(o)) {
         if (o != group.index()) {
-          System.arraycopy(
-              buffer.floats(), at, p.value().floats(), p.value().offset(), p.value().size());
+          p.value().assign(part(at, p));
         }
         at += p.value().size();
       }
