@@ -15,6 +15,7 @@ import java.util.Optional;
  * @param memoryBytesPerSecond of its own memory
  * @param nodeLinkBytesPerSecond to the other GPUs of a node (NVLink), each way
  * @param networkBytesPerSecond to other nodes, its share of the node's adapters, each way
+ * @param hostBytesPerSecond to the host's memory (PCI Express), each way
  */
 public record Gpu(
     String name,
@@ -22,7 +23,8 @@ public record Gpu(
     double bf16Flops,
     double memoryBytesPerSecond,
     double nodeLinkBytesPerSecond,
-    double networkBytesPerSecond) {
+    double networkBytesPerSecond,
+    double hostBytesPerSecond) {
 
   /** GPUs of a usual node. */
   public static final int PER_NODE = 8;
@@ -35,12 +37,12 @@ public record Gpu(
    */
   private static final List<Gpu> KNOWN =
       List.of(
-          new Gpu("A100", 81_920 * MIB, 312e12, 2.04e12, 300e9, 25e9),
-          new Gpu("H20", 97_871 * MIB, 148e12, 4.0e12, 450e9, 50e9),
-          new Gpu("H100", 81_559 * MIB, 989.4e12, 3.35e12, 450e9, 50e9),
-          new Gpu("H800", 81_559 * MIB, 989.4e12, 3.35e12, 200e9, 50e9),
-          new Gpu("H200", 143_771 * MIB, 989.4e12, 4.8e12, 450e9, 50e9),
-          new Gpu("B200", 183_359 * MIB, 2250e12, 7.7e12, 900e9, 50e9));
+          new Gpu("A100", 81_920 * MIB, 312e12, 2.04e12, 300e9, 25e9, 32e9),
+          new Gpu("H20", 97_871 * MIB, 148e12, 4.0e12, 450e9, 50e9, 64e9),
+          new Gpu("H100", 81_559 * MIB, 989.4e12, 3.35e12, 450e9, 50e9, 64e9),
+          new Gpu("H800", 81_559 * MIB, 989.4e12, 3.35e12, 200e9, 50e9, 64e9),
+          new Gpu("H200", 143_771 * MIB, 989.4e12, 4.8e12, 450e9, 50e9, 64e9),
+          new Gpu("B200", 183_359 * MIB, 2250e12, 7.7e12, 900e9, 50e9, 64e9));
 
   /** All of them. */
   public static List<Gpu> known() {
@@ -66,6 +68,6 @@ public record Gpu(
 
   /** The same on links of other speeds. */
   public Gpu withLinks(double nodeLink, double network) {
-    return new Gpu(name, memoryBytes, bf16Flops, memoryBytesPerSecond, nodeLink, network);
+    return new Gpu(name, memoryBytes, bf16Flops, memoryBytesPerSecond, nodeLink, network, hostBytesPerSecond);
   }
 }

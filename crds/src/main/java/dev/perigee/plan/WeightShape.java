@@ -3,6 +3,7 @@ package dev.perigee.plan;
 import dev.perigee.run.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * Weights of one shape that stand in one place of a model; shapes and names are those of the
@@ -43,6 +44,11 @@ public record WeightShape(Kind kind, int rows, int columns, int copies) {
         case ATTENTION, ROUTER, ROUTED_EXPERT, SHARED_EXPERT, DENSE -> true;
         case EMBEDDING, HEAD, NORM, ROUTER_BIAS -> false;
       };
+    }
+
+    /** Lower case, for people. */
+    public String label() {
+      return name().toLowerCase(Locale.ROOT).replace('_', ' ');
     }
 
     /** Whether a gradient trains it. */
