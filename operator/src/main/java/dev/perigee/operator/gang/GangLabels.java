@@ -17,6 +17,9 @@ public final class GangLabels {
   /** Which start of the gang a pod belongs to, from 1. */
   public static final String GENERATION = "perigee.dev/generation";
 
+  /** How many pods the gang has. */
+  public static final String SIZE = "perigee.dev/gang-size";
+
   private GangLabels() {}
 
   /** Which start an object belongs to, -1 when its label is not a number. */
