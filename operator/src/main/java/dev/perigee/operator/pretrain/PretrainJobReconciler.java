@@ -7,6 +7,7 @@ import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
@@ -32,10 +33,12 @@ import java.util.Optional;
 @ControllerConfiguration(name = "pretrainjob", fieldManager = GangWriter.FIELD_MANAGER)
 public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private final OperatorOptions options;
+  private final SchedulerDiscovery schedulers;
 
   /** A reconciler. */
   public PretrainJobReconciler(OperatorOptions options) {
     this.options = options;
+    this.schedulers = new SchedulerDiscovery(options.clock());
   }
 
   @Override
@@ -57,7 +60,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             job,
             observed,
             ask(observed),
-            new Step.Settings(options.trainerImage(), options.pollInterval()),
+            new Step.Settings(
+                options.trainerImage(),
+                options.pollInterval(),
+                schedulers.ask(context.getClient())),
             now);
     report(job, job.getStatus(), step.status(), context, now);
     try {
