@@ -70,9 +70,7 @@ public record PodOverrides(
           "podOverrides.resourceClaims: give exactly one of resourceClaimName and"
               + " resourceClaimTemplateName")
   public record DeviceClaim(
-      @JsonPropertyDescription("Names the claim within the pod.")
-          @Required
-          @Size(min = 1, max = 63)
+      @JsonPropertyDescription("Names the claim within the pod.") @Required @Size(min = 1, max = 63)
           String name,
       @JsonPropertyDescription("A ResourceClaim in the job's namespace, shared by all pods.")
           @Size(min = 1, max = 253)

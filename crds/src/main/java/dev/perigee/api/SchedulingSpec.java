@@ -31,8 +31,7 @@ public record SchedulingSpec(
                 + " Kubernetes (scheduling.k8s.io).")
         @Default("Auto")
         Adapter adapter,
-    @JsonPropertyDescription(
-            "LocalQueue of Kueue, in the job's namespace, or queue of Volcano.")
+    @JsonPropertyDescription("LocalQueue of Kueue, in the job's namespace, or queue of Volcano.")
         @Size(min = 1, max = 63)
         @Pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
         String queue,

@@ -35,8 +35,7 @@ public final class ExpertGroups {
       return pod;
     }
     PodAffinityTerm same = sameGroup(pod.getMetadata().getLabels(), wish.topologyKey());
-    var affinity =
-        new PodBuilder(pod).editOrNewSpec().editOrNewAffinity().editOrNewPodAffinity();
+    var affinity = new PodBuilder(pod).editOrNewSpec().editOrNewAffinity().editOrNewPodAffinity();
     return (switch (wish.mode()) {
           case Required -> affinity.addToRequiredDuringSchedulingIgnoredDuringExecution(same);
           case Preferred ->

@@ -61,8 +61,7 @@ public record KueuePlacement(String version) implements Placement {
       placed
           .editMetadata()
           .addToAnnotations(GROUP + "/podset-slice-required-topology", wish.topologyKey())
-          .addToAnnotations(
-              GROUP + "/podset-slice-size", Integer.toString(gang.expertGroupPods()))
+          .addToAnnotations(GROUP + "/podset-slice-size", Integer.toString(gang.expertGroupPods()))
           .endMetadata();
     }
     return placed.build();

@@ -42,8 +42,7 @@ public final class Placements {
           volcano(served)
               .orElseGet(() -> unavailable(Adapter.Volcano, VolcanoPlacement.API_VERSION));
       case PodGroup ->
-          podGroup(served)
-              .orElseGet(() -> unavailable(Adapter.PodGroup, PodGroupPlacement.GROUP));
+          podGroup(served).orElseGet(() -> unavailable(Adapter.PodGroup, PodGroupPlacement.GROUP));
       case Auto -> automatic(asked, schedulerName, served);
     };
   }

@@ -55,7 +55,6 @@ public final class SchedulerDiscovery {
 
   private static boolean serves(KubernetesClient client, String apiVersion, String kind) {
     APIResourceList served = client.getApiResources(apiVersion);
-    return served != null
-        && served.getResources().stream().anyMatch(r -> kind.equals(r.getKind()));
+    return served != null && served.getResources().stream().anyMatch(r -> kind.equals(r.getKind()));
   }
 }

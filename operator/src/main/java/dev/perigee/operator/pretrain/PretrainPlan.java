@@ -101,8 +101,7 @@ public sealed interface PretrainPlan {
     }
     PretrainJobSpec spec = job.getSpec();
     Placements.Choice choice =
-        Placements.choose(
-            spec.scheduling(), spec.podOverrides().schedulerName(), recorded, served);
+        Placements.choose(spec.scheduling(), spec.podOverrides().schedulerName(), recorded, served);
     if (choice instanceof Placements.Choice.Unavailable(var problem)) {
       problems.add(problem);
     }

@@ -30,7 +30,13 @@ class PlacementTest {
   @ParameterizedTest
   @CsvSource({
     // expert, ranksPerPod, pods of a group
-    "1,1,1", "4,8,1", "8,8,1", "16,8,2", "384,8,48", "2,1,2", "6,4,3",
+    "1,1,1",
+    "4,8,1",
+    "8,8,1",
+    "16,8,2",
+    "384,8,48",
+    "2,1,2",
+    "6,4,3",
   })
   void anExpertGroupSpansAsManyPodsAsItTakesForBothToEndTogether(
       int expert, int ranksPerPod, int pods) {
@@ -159,8 +165,7 @@ class PlacementTest {
             group -> {
               assertThat(group.getApiVersion()).isEqualTo("scheduling.k8s.io/v1alpha2");
               assertThat(group.getAdditionalProperties().get("spec"))
-                  .isEqualTo(
-                      Map.of("schedulingPolicy", Map.of("gang", Map.of("minCount", 8))));
+                  .isEqualTo(Map.of("schedulingPolicy", Map.of("gang", Map.of("minCount", 8))));
             });
     assertThat(place(own, 0, PLAIN).getSpec().getAdditionalProperties())
         .containsEntry("schedulingGroup", Map.of("podGroupName", "demo-attempt-3"));

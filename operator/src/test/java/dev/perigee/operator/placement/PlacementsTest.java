@@ -67,8 +67,7 @@ class PlacementsTest {
                 Adapter.PodGroup, "scheduling.k8s.io/v1alpha1", "demo-attempt-1", null));
     assertThat(chosen(Adapter.Auto, null, null, recorded, ServedSchedulers.NONE))
         .isEqualTo(new PodGroupPlacement("v1alpha1"));
-    var none =
-        Optional.of(new PretrainJobStatus.Scheduling(Adapter.None, null, null, null));
+    var none = Optional.of(new PretrainJobStatus.Scheduling(Adapter.None, null, null, null));
     assertThat(chosen(Adapter.Auto, null, null, none, ALL)).isEqualTo(new Unmanaged());
   }
 
@@ -78,8 +77,7 @@ class PlacementsTest {
       String scheduler,
       Optional<PretrainJobStatus.Scheduling> recorded,
       ServedSchedulers served) {
-    Placements.Choice choice =
-        Placements.choose(spec(asked, queue), scheduler, recorded, served);
+    Placements.Choice choice = Placements.choose(spec(asked, queue), scheduler, recorded, served);
     return ((Placements.Choice.Chosen) choice).placement();
   }
 

@@ -33,7 +33,6 @@ final class FakeCluster {
   /** What stands for a start of the gang at its scheduler. */
   final Set<String> groups = new TreeSet<>();
 
-
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
   RunStatus said;
