@@ -106,10 +106,10 @@ import java.util.List;
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
             + " || self.resources == oldSelf.resources) && has(self.image) == has(oldSelf.image) &&"
             + " (!has(self.image) || self.image == oldSelf.image) && self.imagePullPolicy =="
-            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides)",
+            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides && self.scheduling == oldSelf.scheduling)",
     message =
-        "spec: resources, image, imagePullPolicy and podOverrides can change only while the job is"
-            + " suspended; set suspend: true first")
+        "spec: resources, image, imagePullPolicy, podOverrides and scheduling can change only while"
+            + " the job is suspended; set suspend: true first")
 @ValidationRule(
     value =
         "has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy"
@@ -164,6 +164,9 @@ public record PretrainJobSpec(
         PullPolicy imagePullPolicy,
     @JsonPropertyDescription("What is passed through to the pods.") @Default("{}")
         PodOverrides podOverrides,
+    @JsonPropertyDescription("Who lets the gang in as a whole, and how its pods are placed.")
+        @Default(SchedulingSpec.AUTO)
+        SchedulingSpec scheduling,
     @JsonPropertyDescription("What to do when a pod fails.") @Default("{}")
         FailurePolicy failurePolicy,
     @JsonPropertyDescription(

@@ -57,7 +57,16 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("Parameters that one token uses, when the shape is known.")
           Long activeParameters,
       @JsonPropertyDescription("SHA-256 of the rank map in the job's ConfigMap.")
-          String rankMapDigest) {}
+          String rankMapDigest,
+      @JsonPropertyDescription("Who lets the gang in as a whole.") Scheduling scheduling) {}
+
+  /** Who lets the gang in as a whole: chosen when a start begins, kept until it ends. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Scheduling(
+      @JsonPropertyDescription("None, Kueue, Volcano or PodGroup.") SchedulingSpec.Adapter adapter,
+      @JsonPropertyDescription("Group and version of the API that is used.") String apiVersion,
+      @JsonPropertyDescription("Name of the group of pods.") String group,
+      @JsonPropertyDescription("The queue, when there is one.") String queue) {}
 
   /** Numbers of the last step, from rank 0. */
   @JsonInclude(JsonInclude.Include.NON_NULL)

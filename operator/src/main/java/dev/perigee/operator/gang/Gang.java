@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.operator.gang.GangAction.ApplyService;
 import dev.perigee.operator.gang.GangAction.CreateConfigMap;
+import dev.perigee.operator.gang.GangAction.CreateGroup;
 import dev.perigee.operator.gang.GangAction.CreatePod;
 import dev.perigee.operator.gang.GangAction.DeleteConfigMap;
 import dev.perigee.operator.gang.GangAction.DeletePod;
@@ -49,10 +50,15 @@ public final class Gang {
     }
     Set<String> there =
         observed.of(plan.generation()).stream().map(PodState::name).collect(Collectors.toSet());
-    plan.pods().stream()
-        .filter(pod -> !there.contains(pod.getMetadata().getName()))
-        .map(CreatePod::new)
-        .forEach(actions::add);
+    List<CreatePod> missing =
+        plan.pods().stream()
+            .filter(pod -> !there.contains(pod.getMetadata().getName()))
+            .map(CreatePod::new)
+            .toList();
+    if (!missing.isEmpty()) {
+      plan.group().map(CreateGroup::new).ifPresent(actions::add);
+    }
+    actions.addAll(missing);
     return actions;
   }
 

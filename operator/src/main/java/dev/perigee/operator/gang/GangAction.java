@@ -1,6 +1,7 @@
 package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 
@@ -14,6 +15,12 @@ public sealed interface GangAction {
 
   /** Deletes the ConfigMap of a start that is over. */
   record DeleteConfigMap(String name) implements GangAction {}
+
+  /** Creates what stands for the gang at its scheduler, where it is not there. */
+  record CreateGroup(GenericKubernetesResource group) implements GangAction {}
+
+  /** Deletes what stood for a start of the gang at its scheduler, where it is still there. */
+  record DeleteGroup(String apiVersion, String plural, String name) implements GangAction {}
 
   /** Creates a pod that is not there. */
   record CreatePod(Pod pod) implements GangAction {}

@@ -20,6 +20,9 @@ public final class GangLabels {
   /** How many pods the gang has. */
   public static final String SIZE = "perigee.dev/gang-size";
 
+  /** Number of the expert group that a pod's ranks belong to, from 0. */
+  public static final String EXPERT_GROUP = "perigee.dev/expert-group";
+
   private GangLabels() {}
 
   /** Which start an object belongs to, -1 when its label is not a number. */

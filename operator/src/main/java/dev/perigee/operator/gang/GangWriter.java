@@ -50,6 +50,12 @@ public final class GangWriter {
             unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
+        case GangAction.CreateGroup(var group) ->
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(group).create());
+        case GangAction.DeleteGroup(var apiVersion, var plural, var name) ->
+            unless(
+                HttpURLConnection.HTTP_NOT_FOUND,
+                () -> client.raw(path(apiVersion, plural, name), "DELETE", null));
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {
@@ -91,6 +97,10 @@ public final class GangWriter {
             .endPreconditions()
             .withGracePeriodSeconds(graceSeconds)
             .build());
+  }
+
+  private String path(String apiVersion, String plural, String name) {
+    return "/apis/" + apiVersion + "/namespaces/" + namespace + "/" + plural + "/" + name;
   }
 
   private static void unless(int ignoredCode, Runnable write) {

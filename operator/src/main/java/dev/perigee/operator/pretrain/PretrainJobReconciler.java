@@ -9,11 +9,13 @@ import dev.perigee.operator.gang.GangWriter;
 import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
-import io.fabric8.kubernetes.api.model.DeletionPropagation;
+import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
@@ -37,6 +39,7 @@ import java.util.function.Function;
 public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private final OperatorOptions options;
   private final Function<String, Optional<NodeState>> nodes;
+  private final SchedulerDiscovery schedulers;
 
   /**
    * A reconciler.
@@ -47,6 +50,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       OperatorOptions options, Function<String, Optional<NodeState>> nodes) {
     this.options = options;
     this.nodes = nodes;
+    this.schedulers = new SchedulerDiscovery(options.clock());
   }
 
   @Override
@@ -72,7 +76,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             job,
             observed,
             ask(observed),
-            new Step.Settings(options.trainerImage(), options.pollInterval()),
+            new Step.Settings(
+                options.trainerImage(),
+                options.pollInterval(),
+                schedulers.ask(context.getClient())),
             now);
     report(job, job.getStatus(), step.status(), context, now);
     try {
@@ -112,12 +119,21 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
 
   /** Exactly this job, not one that somebody has created under its name since. */
   private static void delete(PretrainJob job, Context<PretrainJob> context) {
+    ObjectMeta metadata = job.getMetadata();
     context
         .getClient()
-        .resource(job)
-        .lockResourceVersion(job.getMetadata().getResourceVersion())
-        .withPropagationPolicy(DeletionPropagation.BACKGROUND)
-        .delete();
+        .raw(
+            "/apis/%s/namespaces/%s/pretrainjobs/%s"
+                .formatted(job.getApiVersion(), metadata.getNamespace(), metadata.getName()),
+            "DELETE",
+            new DeleteOptionsBuilder()
+                .withApiVersion("v1")
+                .withKind("DeleteOptions")
+                .withPropagationPolicy("Background")
+                .withNewPreconditions()
+                .withUid(metadata.getUid())
+                .endPreconditions()
+                .build());
   }
 
   private ObservedGang observe(Context<PretrainJob> context) {

@@ -10,12 +10,15 @@ import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /**
  * What one look at a job comes to: a pure function of what is seen.
@@ -30,6 +33,8 @@ record Step(
     List<GangAction> actions,
     Optional<Duration> lookAgain,
     boolean expired) {
+
+  private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
 
   /**
    * Takes one look.
@@ -48,10 +53,15 @@ record Step(
       Instant now) {
     PretrainJobStatus before = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     int generation = before.attempt() == null ? 1 : before.attempt().number();
-    return switch (PretrainPlan.of(job, generation, settings.trainerImage())) {
+    Optional<PretrainJobStatus.Scheduling> recorded =
+        observed.of(generation).isEmpty()
+            ? Optional.empty()
+            : Optional.ofNullable(before.layout()).map(PretrainJobStatus.Layout::scheduling);
+    return switch (settings.plan(job, generation, recorded)) {
       case PretrainPlan.Impossible impossible -> {
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
-        yield new Step(after, List.of(), Optional.empty(), false);
+        // A scheduler that is missing may be installed.
+        yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
       }
       case PretrainPlan.Workable current -> {
         GangLife life =
@@ -60,12 +70,12 @@ record Step(
         PretrainPlan.Workable plan =
             next == generation
                 ? current
-                : (PretrainPlan.Workable) PretrainPlan.of(job, next, settings.trainerImage());
+                : (PretrainPlan.Workable) settings.plan(job, next, recorded);
         PretrainJobStatus after = StatusReport.of(job, plan, life, observed, said, now);
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(plan, life, observed),
+            actions(job.getMetadata().getName(), plan, life, observed),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -105,18 +115,44 @@ record Step(
    *
    * @param trainerImage image of a job that names none
    * @param pollInterval how often a running job is looked at
+   * @param served schedulers that can let a gang in
    */
-  record Settings(String trainerImage, Duration pollInterval) {}
+  record Settings(String trainerImage, Duration pollInterval, ServedSchedulers served) {
+    PretrainPlan plan(
+        PretrainJob job, int generation, Optional<PretrainJobStatus.Scheduling> recorded) {
+      return PretrainPlan.of(job, generation, trainerImage, recorded, served);
+    }
+  }
 
   private static List<GangAction> actions(
-      PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
+      String job, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
     return switch (life.state()) {
-      case GangLife.State.Running() -> Gang.start(plan.gang(), observed);
-      case GangLife.State.Waiting(var left, var notBefore) -> Gang.stop(observed, life.hung());
-      case GangLife.State.Suspended(var left) -> Gang.stop(observed, false);
+      case GangLife.State.Running() ->
+          letGo(job, plan, observed.notOf(plan.generation()), Gang.start(plan.gang(), observed));
+      case GangLife.State.Waiting(var left, var notBefore) ->
+          letGo(job, plan, observed.pods(), Gang.stop(observed, life.hung()));
+      case GangLife.State.Suspended(var left) ->
+          letGo(job, plan, observed.pods(), Gang.stop(observed, false));
       case GangLife.State.Complete() -> Gang.finish(observed);
       case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
     };
+  }
+
+  /**
+   * With the pods of a start goes what it holds at its scheduler: Kueue keeps a pod that is being
+   * deleted until its Workload is gone.
+   */
+  private static List<GangAction> letGo(
+      String job, PretrainPlan.Workable plan, List<PodState> leaving, List<GangAction> actions) {
+    return Stream.concat(
+            actions.stream(),
+            leaving.stream()
+                .map(PodState::generation)
+                .distinct()
+                .map(start -> JobNames.group(job, start))
+                .flatMap(group -> plan.placement().held(group).stream())
+                .map(h -> new GangAction.DeleteGroup(h.apiVersion(), h.plural(), h.name())))
+        .toList();
   }
 
   /** How long the ended job is still kept, zero for no longer, empty for as long as anybody likes. */

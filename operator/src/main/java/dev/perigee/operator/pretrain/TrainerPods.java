@@ -16,8 +16,10 @@ import io.fabric8.kubernetes.api.model.LocalObjectReference;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.PodResourceClaim;
 import io.fabric8.kubernetes.api.model.Probe;
 import io.fabric8.kubernetes.api.model.ProbeBuilder;
+import io.fabric8.kubernetes.api.model.ResourceClaim;
 import io.fabric8.kubernetes.api.model.ResourceRequirements;
 import io.fabric8.kubernetes.api.model.ResourceRequirementsBuilder;
 import io.fabric8.kubernetes.api.model.Volume;
@@ -71,6 +73,15 @@ final class TrainerPods {
                     overrides.imagePullSecrets(), List.<PodOverrides.SecretName>of())
                 .stream()
                 .map(secret -> new LocalObjectReference(secret.name()))
+                .toList())
+        .withResourceClaims(
+            claims(overrides).stream()
+                .map(
+                    claim ->
+                        new PodResourceClaim(
+                            claim.name(),
+                            claim.resourceClaimName(),
+                            claim.resourceClaimTemplateName()))
                 .toList())
         .withNewSecurityContext()
         .withRunAsNonRoot(true)
@@ -136,7 +147,7 @@ final class TrainerPods {
         .withName("peers")
         .withContainerPort(run.network().peerPort())
         .endPort()
-        .withResources(resources(spec.resources()))
+        .withResources(resources(spec))
         .withVolumeMounts(mounts)
         .withReadinessProbe(probe("/readyz", 2, 3))
         // Only a program that has not answered for two minutes is taken for dead.
@@ -165,13 +176,24 @@ final class TrainerPods {
         .build();
   }
 
-  private static ResourceRequirements resources(ResourcesSpec resources) {
-    return resources == null
-        ? null
-        : new ResourceRequirementsBuilder()
-            .withRequests(resources.requests())
-            .withLimits(resources.limits())
-            .build();
+  private static ResourceRequirements resources(PretrainJobSpec spec) {
+    List<ResourceClaim> claims =
+        claims(spec.podOverrides()).stream()
+            .map(claim -> new ResourceClaim(claim.name(), null))
+            .toList();
+    ResourcesSpec resources = spec.resources();
+    if (resources == null && claims.isEmpty()) {
+      return null;
+    }
+    return new ResourceRequirementsBuilder()
+        .withRequests(resources == null ? null : resources.requests())
+        .withLimits(resources == null ? null : resources.limits())
+        .withClaims(claims)
+        .build();
+  }
+
+  private static List<PodOverrides.DeviceClaim> claims(PodOverrides overrides) {
+    return Objects.requireNonNullElse(overrides.resourceClaims(), List.of());
   }
 
   private record Mounts(List<Volume> volumes, List<VolumeMount> mounts) {

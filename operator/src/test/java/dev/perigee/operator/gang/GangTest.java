@@ -74,7 +74,11 @@ class GangTest {
 
   private static GangPlan plan(int generation) {
     return new GangPlan(
-        generation, SERVICE, CONFIG, List.of(pod(0, generation), pod(1, generation)));
+        generation,
+        SERVICE,
+        CONFIG,
+        Optional.empty(),
+        List.of(pod(0, generation), pod(1, generation)));
   }
 
   private static ObservedGang observed(Service service, ConfigMap configMap, PodState... pods) {

@@ -11,6 +11,7 @@ import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.PodState.Phase;
+import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Pod;
@@ -22,12 +23,16 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 
 /** A cluster in memory, with a clock that is moved by hand and pods that do what a test says. */
 final class FakeCluster {
-  private static final Step.Settings SETTINGS =
-      new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2));
+  ServedSchedulers served = ServedSchedulers.NONE;
+
+  /** What stands for a start of the gang at its scheduler. */
+  final Set<String> groups = new TreeSet<>();
 
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
@@ -63,7 +68,7 @@ final class FakeCluster {
             job,
             new ObservedGang(service, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
             Optional.ofNullable(said),
-            SETTINGS,
+            new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served),
             now);
     report(step.status());
     if (refusal != null && !step.actions().isEmpty()) {
@@ -181,6 +186,8 @@ final class FakeCluster {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
+      case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());
+      case GangAction.DeleteGroup(var apiVersion, var plural, var name) -> groups.remove(name);
       case GangAction.CreatePod(var pod) -> create(pod);
       case GangAction.DeletePod(var name, var uid, var grace) -> {
         graces.put(name, grace);
