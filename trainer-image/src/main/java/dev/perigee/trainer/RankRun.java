@@ -212,7 +212,7 @@ final class RankRun {
     }
   }
 
-  private void tellResumed(Durable durable) {
+  private void tellResumed(Durable durable) throws StorageException {
     TrainerState state = durable.state();
     if (speaks) {
       pod.progress().resumed(state.step(), state.tokens());
