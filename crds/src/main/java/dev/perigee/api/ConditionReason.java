@@ -4,6 +4,8 @@ package dev.perigee.api;
 public enum ConditionReason {
   /** Pods are being created and started. */
   Starting,
+  /** Pods wait for a queue or quota to let them in. */
+  AwaitingAdmission,
   /** The API server refuses a pod, for example because of a quota. */
   CreationRefused,
   /** No node takes a pod. */
@@ -36,6 +38,22 @@ public enum ConditionReason {
   BadConfig,
   /** The program says that data is damaged. */
   CorruptData,
+  /** Pods were not admitted within failurePolicy.deadlines.admissionSeconds. */
+  AdmissionDeadline,
+  /** No node took a pod within failurePolicy.deadlines.schedulingSeconds. */
+  SchedulingDeadline,
+  /** A container did not start within failurePolicy.deadlines.imagePullSeconds. */
+  ImagePullDeadline,
+  /** Peers did not meet within failurePolicy.deadlines.rendezvousSeconds. */
+  RendezvousDeadline,
+  /** Data and weights were not read within failurePolicy.deadlines.loadingSeconds. */
+  LoadingDeadline,
+  /** The first step was not done within failurePolicy.deadlines.firstStepSeconds. */
+  FirstStepDeadline,
+  /** The programs no longer got on, and a rule says that this is final. */
+  Hang,
+  /** The job was not done within activeDeadlineSeconds. */
+  DeadlineExceeded,
   /** The gang broke more often than failurePolicy.maxRestarts. */
   TooManyRestarts,
   /** A rule of failurePolicy.rules says that this failure is final. */

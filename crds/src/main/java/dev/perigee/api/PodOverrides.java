@@ -51,8 +51,8 @@ public record PodOverrides(
     @JsonPropertyDescription("User, group and volume group of the pods.") @Default("{}")
         Identity identity,
     @JsonPropertyDescription(
-            "Seconds between SIGTERM and SIGKILL: the time to finish a step and save.")
-        @Default("120")
+            "Seconds between SIGTERM and SIGKILL: the time to finish a step and save. When absent,"
+                + " what two saves and two steps were measured to take, and 600 before the first.")
         @Min(1)
         @Max(86400)
         Long terminationGracePeriodSeconds) {

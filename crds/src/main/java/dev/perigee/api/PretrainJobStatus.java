@@ -14,11 +14,11 @@ public record PretrainJobStatus(
             "Ready, Reconciling, Stalled, Complete, Failed and Suspended, always all six.")
         List<Condition> conditions,
     @JsonPropertyDescription("How the job is laid out over pods.") Layout layout,
-    @JsonPropertyDescription("The current start of the gang.") Attempt attempt,
+    @JsonPropertyDescription("The current start of the gang.") GangAttempt attempt,
     @JsonPropertyDescription("Restarts that counted against failurePolicy.maxRestarts.")
         Integer restarts,
     @JsonPropertyDescription("Restarts that did not count.") Integer disruptions,
-    @JsonPropertyDescription("Why the gang last broke.") Failure lastFailure,
+    @JsonPropertyDescription("Why the gang last broke.") GangFailure lastFailure,
     @JsonPropertyDescription("Numbers of the last step.") Progress progress,
     @JsonPropertyDescription("The newest score on held-out data.") Evaluation evaluation,
     @JsonPropertyDescription("The newest checkpoint that is complete on the volume.")
@@ -68,27 +68,6 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("Name of the group of pods.") String group,
       @JsonPropertyDescription("The queue, when there is one.") String queue) {}
 
-  /** One start of the gang. */
-  @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record Attempt(
-      @JsonPropertyDescription("Counts the starts, from 1; the label perigee.dev/generation.")
-          Integer number,
-      @JsonPropertyDescription(
-              "Whether all its pods existed at once; from then on a missing pod is a loss.")
-          Boolean formed,
-      @JsonPropertyDescription("Not started before this time, RFC 3339.") String notBefore) {}
-
-  /** Why a gang broke, and what was done about it. */
-  @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record Failure(
-      @JsonPropertyDescription("The attempt that broke.") Integer attempt,
-      @JsonPropertyDescription("The pod that broke it.") String pod,
-      @JsonPropertyDescription("Its exit code, when it had one.") Integer exitCode,
-      @JsonPropertyDescription("One word that says why.") String reason,
-      @JsonPropertyDescription("One line for a person.") String message,
-      @JsonPropertyDescription("What was done.") FailurePolicy.Action action,
-      @JsonPropertyDescription("When it was noticed, RFC 3339.") String time) {}
-
   /** Numbers of the last step, from rank 0. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
   public record Progress(
@@ -104,7 +83,12 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("Heads that QK-Clip scaled.") Integer clippedHeads,
       @JsonPropertyDescription("Tokens of the busiest expert over the mean.")
           Double expertImbalance,
-      @JsonPropertyDescription("When rank 0 reported this, RFC 3339.") String updatedAt) {}
+      @JsonPropertyDescription("When rank 0 reported this, RFC 3339.") String updatedAt,
+      @JsonPropertyDescription("Median time of the last steps, in seconds.") Double stepSeconds,
+      @JsonPropertyDescription(
+              "The attempt that reported this; one before attempt.number until the gang has taken"
+                  + " its first step again.")
+          Integer attempt) {}
 
   /** A score on held-out data. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
@@ -121,5 +105,7 @@ public record PretrainJobStatus(
   public record CheckpointReference(
       @JsonPropertyDescription("The step it was taken after.") Long step,
       @JsonPropertyDescription("The folder, relative to the volume's root.") String path,
-      @JsonPropertyDescription("The volume.") VolumeSource volume) {}
+      @JsonPropertyDescription("The volume.") VolumeSource volume,
+      @JsonPropertyDescription("SHA-256 of its manifest, trainer/manifest.json.") String digest,
+      @JsonPropertyDescription("How long it took to write, in seconds.") Double seconds) {}
 }

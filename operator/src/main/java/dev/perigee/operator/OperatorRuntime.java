@@ -10,10 +10,12 @@ import java.util.concurrent.CountDownLatch;
 /** The operator at work, in a process of its own or inside another. */
 public final class OperatorRuntime implements AutoCloseable {
   private final Operator operator;
+  private final NodeWatch nodes;
   private final CountDownLatch closed = new CountDownLatch(1);
 
-  private OperatorRuntime(Operator operator) {
+  private OperatorRuntime(Operator operator, NodeWatch nodes) {
     this.operator = operator;
+    this.nodes = nodes;
   }
 
   /**
@@ -34,8 +36,9 @@ public final class OperatorRuntime implements AutoCloseable {
                     .checkingCRDAndValidateLocalModel(true)
                     .withUseSSAToPatchPrimaryResource(true)
                     .withReconciliationTerminationTimeout(Duration.ofSeconds(5)));
+    NodeWatch nodes = NodeWatch.start(client);
     operator.register(
-        new PretrainJobReconciler(options),
+        new PretrainJobReconciler(options, nodes),
         overrider -> {
           // Until it works: an API server that is away for a while comes back.
           overrider.withRetry(
@@ -49,7 +52,7 @@ public final class OperatorRuntime implements AutoCloseable {
           }
         });
     operator.start();
-    return new OperatorRuntime(operator);
+    return new OperatorRuntime(operator, nodes);
   }
 
   /** Stops watching and reconciling; what runs in the cluster goes on. */
@@ -57,6 +60,7 @@ public final class OperatorRuntime implements AutoCloseable {
   public synchronized void close() {
     if (closed.getCount() > 0) {
       operator.stop();
+      nodes.close();
       closed.countDown();
     }
   }

@@ -188,7 +188,7 @@ final class RankRun {
     TrainerState state = durable.state();
     if (speaks) {
       pod.progress().resumed(state.step(), state.tokens());
-      pod.progress().saved(state.step(), durable.folder().toString());
+      pod.progress().found(state.step(), durable.folder().toString(), durable.digest());
       pod.metrics().resumed(state.step());
       pod.metrics().durable(state.step());
     }
@@ -222,7 +222,7 @@ final class RankRun {
     Path folder = store.save(contribution(optimizer), state, hf, world);
     double seconds = (System.nanoTime() - started) / 1e9;
     if (speaks) {
-      pod.progress().saved(step, folder.toString());
+      pod.progress().saved(step, folder.toString(), CheckpointStore.digest(folder), seconds);
       pod.metrics().saved(step, seconds);
     }
     log("checkpoint %s (%.1f s)".formatted(folder, seconds));

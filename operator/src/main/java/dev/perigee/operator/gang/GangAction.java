@@ -25,6 +25,11 @@ public sealed interface GangAction {
   /** Creates a pod that is not there. */
   record CreatePod(Pod pod) implements GangAction {}
 
-  /** Deletes exactly this pod, with its grace period. */
-  record DeletePod(String name, String uid) implements GangAction {}
+  /**
+   * Deletes exactly this pod.
+   *
+   * @param graceSeconds between SIGTERM and SIGKILL, null for the pod's own; 0 also forgets a pod
+   *     whose node will never say that it ended
+   */
+  record DeletePod(String name, String uid, Long graceSeconds) implements GangAction {}
 }

@@ -62,10 +62,10 @@ public final class GangWriter {
                   unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(pod).create());
                   return null;
                 });
-        case GangAction.DeletePod(var name, var uid) ->
+        case GangAction.DeletePod(var name, var uid, var grace) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid));
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid, grace));
                   return null;
                 });
       }
@@ -85,7 +85,7 @@ public final class GangWriter {
   }
 
   /** By uid, so that a later pod of the same name is never hit. */
-  private void delete(String name, String uid) {
+  private void delete(String name, String uid, Long graceSeconds) {
     client.raw(
         "/api/v1/namespaces/" + namespace + "/pods/" + name,
         "DELETE",
@@ -95,6 +95,7 @@ public final class GangWriter {
             .withNewPreconditions()
             .withUid(uid)
             .endPreconditions()
+            .withGracePeriodSeconds(graceSeconds)
             .build());
   }
 

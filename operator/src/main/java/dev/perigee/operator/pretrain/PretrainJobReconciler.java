@@ -1,17 +1,21 @@
 package dev.perigee.operator.pretrain;
 
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorOptions;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
+import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
@@ -28,16 +32,24 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Function;
 
 /** Observe, decide, report, act. The status is written before anything is done about it. */
 @ControllerConfiguration(name = "pretrainjob", fieldManager = GangWriter.FIELD_MANAGER)
 public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private final OperatorOptions options;
+  private final Function<String, Optional<NodeState>> nodes;
   private final SchedulerDiscovery schedulers;
 
-  /** A reconciler. */
-  public PretrainJobReconciler(OperatorOptions options) {
+  /**
+   * A reconciler.
+   *
+   * @param nodes a node by name, empty when nodes are not watched
+   */
+  public PretrainJobReconciler(
+      OperatorOptions options, Function<String, Optional<NodeState>> nodes) {
     this.options = options;
+    this.nodes = nodes;
     this.schedulers = new SchedulerDiscovery(options.clock());
   }
 
@@ -52,6 +64,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   public UpdateControl<PretrainJob> reconcile(PretrainJob job, Context<PretrainJob> context) {
     if (job.getMetadata().getDeletionTimestamp() != null) {
       return UpdateControl.noUpdate(); // owner references see to the rest
+    }
+    String managedBy = job.getSpec().managedBy();
+    if (managedBy != null && !managedBy.equals(PretrainJobSpec.OPERATOR)) {
+      return UpdateControl.noUpdate(); // another controller's, its status too
     }
     Instant now = options.clock().instant();
     ObservedGang observed = observe(context);
@@ -75,6 +91,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       throw e; // to be tried again, later and later
     }
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
+    if (step.expired()) {
+      delete(job, context);
+      return done;
+    }
     step.lookAgain().ifPresent(done::rescheduleAfter);
     return done;
   }
@@ -97,11 +117,32 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             now);
   }
 
-  private static ObservedGang observe(Context<PretrainJob> context) {
+  /** Exactly this job, not one that somebody has created under its name since. */
+  private static void delete(PretrainJob job, Context<PretrainJob> context) {
+    ObjectMeta metadata = job.getMetadata();
+    context
+        .getClient()
+        .raw(
+            "/apis/%s/namespaces/%s/pretrainjobs/%s"
+                .formatted(job.getApiVersion(), metadata.getNamespace(), metadata.getName()),
+            "DELETE",
+            new DeleteOptionsBuilder()
+                .withApiVersion("v1")
+                .withKind("DeleteOptions")
+                .withPropagationPolicy("Background")
+                .withNewPreconditions()
+                .withUid(metadata.getUid())
+                .endPreconditions()
+                .build());
+  }
+
+  private ObservedGang observe(Context<PretrainJob> context) {
     return new ObservedGang(
         context.getSecondaryResource(Service.class),
         List.copyOf(context.getSecondaryResources(ConfigMap.class)),
-        context.getSecondaryResources(Pod.class).stream().map(PodState::of).toList());
+        context.getSecondaryResources(Pod.class).stream()
+            .map(pod -> PodState.of(pod, nodes))
+            .toList());
   }
 
   private Optional<RunStatus> ask(ObservedGang observed) {

@@ -2,6 +2,7 @@ package dev.perigee.operator.pretrain;
 
 import dev.perigee.api.DataSource;
 import dev.perigee.api.EvaluationSpec;
+import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
 import dev.perigee.api.PretrainJob;
@@ -14,6 +15,7 @@ import dev.perigee.run.RunFiles;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /** A job's specification in the words of the contract. */
 final class RunConfigs {
@@ -67,7 +69,29 @@ final class RunConfigs {
             spec.checkpoints().intervalSteps(),
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
-        RunConfig.Network.DEFAULT);
+        network(spec.failurePolicy().deadlines()));
+  }
+
+  /**
+   * The program waits for its peers as long as those may take to come. The operator ends a start
+   * whose pods are up but do not meet, and knows which.
+   */
+  private static RunConfig.Network network(FailurePolicy.Deadlines deadlines) {
+    RunConfig.Network usual = RunConfig.Network.DEFAULT;
+    long patience =
+        Stream.of(
+                deadlines.admissionSeconds(),
+                deadlines.schedulingSeconds(),
+                deadlines.imagePullSeconds(),
+                deadlines.rendezvousSeconds())
+            .filter(Objects::nonNull)
+            .mapToLong(Integer::longValue)
+            .sum();
+    return new RunConfig.Network(
+        usual.httpPort(),
+        usual.peerPort(),
+        (int) Math.clamp(patience, usual.rendezvousSeconds(), Integer.MAX_VALUE),
+        usual.peerSeconds());
   }
 
   /** The job's folder on its checkpoint volume. */

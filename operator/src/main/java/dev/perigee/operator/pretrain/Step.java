@@ -1,9 +1,14 @@
 package dev.perigee.operator.pretrain;
 
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionReason;
+import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
+import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.placement.ServedSchedulers;
@@ -21,8 +26,13 @@ import java.util.stream.Stream;
  * @param status the status that should be written, before anything is done
  * @param actions what to do then
  * @param lookAgain when to look again, empty for when something changes
+ * @param expired whether the job ended so long ago that it is to be deleted
  */
-record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duration> lookAgain) {
+record Step(
+    PretrainJobStatus status,
+    List<GangAction> actions,
+    Optional<Duration> lookAgain,
+    boolean expired) {
 
   private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
 
@@ -51,24 +61,53 @@ record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duratio
       case PretrainPlan.Impossible impossible -> {
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
         // A scheduler that is missing may be installed.
-        yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER));
+        yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
       }
       case PretrainPlan.Workable current -> {
-        List<String> names =
-            current.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList();
-        Life life = Life.next(job, names, observed, now);
+        GangLife life =
+            GangLife.next(wish(job, current, observed), memory(before), observed, said, now);
         int next = life.attempt().number();
         PretrainPlan.Workable plan =
             next == generation
                 ? current
                 : (PretrainPlan.Workable) settings.plan(job, next, recorded);
         PretrainJobStatus after = StatusReport.of(job, plan, life, observed, said, now);
+        Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
             actions(job.getMetadata().getName(), plan, life, observed),
-            lookAgain(life, observed, settings, now));
+            left.isPresent() ? left : lookAgain(life, observed, settings, now),
+            left.isPresent() && left.get().isZero());
       }
     };
+  }
+
+  private static GangLife.Wish wish(
+      PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
+    PretrainJobSpec spec = job.getSpec();
+    String start = job.getStatus() == null ? null : job.getStatus().startTime();
+    return new GangLife.Wish(
+        plan.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList(),
+        spec.suspend(),
+        ChangedRun.isNews(job, plan.run(), observed.configMap(plan.generation())),
+        spec.failurePolicy(),
+        start == null || spec.activeDeadlineSeconds() == null
+            ? null
+            : Instant.parse(start).plusSeconds(spec.activeDeadlineSeconds()));
+  }
+
+  private static GangLife.Memory memory(PretrainJobStatus status) {
+    return new GangLife.Memory(
+        status.attempt(),
+        status.restarts(),
+        status.disruptions(),
+        status.lastFailure(),
+        status.holds(ConditionType.Complete),
+        status
+            .condition(ConditionType.Failed)
+            .filter(Condition::holds)
+            .map(c -> new GangLife.State.Failed(ConditionReason.valueOf(c.reason()), c.message()))
+            .orElse(null));
   }
 
   /**
@@ -86,15 +125,16 @@ record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duratio
   }
 
   private static List<GangAction> actions(
-      String job, PretrainPlan.Workable plan, Life life, ObservedGang observed) {
+      String job, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
     return switch (life.state()) {
-      case Life.State.Running() ->
+      case GangLife.State.Running() ->
           letGo(job, plan, observed.notOf(plan.generation()), Gang.start(plan.gang(), observed));
-      case Life.State.Waiting(var left, var notBefore) ->
-          letGo(job, plan, observed.pods(), Gang.stop(observed));
-      case Life.State.Suspended(var left) -> letGo(job, plan, observed.pods(), Gang.stop(observed));
-      case Life.State.Complete() -> Gang.finish(observed);
-      case Life.State.Failed(var reason, var message) -> Gang.finish(observed);
+      case GangLife.State.Waiting(var left, var notBefore) ->
+          letGo(job, plan, observed.pods(), Gang.stop(observed, life.hung()));
+      case GangLife.State.Suspended(var left) ->
+          letGo(job, plan, observed.pods(), Gang.stop(observed, false));
+      case GangLife.State.Complete() -> Gang.finish(observed);
+      case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
     };
   }
 
@@ -115,21 +155,33 @@ record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duratio
         .toList();
   }
 
+  /** How long the ended job is still kept, zero for no longer, empty for as long as anybody likes. */
+  private static Optional<Duration> timeToLive(
+      PretrainJob job, PretrainJobStatus status, Instant now) {
+    Long seconds = job.getSpec().ttlSecondsAfterFinished();
+    if (seconds == null || status.completionTime() == null) {
+      return Optional.empty();
+    }
+    Duration left =
+        Duration.between(now, Instant.parse(status.completionTime()).plusSeconds(seconds));
+    return Optional.of(left.isPositive() ? left : Duration.ZERO);
+  }
+
   private static Optional<Duration> lookAgain(
-      Life life, ObservedGang observed, Settings settings, Instant now) {
+      GangLife life, ObservedGang observed, Settings settings, Instant now) {
     return switch (life.state()) {
-      case Life.State.Running() -> Optional.of(settings.pollInterval());
-      case Life.State.Waiting(var left, var notBefore) -> {
+      case GangLife.State.Running() -> Optional.of(settings.pollInterval());
+      case GangLife.State.Waiting(var left, var notBefore) -> {
         Duration wait = Duration.between(now, notBefore);
         yield Optional.of(
             wait.compareTo(settings.pollInterval()) < 0 && !observed.pods().isEmpty()
                 ? settings.pollInterval()
                 : wait.isPositive() ? wait : Duration.ofMillis(1));
       }
-      case Life.State.Suspended(var left) ->
+      case GangLife.State.Suspended(var left) ->
           left > 0 ? Optional.of(settings.pollInterval()) : Optional.empty();
-      case Life.State.Complete() -> Optional.empty();
-      case Life.State.Failed(var reason, var message) -> Optional.empty();
+      case GangLife.State.Complete() -> Optional.empty();
+      case GangLife.State.Failed(var reason, var message) -> Optional.empty();
     };
   }
 }

@@ -49,10 +49,11 @@ final class TrainerPods {
     String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
     Mounts mounts = mounts(job, ranks.generation());
+    long grace = Grace.seconds(job);
     return new PodBuilder()
-        .withMetadata(metadata(job, name, index, ranks.generation()))
+        .withMetadata(metadata(job, name, index, ranks))
         .withNewSpec()
-        .withContainers(container(spec, run, mounts.mounts(), index, defaultImage))
+        .withContainers(container(spec, run, mounts.mounts(), index, grace, defaultImage))
         .withVolumes(mounts.volumes())
         // A gang restarts as a whole or not at all; no container is restarted in its place.
         .withRestartPolicy("Never")
@@ -60,7 +61,7 @@ final class TrainerPods {
         .withSubdomain(JobNames.service(job.getMetadata().getName()))
         .withEnableServiceLinks(false)
         .withAutomountServiceAccountToken(false)
-        .withTerminationGracePeriodSeconds(overrides.terminationGracePeriodSeconds())
+        .withTerminationGracePeriodSeconds(grace)
         .withNodeSelector(overrides.nodeSelector())
         .withTolerations(Objects.requireNonNullElse(overrides.tolerations(), List.of()))
         .withServiceAccountName(overrides.serviceAccountName())
@@ -96,14 +97,15 @@ final class TrainerPods {
         .build();
   }
 
-  private static ObjectMeta metadata(PretrainJob job, String name, int index, int generation) {
+  private static ObjectMeta metadata(PretrainJob job, String name, int index, RankMap ranks) {
     PodOverrides overrides = job.getSpec().podOverrides();
     ObjectMeta metadata = PretrainPlan.metadata(job, name);
     Map<String, String> labels = new HashMap<>();
     labels.putAll(Objects.requireNonNullElse(overrides.labels(), Map.of()));
     labels.putAll(metadata.getLabels());
     labels.put(GangLabels.POD_INDEX, Integer.toString(index));
-    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    labels.put(GangLabels.SIZE, Integer.toString(ranks.pods().size()));
     metadata.setLabels(labels);
     metadata.setAnnotations(overrides.annotations());
     return metadata;
@@ -114,6 +116,7 @@ final class TrainerPods {
       RunConfig run,
       List<VolumeMount> mounts,
       int index,
+      long grace,
       String defaultImage) {
     return new ContainerBuilder()
         .withName(CONTAINER)
@@ -123,6 +126,10 @@ final class TrainerPods {
         .addNewEnv()
         .withName(RunFiles.POD_INDEX_VARIABLE)
         .withValue(Integer.toString(index))
+        .endEnv()
+        .addNewEnv()
+        .withName(RunFiles.GRACE_VARIABLE)
+        .withValue(Long.toString(grace))
         .endEnv()
         .addNewEnv()
         .withName(RunFiles.POD_IP_VARIABLE)

@@ -27,6 +27,14 @@ record Transition(boolean warning, String reason, String message) {
           ConditionReason.InvalidPlan,
           ConditionReason.BadConfig,
           ConditionReason.CorruptData,
+          ConditionReason.AdmissionDeadline,
+          ConditionReason.SchedulingDeadline,
+          ConditionReason.ImagePullDeadline,
+          ConditionReason.RendezvousDeadline,
+          ConditionReason.LoadingDeadline,
+          ConditionReason.FirstStepDeadline,
+          ConditionReason.Hang,
+          ConditionReason.DeadlineExceeded,
           ConditionReason.TooManyRestarts,
           ConditionReason.FailedByRule);
 

@@ -7,6 +7,7 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.PodState.Phase;
@@ -39,6 +40,9 @@ final class FakeCluster {
 
   /** Why the API server refuses what is to be created, null when it does not. */
   String refusal;
+
+  /** The grace that a pod was last deleted with, null for its own. */
+  final Map<String, Long> graces = new TreeMap<>();
 
   final List<Transition> events = new ArrayList<>();
   int writes;
@@ -95,6 +99,43 @@ final class FakeCluster {
     pods.replaceAll((name, pod) -> with(pod, Phase.Running, null, null, null, null));
   }
 
+  /** No node takes any pod yet. */
+  void pend(boolean gated, String unschedulable) {
+    pods.replaceAll((name, pod) -> pending(pod, gated, false, null, unschedulable, null));
+  }
+
+  /** All pods have a node, and their containers wait. */
+  void bind(String waiting) {
+    pods.replaceAll((name, pod) -> pending(pod, false, true, waiting, null, null));
+  }
+
+  /** What is now said of a pod's node. */
+  void node(String pod, NodeState node) {
+    pods.computeIfPresent(
+        pod,
+        (name, p) ->
+            new PodState(
+                p.name(),
+                p.uid(),
+                p.index(),
+                p.generation(),
+                p.phase(),
+                p.ready(),
+                p.deleting(),
+                p.ip(),
+                p.exitCode(),
+                p.reason(),
+                p.message(),
+                p.finishedAt(),
+                p.waiting(),
+                p.unschedulable(),
+                p.gated(),
+                p.grace(),
+                node,
+                p.bound(),
+                p.alone()));
+  }
+
   void exit(String pod, int code, String message) {
     Phase phase = code == 0 ? Phase.Succeeded : Phase.Failed;
     pods.computeIfPresent(pod, (name, p) -> with(p, phase, code, null, message, now));
@@ -148,8 +189,12 @@ final class FakeCluster {
       case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());
       case GangAction.DeleteGroup(var apiVersion, var plural, var name) -> groups.remove(name);
       case GangAction.CreatePod(var pod) -> create(pod);
-      case GangAction.DeletePod(var name, var uid) ->
-          pods.computeIfPresent(name, (n, p) -> p.uid().equals(uid) ? deleting(p) : p);
+      case GangAction.DeletePod(var name, var uid, var grace) -> {
+        graces.put(name, grace);
+        pods.computeIfPresent(
+            name,
+            (n, p) -> !p.uid().equals(uid) ? p : grace != null && grace == 0 ? null : deleting(p));
+      }
     }
   }
 
@@ -170,10 +215,44 @@ final class FakeCluster {
             null,
             null,
             null,
-            null);
+            null,
+            false,
+            pod.getSpec().getTerminationGracePeriodSeconds(),
+            null,
+            false,
+            false);
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
     }
+  }
+
+  private static PodState pending(
+      PodState p,
+      boolean gated,
+      boolean bound,
+      String waiting,
+      String unschedulable,
+      NodeState node) {
+    return new PodState(
+        p.name(),
+        p.uid(),
+        p.index(),
+        p.generation(),
+        Phase.Pending,
+        false,
+        p.deleting(),
+        null,
+        null,
+        null,
+        null,
+        null,
+        waiting,
+        unschedulable,
+        gated,
+        p.grace(),
+        node,
+        bound,
+        p.alone());
   }
 
   private static PodState deleting(PodState p) {
@@ -191,7 +270,12 @@ final class FakeCluster {
         p.message(),
         p.finishedAt(),
         p.waiting(),
-        p.unschedulable());
+        p.unschedulable(),
+        p.gated(),
+        p.grace(),
+        p.node(),
+        p.bound(),
+        p.alone());
   }
 
   private static PodState with(
@@ -210,6 +294,11 @@ final class FakeCluster {
         message,
         end,
         null,
-        null);
+        null,
+        false,
+        p.grace(),
+        p.node(),
+        true,
+        p.alone());
   }
 }
