@@ -1,5 +1,8 @@
 package dev.perigee.api;
 
+import java.util.Optional;
+import java.util.stream.Stream;
+
 /** Why a condition is as it is: the whole list. */
 public enum ConditionReason {
   /** Pods are being created and started. */
@@ -57,5 +60,10 @@ public enum ConditionReason {
   /** The gang broke more often than failurePolicy.maxRestarts. */
   TooManyRestarts,
   /** A rule of failurePolicy.rules says that this failure is final. */
-  FailedByRule
+  FailedByRule;
+
+  /** The reason of that name, empty for a word that this version does not use. */
+  public static Optional<ConditionReason> of(String name) {
+    return Stream.of(values()).filter(reason -> reason.name().equals(name)).findFirst();
+  }
 }

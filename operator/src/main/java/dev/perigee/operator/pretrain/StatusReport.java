@@ -185,7 +185,7 @@ final class StatusReport {
   /** What was said last, when it is one of these. */
   private static Optional<Summary> standing(PretrainJobStatus old, Set<ConditionReason> reasons) {
     return old.condition(ConditionType.Ready)
-        .map(c -> new Summary(ConditionReason.valueOf(c.reason()), c.message()))
+        .flatMap(c -> ConditionReason.of(c.reason()).map(r -> new Summary(r, c.message())))
         .filter(s -> reasons.contains(s.reason()));
   }
 

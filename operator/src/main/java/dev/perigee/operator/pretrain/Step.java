@@ -106,7 +106,11 @@ record Step(
         status
             .condition(ConditionType.Failed)
             .filter(Condition::holds)
-            .map(c -> new GangLife.State.Failed(ConditionReason.valueOf(c.reason()), c.message()))
+            .map(
+                c ->
+                    new GangLife.State.Failed(
+                        ConditionReason.of(c.reason()).orElse(ConditionReason.FailedByRule),
+                        c.message()))
             .orElse(null));
   }
 

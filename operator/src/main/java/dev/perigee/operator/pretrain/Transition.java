@@ -54,7 +54,7 @@ record Transition(boolean warning, String reason, String message) {
     }
     return List.of(
         new Transition(
-            TROUBLE.contains(ConditionReason.valueOf(ready.reason())),
+            ConditionReason.of(ready.reason()).map(TROUBLE::contains).orElse(false),
             ready.reason(),
             ready.message()));
   }

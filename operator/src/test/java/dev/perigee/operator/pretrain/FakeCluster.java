@@ -220,7 +220,7 @@ final class FakeCluster {
             pod.getSpec().getTerminationGracePeriodSeconds(),
             null,
             false,
-            false);
+            labels.get(GangLabels.SIZE).equals("1"));
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
     }
