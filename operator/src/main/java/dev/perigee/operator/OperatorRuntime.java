@@ -141,8 +141,7 @@ public final class OperatorRuntime implements AutoCloseable {
         .withRenewDeadline(LeaderElection.RENEW_DEADLINE)
         .withRetryPeriod(LeaderElection.RETRY_PERIOD)
         .withLeaderCallbacks(callbacks)
-        .withExitOnStopLeading(false) // the process ends when awaitClose says so
-        .build();
+        .buildForTest(false); // without a System.exit: awaitClose says when the process has to end
   }
 
   private void stoppedLeading() {
