@@ -1,5 +1,6 @@
 package dev.perigee.operator.real;
 
+import io.fabric8.kubernetes.api.model.BindingBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.api.model.PodStatusBuilder;
@@ -24,6 +25,31 @@ final class PodPlay {
         .withLabel("perigee.dev/job", job)
         .list()
         .getItems();
+  }
+
+  /** A scheduler gives it to the node. */
+  void bind(Pod pod) {
+    unlessGone(
+        () ->
+            client.raw(
+                "/api/v1/namespaces/%s/pods/%s/binding"
+                    .formatted(pod.getMetadata().getNamespace(), pod.getMetadata().getName()),
+                "POST",
+                new BindingBuilder()
+                    .withNewMetadata()
+                    .withName(pod.getMetadata().getName())
+                    .withUid(pod.getMetadata().getUid())
+                    .endMetadata()
+                    .withNewTarget()
+                    .withKind("Node")
+                    .withName(RealApi.NODE)
+                    .endTarget()
+                    .build()));
+  }
+
+  /** It has been stopped, and the kubelet lets it go. */
+  void letGo(Pod pod) {
+    unlessGone(() -> client.resource(pod).withGracePeriod(0).delete());
   }
 
   /** It runs and is ready. */
@@ -79,10 +105,16 @@ final class PodPlay {
         .endContainerStatus();
   }
 
-  /** A pod that is gone, or was touched meanwhile, is left for the next look. */
   private void set(Pod pod, PodStatusBuilder status) {
+    unlessGone(
+        () ->
+            client.resource(new PodBuilder(pod).withStatus(status.build()).build()).updateStatus());
+  }
+
+  /** A pod that is gone, or was touched meanwhile, is left for the next look. */
+  private static void unlessGone(Runnable write) {
     try {
-      client.resource(new PodBuilder(pod).withStatus(status.build()).build()).updateStatus();
+      write.run();
     } catch (KubernetesClientException e) {
       if (e.getCode() != HttpURLConnection.HTTP_NOT_FOUND
           && e.getCode() != HttpURLConnection.HTTP_CONFLICT) {

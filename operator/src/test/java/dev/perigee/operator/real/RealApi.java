@@ -11,6 +11,7 @@ import dev.perigee.operator.StatusProbe;
 import io.fabric8.kubeapitest.KubeAPIServer;
 import io.fabric8.kubeapitest.KubeAPIServerConfigBuilder;
 import io.fabric8.kubernetes.api.model.NamespaceBuilder;
+import io.fabric8.kubernetes.api.model.NodeBuilder;
 import io.fabric8.kubernetes.api.model.apiextensions.v1.CustomResourceDefinition;
 import io.fabric8.kubernetes.client.Config;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -24,7 +25,10 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import java.util.stream.Stream;
 
 /**
@@ -38,6 +42,11 @@ public final class RealApi {
   private static final Path EXAMPLE = Path.of("..", "examples", "quickstart.yaml");
   private static final YAMLMapper YAML = new YAMLMapper();
   private static final AtomicInteger NAMESPACES = new AtomicInteger();
+
+  /** The one node, which tests play. */
+  public static final String NODE = "played";
+
+  private static final Logger NOISE = Logger.getLogger("");
 
   private static RealApi started;
 
@@ -78,10 +87,13 @@ public final class RealApi {
           .withApiServerFlag("--runtime-config=scheduling.k8s.io/v1alpha2=true")
           .withApiServerFlag("--feature-gates=GenericWorkload=true");
     }
+    // Operators that are killed and requests that fail are what is tested; they need no log.
+    NOISE.setLevel(Level.OFF);
     KubeAPIServer server = new KubeAPIServer(wanted.build());
     server.start();
     RealApi api = new RealApi(server);
     api.install();
+    api.addNode();
     return api;
   }
 
@@ -120,7 +132,24 @@ public final class RealApi {
                         .anyMatch(
                             t -> t.getType().equals("Established") && t.getStatus().equals("True")),
             20,
-            java.util.concurrent.TimeUnit.SECONDS);
+            TimeUnit.SECONDS);
+  }
+
+  private void addNode() {
+    client
+        .resource(
+            new NodeBuilder()
+                .withNewMetadata()
+                .withName(NODE)
+                .endMetadata()
+                .withNewStatus()
+                .addNewCondition()
+                .withType("Ready")
+                .withStatus("True")
+                .endCondition()
+                .endStatus()
+                .build())
+        .create();
   }
 
   /** How to reach it, as kubectl would. */
