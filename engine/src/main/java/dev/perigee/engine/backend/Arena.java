@@ -5,7 +5,9 @@ import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.function.IntFunction;
@@ -41,6 +43,11 @@ public final class Arena {
   public final class Region {
     private final List<Storage> taken = new ArrayList<>();
 
+    /** What is saved for a backward pass, and the same by the memory that it is in. */
+    private final List<Saved> saved = new ArrayList<>();
+
+    private final Map<Storage, Saved> savedIn = new IdentityHashMap<>();
+
     private Region() {}
 
     /** A tensor until this region is released. Its numbers are undefined. */
@@ -56,6 +63,43 @@ public final class Arena {
     /** Gives everything back; what was taken must not be used any more. */
     public void release() {
       giveBack(this);
+    }
+
+    /**
+     * Gives back one tensor before everything else.
+     *
+     * @param x what {@link #take} made, or a view of all of it
+     * @throws IllegalArgumentException when it is not this region's
+     */
+    public void release(Tensor x) {
+      giveBack(this, x.storage());
+    }
+
+    /**
+     * Says that a backward pass needs a tensor of this region. The same memory is saved once,
+     * however often this is said.
+     */
+    public Saved save(Tensor x) {
+      return savedIn.computeIfAbsent(
+          x.storage(),
+          _ -> {
+            saved.add(new Saved(this, x));
+            return saved.getLast();
+          });
+    }
+
+    boolean holds(Tensor x) {
+      return taken.stream().anyMatch(s -> s == x.storage());
+    }
+
+    /** Moves all that is saved here to the host. */
+    public void offload(HostStore to) {
+      saved.forEach(s -> s.offload(to));
+    }
+
+    /** Brings all of it back. */
+    public void load() {
+      saved.forEach(Saved::load);
     }
   }
 
@@ -121,11 +165,27 @@ public final class Arena {
   }
 
   private synchronized void giveBack(Region region) {
+    region.saved.clear();
+    region.savedIn.clear();
     while (!region.taken.isEmpty()) {
       Storage storage = region.taken.removeLast();
       currentBytes -= 4L * storage.length();
       free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
     }
+  }
+
+  private synchronized void giveBack(Region region, Storage storage) {
+    // Mostly one of the last: a search from the end is short.
+    for (int i = region.taken.size() - 1; i >= 0; i--) {
+      if (region.taken.get(i) == storage) {
+        region.taken.remove(i);
+        region.savedIn.remove(storage);
+        currentBytes -= 4L * storage.length();
+        free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+        return;
+      }
+    }
+    throw new IllegalArgumentException("memory that this region does not have");
   }
 
   /** Bytes handed out now. */

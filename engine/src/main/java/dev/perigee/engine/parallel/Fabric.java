@@ -144,18 +144,21 @@ public final class Fabric implements AutoCloseable {
     if (ranks.size() == 1) {
       return Collectives.solo();
     }
-    Group group =
-        groups.computeIfAbsent(
-            new GroupKey(List.copyOf(ranks), purpose),
-            key ->
-                new Group(
-                    key.ranks,
-                    key.purpose,
-                    key.ranks.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
-                    pod.index(),
-                    links,
-                    alarm));
-    return new GroupCollectives(group, index);
+    return new GroupCollectives(group(ranks, purpose), index);
+  }
+
+  /** What the ranks of this pod share of a group. */
+  Group group(List<Integer> ranks, String purpose) {
+    return groups.computeIfAbsent(
+        new GroupKey(List.copyOf(ranks), purpose),
+        key ->
+            new Group(
+                key.ranks,
+                key.purpose,
+                key.ranks.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
+                pod.index(),
+                links,
+                alarm));
   }
 
   /** The groups that a rank of a mesh works in. */
@@ -257,6 +260,11 @@ public final class Fabric implements AutoCloseable {
   /** Ends all work together, here and in the other pods, with a reason for people to read. */
   public void abort(String reason) {
     alarm.ring(reason);
+  }
+
+  /** Connections to the other pods. */
+  Iterable<PeerLink> links() {
+    return links.values();
   }
 
   /** Why work together has ended, empty while it has not. */

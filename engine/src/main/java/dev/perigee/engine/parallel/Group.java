@@ -18,13 +18,37 @@ final class Group {
    * @param size must be the same for all
    * @param x tensor that the others may read and write, if any
    * @param counts numbers that the others may read, if any
-   * @param figures likewise
+   * @param into tensor that the others may write, if any
+   * @param intoStarts numbers that go with it
+   * @param figures numbers that the others may read, if any
    */
   @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
-  record Offer(String operation, int size, Tensor x, int[] counts, double[] figures) {
+  record Offer(
+      String operation,
+      int size,
+      Tensor x,
+      int[] counts,
+      Tensor into,
+      int[] intoStarts,
+      double[] figures) {
+    /** An operation without numbers. */
+    static Offer of(String operation) {
+      return new Offer(operation, 0, null, null, null, null, null);
+    }
+
     /** An operation on one tensor of the same size everywhere. */
     static Offer of(String operation, Tensor x) {
-      return new Offer(operation, x.size(), x, null, null);
+      return new Offer(operation, x.size(), x, null, null, null, null);
+    }
+
+    /** An operation on one count for each member. */
+    static Offer of(String operation, int[] counts) {
+      return new Offer(operation, counts.length, null, counts, null, null, null);
+    }
+
+    /** An operation on figures. */
+    static Offer of(String operation, double[] figures) {
+      return new Offer(operation, figures.length, null, null, null, null, figures);
     }
   }
 
