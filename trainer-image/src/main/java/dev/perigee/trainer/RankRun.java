@@ -13,6 +13,7 @@ import dev.perigee.engine.checkpoint.TrainerState;
 import dev.perigee.engine.data.Sequence;
 import dev.perigee.engine.data.TrainingData;
 import dev.perigee.engine.model.Model;
+import dev.perigee.engine.model.StagePlace;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Collectives;
@@ -80,7 +81,9 @@ final class RankRun {
     this.speaks = rank == fabric.ranks().getFirst();
     this.groups = fabric.groups(config.mesh(), rank);
     this.world = groups.data(); // without a pipeline, the data group is everybody
-    this.model = Model.create(shape, backend, groups.expert());
+    this.model =
+        Model.create(
+            shape, backend, groups.expert(), StagePlace.whole(shape), config.memory());
   }
 
   /** From the first weights, or the newest checkpoint, to the last score. */
@@ -88,7 +91,13 @@ final class RankRun {
       throws IOException, StorageException, CorruptCheckpointsException, TrainerException {
     Optional<Durable> resumed = newestCheckpoint();
     loadWeights(resumed);
-    Optimizer optimizer = new Optimizer(config.optimizer(), model.parameters(), backend, groups);
+    Optimizer optimizer =
+        new Optimizer(
+            config.optimizer(),
+            model.parameters(),
+            backend,
+            groups,
+            config.memory().bucketBytes());
     long done = 0;
     if (resumed.isPresent()) {
       TrainerState state = resumed.get().state();
