@@ -8,6 +8,7 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.plan.StageLayout;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -54,7 +55,12 @@ public final class Model {
   private final List<Block> blocks = new ArrayList<>(); // of those layers
   private final List<Chunk> chunks = new ArrayList<>();
 
-  private Model(ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+  private Model(
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     this.config = config;
     this.backend = backend;
     this.place = place;
@@ -76,7 +82,7 @@ public final class Model {
       int first = layout.firstLayer(chunk);
       for (int layer = first; layer < first + layout.layers().get(chunk); layer++) {
         int declared = store.parameters().size();
-        ofChunk.add(new Block(layer, config, rotary, backend, expertGroup, store));
+        ofChunk.add(new Block(layer, config, memory, rotary, backend, expertGroup, store));
         parametersOfBlocks.add(declaredSince(declared));
         layers.add(layer);
       }
@@ -118,16 +124,27 @@ public final class Model {
     return create(config, backend, expertGroup, StagePlace.whole(config));
   }
 
+  /** The same with everything kept between forward and backward. */
+  public static Model create(
+      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+    return create(config, backend, expertGroup, place, RunConfig.Memory.DEFAULT);
+  }
+
   /**
    * A rank's part of a model, with weights of zero and norms of one.
    *
    * @param expertGroup the ranks that share the routed experts of the same layers
    * @param place which layers
+   * @param memory what is kept between forward and backward, and how
    * @throws IllegalArgumentException when the shape is not valid, its experts do not divide, or
    *     embedding and head share weights and are on different stages
    */
   public static Model create(
-      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     List<String> problems = new ArrayList<>(config.problems());
     problems.addAll(place.layout().problems(place.layout().chunks(), config.numHiddenLayers()));
     problems.addAll(StepPlan.tiedEmbeddings(config, place.stages()));
@@ -139,7 +156,7 @@ public final class Model {
     if (!problems.isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", problems));
     }
-    return new Model(config, backend, expertGroup, place);
+    return new Model(config, backend, expertGroup, place, memory);
   }
 
   /** The model's shape. */

@@ -166,8 +166,8 @@ final class ScheduleRun {
       }
       case DISPATCH, COMBINE, COMBINE_BACKWARD, DISPATCH_BACKWARD ->
           throw new IllegalStateException(step + " is no step of its own thread");
-      case OFFLOAD, LOAD ->
-          throw new IllegalStateException(step + ": this backend keeps activations where they are");
+      case OFFLOAD -> get(key).pass.offload();
+      case LOAD -> get(key).pass.load();
     }
   }
 

@@ -86,9 +86,16 @@ final class TinyRun {
             shape,
             new CpuBackend(),
             groups.expert(),
-            new StagePlace(plan.layout(), groups.pipeline()));
+            new StagePlace(plan.layout(), groups.pipeline()),
+            config.memory());
     model.initialize(config.seed());
-    optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
+    optimizer =
+        new Optimizer(
+            config.optimizer(),
+            model.parameters(),
+            model.backend(),
+            groups,
+            config.memory().bucketBytes());
     step = new TrainStep(config, model, optimizer, groups);
   }
 

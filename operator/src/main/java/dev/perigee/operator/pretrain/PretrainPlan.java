@@ -13,6 +13,7 @@ import dev.perigee.operator.placement.Placement;
 import dev.perigee.operator.placement.Placements;
 import dev.perigee.operator.placement.PodGang;
 import dev.perigee.operator.placement.ServedSchedulers;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RankMap;
@@ -106,7 +107,11 @@ public sealed interface PretrainPlan {
       problems.add(problem);
     }
     RunConfig run = RunConfigs.of(job, problems);
-    problems.addAll(run.problems());
+    List<String> ofRun = run.problems();
+    problems.addAll(ofRun);
+    if (ofRun.isEmpty()) {
+      problems.addAll(StepPlan.problems(run, run.model().config()));
+    }
     if (!problems.isEmpty() || !(choice instanceof Placements.Choice.Chosen(var placement))) {
       problems.addAll(NearestLayouts.hints(run));
       return new Impossible(generation, problems);
