@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.Mesh;
+import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -23,6 +24,38 @@ public record Layout(
     boolean expertOverlap,
     boolean splitWeightGradient,
     boolean offload) {
+
+  /**
+   * Tokens that a micro-batch has at most on a CPU, if one sequence is not longer: few enough to
+   * stay in a core's own cache.
+   */
+  private static final int MICRO_BATCH_TOKENS = 512;
+
+  /** The layout that a run asks for; its model must have a shape. */
+  public static Layout of(RunConfig run) {
+    Mesh mesh = run.mesh();
+    int chunks = mesh.pipeline();
+    return new Layout(
+        mesh,
+        StageLayout.byCost(run.model().config(), chunks, run.sequenceLength()),
+        1,
+        microBatch(run.batchSequences() / mesh.data(), run.sequenceLength()),
+        false,
+        false,
+        false);
+  }
+
+  /**
+   * Sequences of a micro-batch: the largest power of two that divides a rank's share and stays
+   * within the tokens that suit a cache.
+   */
+  static int microBatch(long sequences, int sequenceLength) {
+    int size = 1;
+    while (sequences % (2L * size) == 0 && 2L * size * sequenceLength <= MICRO_BATCH_TOKENS) {
+      size *= 2;
+    }
+    return size;
+  }
 
   /** Micro-batches of a step on each data-parallel rank. */
   public int microBatches(Workload workload) {

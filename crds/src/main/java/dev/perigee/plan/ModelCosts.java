@@ -70,8 +70,9 @@ final class ModelCosts implements StepCosts {
       if (c.isMoeLayer(layer) && w.recompute().contains(Workload.Recompute.EXPERT_DOWN)) {
         input[chunk][experts] += routed / 3;
       }
+      // Shared experts compute with the routed ones, between dispatch and combine.
+      add(chunk, experts, tokens * f.feedForward() / speeds.dense());
       part = parts > 1 && c.isMoeLayer(layer) ? part + 2 : part;
-      add(chunk, part, tokens * f.feedForward() / speeds.dense());
       exchanges[chunk] += parts == 1 && c.isMoeLayer(layer) ? 2 : 0;
     }
     if (chunk == stages.chunks() - 1) {

@@ -33,6 +33,14 @@ public record RankMemory(
     return found;
   }
 
+  /** Bytes of weights, gradients and the optimizer's state, which no schedule changes. */
+  static long certain(Workload w, Layout layout, Hardware.Precision precision, int stage) {
+    StageWeights weights = StageWeights.of(w, layout, precision, stage);
+    return (weights.dense() + weights.experts())
+            * (precision.weight() + Hardware.Precision.GRADIENT)
+        + weights.fullestShare().bytes(precision);
+  }
+
   /** The stage whose rank is fullest. */
   static RankMemory fullest(List<RankMemory> stages) {
     return Collections.max(stages, Comparator.comparingLong(RankMemory::total));

@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.util.Set;
 
 /**
@@ -31,6 +32,18 @@ public record Workload(
     MLA_UP,
     /** Outputs of the routed experts. */
     EXPERT_DOWN
+  }
+
+  /** What a run is to train; its model must have a shape. */
+  public static Workload of(RunConfig run) {
+    boolean muon = run.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip;
+    return new Workload(
+        run.model().config(),
+        run.sequenceLength(),
+        run.batchTokens(),
+        muon ? run.optimizer().muon().newtonSchulzSteps() : 0,
+        Set.of(),
+        false);
   }
 
   public Workload {
