@@ -21,18 +21,16 @@ import java.util.Objects;
 final class JobEstimate {
   private JobEstimate() {}
 
-  /** Why the job cannot fit where it wants to run, one line each; empty when it can. */
-  static List<String> problems(PretrainJob job, RunConfig run) {
+  /** Why a run cannot fit where it wants to go, one line each; empty when it can. */
+  static List<String> problems(RunConfig run, Hardware hardware) {
     return run.model().config() == null
         ? List.of()
-        : NearestLayouts.tooLarge(
-            Workload.of(run), Layout.of(run), JobHardware.of(job.getSpec()));
+        : NearestLayouts.tooLarge(Workload.of(run), Layout.of(run), hardware);
   }
 
   /** Layouts that would work, for one that does not. */
-  static List<String> hints(PretrainJob job, RunConfig run) {
-    return NearestLayouts.hints(
-        Workload.of(run), run.mesh(), 1, JobHardware.of(job.getSpec()));
+  static List<String> hints(RunConfig run, Hardware hardware) {
+    return NearestLayouts.hints(Workload.of(run), run.mesh(), 1, hardware);
   }
 
   /** The estimate for the status; the one that stands there when it is of the same specification. */

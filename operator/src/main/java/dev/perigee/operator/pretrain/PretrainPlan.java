@@ -105,13 +105,10 @@ public sealed interface PretrainPlan {
     if (choice instanceof Placements.Choice.Unavailable(var problem)) {
       problems.add(problem);
     }
-    RunConfig run = RunConfigs.of(job, problems);
-    problems.addAll(run.problems());
-    if (problems.isEmpty()) {
-      problems.addAll(JobEstimate.problems(job, run));
-    }
+    JobPlan asked = JobPlan.of(job, null);
+    RunConfig run = asked.run();
+    problems.addAll(asked.problems());
     if (!problems.isEmpty() || !(choice instanceof Placements.Choice.Chosen(var placement))) {
-      problems.addAll(JobEstimate.hints(job, run));
       return new Impossible(generation, problems);
     }
     RankMap ranks = ranks(job, run.mesh(), generation);
