@@ -33,6 +33,18 @@ import java.util.List;
     message = "parallelism.expert: must be 1 for a model without routed experts",
     fieldPath = ".parallelism.expert")
 @ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertDown' in self.memory.recompute)",
+    message = "memory.recompute: expertDown is for models with routed experts",
+    fieldPath = ".memory.recompute")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertInput' in self.memory.fp8)",
+    message = "memory.fp8: expertInput is for models with routed experts",
+    fieldPath = ".memory.fp8")
+@ValidationRule(
     value = "self.batchTokens % (self.sequenceLength * self.parallelism.data) == 0",
     message = "batchTokens: must be a multiple of sequenceLength × parallelism.data",
     messageExpression =
@@ -91,7 +103,7 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.batchTokens =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory == oldSelf.memory && self.batchTokens =="
             + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
@@ -99,7 +111,7 @@ import java.util.List;
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
+        "spec: parallelism, memory, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
             + " evaluation can change only while the job is suspended; set suspend: true first")
 @ValidationRule(
     value =
@@ -138,6 +150,9 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
+    @JsonPropertyDescription("What is kept of activations, and how.")
+        @Default("{}")
+        MemorySpec memory,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")

@@ -1,6 +1,8 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig.Memory.Fp8;
+import dev.perigee.run.RunConfig.Memory.Recompute;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -233,10 +235,10 @@ final class ActivationCount {
 
   private boolean dropped(Part part) {
     return switch (part) {
-      case NORM -> workload.recompute().contains(Workload.Recompute.NORMS);
-      case SWIGLU -> workload.recompute().contains(Workload.Recompute.SWIGLU);
-      case MLA_UP -> workload.recompute().contains(Workload.Recompute.MLA_UP);
-      case EXPERT_OUTPUT -> workload.recompute().contains(Workload.Recompute.EXPERT_DOWN);
+      case NORM -> workload.memory().recompute().contains(Recompute.norms);
+      case SWIGLU -> workload.memory().recompute().contains(Recompute.swiGlu);
+      case MLA_UP -> workload.memory().recompute().contains(Recompute.latentProjections);
+      case EXPERT_OUTPUT -> workload.memory().recompute().contains(Recompute.expertDown);
       default -> false;
     };
   }
@@ -256,10 +258,15 @@ final class ActivationCount {
     return tensor.numbers
         * switch (tensor.part) {
           case RESIDUAL, NORM, MLA_UP, LATENT, CORE, SWIGLU, EXPERT_OUTPUT -> activationBytes;
-          case EXPERT_INPUT, SWIGLU_INPUT -> workload.fp8() ? FP8_BYTES : activationBytes;
+          case EXPERT_INPUT -> stored(Fp8.expertInput);
+          case SWIGLU_INPUT -> stored(Fp8.swiGluInput);
           case PRECISE, LOG_SUMS -> 4.0;
           case PROBABILITIES, PASSING -> 0.0;
         };
+  }
+
+  private double stored(Fp8 what) {
+    return workload.memory().fp8().contains(what) ? FP8_BYTES : activationBytes;
   }
 
   private long arenaNumbers(Taken tensor) {

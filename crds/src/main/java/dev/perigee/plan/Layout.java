@@ -26,35 +26,20 @@ public record Layout(
     boolean offload) {
 
   /**
-   * Tokens that a micro-batch has at most on a CPU, if one sequence is not longer: few enough to
-   * stay in a core's own cache.
+   * The layout that a run asks for; its model must have a shape.
+   *
+   * @throws IllegalArgumentException when it has {@link StepPlan#problems}
    */
-  private static final int MICRO_BATCH_TOKENS = 512;
-
-  /** The layout that a run asks for; its model must have a shape. */
   public static Layout of(RunConfig run) {
-    Mesh mesh = run.mesh();
-    int chunks = mesh.pipeline();
+    StepPlan step = StepPlan.of(run, run.model().config());
     return new Layout(
-        mesh,
-        StageLayout.byCost(run.model().config(), chunks, run.sequenceLength()),
-        1,
-        microBatch(run.batchSequences() / mesh.data(), run.sequenceLength()),
-        false,
-        false,
-        false);
-  }
-
-  /**
-   * Sequences of a micro-batch: the largest power of two that divides a rank's share and stays
-   * within the tokens that suit a cache.
-   */
-  static int microBatch(long sequences, int sequenceLength) {
-    int size = 1;
-    while (sequences % (2L * size) == 0 && 2L * size * sequenceLength <= MICRO_BATCH_TOKENS) {
-      size *= 2;
-    }
-    return size;
+        run.mesh(),
+        step.layout(),
+        step.shape().virtualStages(),
+        step.microBatchSequences(),
+        step.shape().expertOverlap(),
+        step.shape().splitWeightGradient(),
+        step.shape().offload());
   }
 
   /** Micro-batches of a step on each data-parallel rank. */

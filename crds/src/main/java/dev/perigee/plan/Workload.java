@@ -2,7 +2,6 @@ package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
-import java.util.Set;
 
 /**
  * What is to be trained, whatever the layout.
@@ -11,28 +10,14 @@ import java.util.Set;
  * @param sequenceLength tokens of a sequence
  * @param batchTokens tokens of an optimizer step over all ranks
  * @param newtonSchulzSteps of Muon; 0 when AdamW updates everything
- * @param recompute activations that backward computes again
- * @param fp8 whether the inputs of experts and of SwiGLU are kept as FP8
+ * @param memory what is kept of activations, where and how
  */
 public record Workload(
     ModelConfig model,
     int sequenceLength,
     long batchTokens,
     int newtonSchulzSteps,
-    Set<Recompute> recompute,
-    boolean fp8) {
-
-  /** Activations that need not be kept (Kimi K2 report, section 2.4). */
-  public enum Recompute {
-    /** Outputs of RMSNorm. */
-    NORMS,
-    /** Outputs of SwiGLU. */
-    SWIGLU,
-    /** Queries, keys and values from their latents. */
-    MLA_UP,
-    /** Outputs of the routed experts. */
-    EXPERT_DOWN
-  }
+    RunConfig.Memory memory) {
 
   /** What a run is to train; its model must have a shape. */
   public static Workload of(RunConfig run) {
@@ -42,12 +27,7 @@ public record Workload(
         run.sequenceLength(),
         run.batchTokens(),
         muon ? run.optimizer().muon().newtonSchulzSteps() : 0,
-        Set.of(),
-        false);
-  }
-
-  public Workload {
-    recompute = Set.copyOf(recompute);
+        run.memory());
   }
 
   /** Sequences of an optimizer step over all ranks. */

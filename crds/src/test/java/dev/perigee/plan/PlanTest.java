@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
+import dev.perigee.run.RunConfig;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -27,7 +28,16 @@ class PlanTest {
         new Layout(
             new Mesh(16, gpus / 16, 16, 8), new StageLayout(layers), 2, 1, true, false, true);
     Workload workload =
-        new Workload(K2, 4096, batchTokens, 5, EnumSet.allOf(Workload.Recompute.class), true);
+        new Workload(
+            K2,
+            4096,
+            batchTokens,
+            5,
+            new RunConfig.Memory(
+                EnumSet.allOf(RunConfig.Memory.Recompute.class),
+                EnumSet.allOf(RunConfig.Memory.Fp8.class),
+                true,
+                256));
     Hardware h800 = new Hardware.Gpus(Gpu.find("H800").orElseThrow(), 8);
     return Plan.of(workload, layout, h800, Calibration.DEFAULT);
   }
