@@ -48,6 +48,7 @@ public final class Model {
   private final ModelConfig config;
   private final Backend backend;
   private final StagePlace place;
+  private final boolean sharesExperts;
   private final ParameterStore store;
   private final Rotary rotary;
   private final List<Integer> layers = new ArrayList<>(); // of the model, that this rank holds
@@ -63,6 +64,7 @@ public final class Model {
     this.config = config;
     this.backend = backend;
     this.place = place;
+    this.sharesExperts = expertGroup.size() > 1;
     store = new ParameterStore(backend);
     rotary = new Rotary(config, backend);
     int v = config.vocabSize();
@@ -436,6 +438,11 @@ public final class Model {
   /** This rank's chunks, in the order of the model. */
   public List<Chunk> chunks() {
     return chunks;
+  }
+
+  /** Whether other ranks hold some of the routed experts of this rank's layers. */
+  public boolean sharesExperts() {
+    return sharesExperts;
   }
 
   /** Which part of the model this is. */
