@@ -10,6 +10,14 @@ import io.fabric8.generator.annotation.ValidationRule;
 import java.util.List;
 
 /** What a rank keeps of its activations, where and how. Each saves memory and costs time. */
+@ValidationRule(
+    value = "self.recompute.all(x, self.recompute.exists_one(y, y == x))",
+    message = "memory.recompute: lists something twice",
+    fieldPath = ".recompute")
+@ValidationRule(
+    value = "self.fp8.all(x, self.fp8.exists_one(y, y == x))",
+    message = "memory.fp8: lists something twice",
+    fieldPath = ".fp8")
 public record MemorySpec(
     @JsonPropertyDescription(
             "What is computed again in backward instead of kept: norms (their results), swiGlu (the"
@@ -17,9 +25,6 @@ public record MemorySpec(
                 + " expertDown (the routed experts' results). Bitwise the same training.")
         @Default("[]")
         @Size(max = 4)
-        @ValidationRule(
-            value = "self.all(x, self.exists_one(y, y == x))",
-            message = "memory.recompute: lists something twice")
         List<RunConfig.Memory.Recompute> recompute,
     @JsonPropertyDescription(
             "What is kept in eight bits (E4M3, a scale for each 128 numbers) for backward:"
@@ -27,9 +32,6 @@ public record MemorySpec(
                 + " projections). Gradients are a little less exact.")
         @Default("[]")
         @Size(max = 2)
-        @ValidationRule(
-            value = "self.all(x, self.exists_one(y, y == x))",
-            message = "memory.fp8: lists something twice")
         List<RunConfig.Memory.Fp8> fp8,
     @JsonPropertyDescription(
             "Whether activations that wait for several other micro-batches go to host memory"

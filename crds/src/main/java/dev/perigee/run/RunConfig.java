@@ -504,6 +504,10 @@ public record RunConfig(
         found,
         memory.bucketMebibytes() >= 1 && memory.bucketMebibytes() <= 4096,
         "memory.bucketMebibytes: " + memory.bucketMebibytes() + " is not in 1 to 4096");
+    require(
+        found,
+        !memory.offload() || mesh == null || mesh.pipeline() > 1,
+        "memory.offload: no activation waits without a pipeline; leave it out, or use more stages");
   }
 
   private void checkOptimizer(List<String> found) {
