@@ -7,6 +7,16 @@ import java.util.stream.Stream;
 public enum ConditionReason {
   /** Pods are being created and started. */
   Starting,
+  /** The job that it continues from is not complete yet. */
+  WaitingForSource,
+  /** The job that it continues from does not exist. */
+  SourceMissing,
+  /** The job that it continues from failed, or is complete without a checkpoint. */
+  SourceFailed,
+  /** The job continues, directly or through others, from itself. */
+  SourceCircle,
+  /** An older job writes its checkpoints to the same folder. */
+  OutputPathTaken,
   /** Pods wait for a queue or quota to let them in. */
   AwaitingAdmission,
   /** The API server refuses a pod, for example because of a quota. */

@@ -23,6 +23,7 @@ public record PretrainJobStatus(
     @JsonPropertyDescription("The newest score on held-out data.") Evaluation evaluation,
     @JsonPropertyDescription("The newest checkpoint that is complete on the volume.")
         CheckpointReference lastDurableCheckpoint,
+    @JsonPropertyDescription("What model.from was resolved to, once and for all.") Source source,
     @JsonPropertyDescription("When the first pods were asked for, RFC 3339.") String startTime,
     @JsonPropertyDescription("When the job became Complete or Failed, RFC 3339.")
         String completionTime) {
@@ -30,7 +31,7 @@ public record PretrainJobStatus(
   /** Nothing known yet. */
   public static final PretrainJobStatus EMPTY =
       new PretrainJobStatus(
-          null, List.of(), null, null, null, null, null, null, null, null, null, null);
+          null, List.of(), null, null, null, null, null, null, null, null, null, null, null);
 
   public PretrainJobStatus {
     conditions = conditions == null ? List.of() : List.copyOf(conditions);
@@ -100,6 +101,12 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("How many problems were asked.") Integer problems,
       @JsonPropertyDescription("What the model says to a prompt.") String sample) {}
 
+  /** The checkpoint that a reference came to. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Source(
+      @JsonPropertyDescription("The job that wrote it.") String pretrainJob,
+      @JsonPropertyDescription("Its checkpoint.") CheckpointReference checkpoint) {}
+
   /** Where a checkpoint lies. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
   public record CheckpointReference(
@@ -108,4 +115,40 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("The volume.") VolumeSource volume,
       @JsonPropertyDescription("SHA-256 of its manifest, trainer/manifest.json.") String digest,
       @JsonPropertyDescription("How long it took to write, in seconds.") Double seconds) {}
+
+  /** The same status, resolved to a source. */
+  public PretrainJobStatus with(Source resolved) {
+    return new PretrainJobStatus(
+        observedGeneration,
+        conditions,
+        layout,
+        attempt,
+        restarts,
+        disruptions,
+        lastFailure,
+        progress,
+        evaluation,
+        lastDurableCheckpoint,
+        resolved,
+        startTime,
+        completionTime);
+  }
+
+  /** The same status with other conditions, for a generation of the specification. */
+  public PretrainJobStatus with(Long generation, List<Condition> others) {
+    return new PretrainJobStatus(
+        generation,
+        others,
+        layout,
+        attempt,
+        restarts,
+        disruptions,
+        lastFailure,
+        progress,
+        evaluation,
+        lastDurableCheckpoint,
+        source,
+        startTime,
+        completionTime);
+  }
 }

@@ -27,6 +27,7 @@ import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import dev.perigee.run.RunStatus.Phase;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Optional;
@@ -172,11 +173,13 @@ final class RankRun {
     return found;
   }
 
-  private void loadWeights(Optional<Durable> resumed) throws IOException {
+  private void loadWeights(Optional<Durable> resumed)
+      throws IOException, StorageException, TrainerException {
     if (resumed.isPresent()) {
       model.load(resumed.get().weights());
     } else if (config.model().from() != null) {
       Path from = launch.resolve(config.model().from());
+      checkSource(from);
       model.load(Safetensors.open(from));
       log("weights from " + from);
     } else {
@@ -184,7 +187,32 @@ final class RankRun {
     }
   }
 
-  private void tellResumed(Durable durable) {
+  /** The folder that the first weights come from is there, and is the one that was meant. */
+  private void checkSource(Path folder) throws StorageException, TrainerException {
+    if (!Files.exists(folder)) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.from: there is no " + folder + "; expected a folder in Hugging Face layout");
+    }
+    String expected = config.model().digest();
+    if (expected == null) {
+      return;
+    }
+    String digest = CheckpointStore.digest(folder);
+    if (!digest.equals(expected)) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.digest: "
+              + folder
+              + " has the manifest "
+              + digest
+              + "; expected "
+              + expected
+              + ", so the folder was written anew since the job was resolved to it");
+    }
+  }
+
+  private void tellResumed(Durable durable) throws StorageException {
     TrainerState state = durable.state();
     if (speaks) {
       pod.progress().resumed(state.step(), state.tokens());

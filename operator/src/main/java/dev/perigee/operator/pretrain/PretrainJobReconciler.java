@@ -24,8 +24,10 @@ import io.javaoperatorsdk.operator.api.config.informer.InformerEventSourceConfig
 import io.javaoperatorsdk.operator.api.reconciler.Context;
 import io.javaoperatorsdk.operator.api.reconciler.ControllerConfiguration;
 import io.javaoperatorsdk.operator.api.reconciler.EventSourceContext;
+import io.javaoperatorsdk.operator.api.reconciler.IndexedResourceCache;
 import io.javaoperatorsdk.operator.api.reconciler.Reconciler;
 import io.javaoperatorsdk.operator.api.reconciler.UpdateControl;
+import io.javaoperatorsdk.operator.processing.event.ResourceID;
 import io.javaoperatorsdk.operator.processing.event.source.EventSource;
 import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
 import java.time.Instant;
@@ -37,6 +39,9 @@ import java.util.function.Function;
 /** Observe, decide, report, act. The status is written before anything is done about it. */
 @ControllerConfiguration(name = "pretrainjob", fieldManager = GangWriter.FIELD_MANAGER)
 public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
+  /** Index of the jobs by namespace and output folder. */
+  private static final String OUTPUT = "output";
+
   private final OperatorOptions options;
   private final Function<String, Optional<NodeState>> nodes;
   private final SchedulerDiscovery schedulers;
@@ -56,6 +61,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   @Override
   public List<EventSource<?, PretrainJob>> prepareEventSources(
       EventSourceContext<PretrainJob> context) {
+    context
+        .getPrimaryCache()
+        .addIndexer(
+            OUTPUT, job -> List.of(job.getMetadata().getNamespace() + " " + OutputPath.of(job)));
     return List.of(
         owned(Pod.class, context), owned(ConfigMap.class, context), owned(Service.class, context));
   }
@@ -76,6 +85,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             job,
             observed,
             ask(observed),
+            neighbours(job, context),
             new Step.Settings(
                 options.trainerImage(),
                 options.pollInterval(),
@@ -134,6 +144,22 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
                 .withUid(metadata.getUid())
                 .endPreconditions()
                 .build());
+  }
+
+  private static Neighbours neighbours(PretrainJob job, Context<PretrainJob> context) {
+    IndexedResourceCache<PretrainJob> all = context.getPrimaryCache();
+    String namespace = job.getMetadata().getNamespace();
+    return new Neighbours() {
+      @Override
+      public Optional<PretrainJob> named(String name) {
+        return all.get(new ResourceID(name, namespace));
+      }
+
+      @Override
+      public List<PretrainJob> writingTo(String output) {
+        return all.byIndex(OUTPUT, namespace + " " + output);
+      }
+    };
   }
 
   private ObservedGang observe(Context<PretrainJob> context) {

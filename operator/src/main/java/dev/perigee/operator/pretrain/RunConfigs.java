@@ -7,6 +7,7 @@ import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
+import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -41,9 +42,10 @@ final class RunConfigs {
         spec.seed(),
         new RunConfig.Model(
             shape,
-            spec.model().checkpoint() == null
-                ? null
-                : RunFiles.MODEL_FOLDER + "/" + spec.model().checkpoint().path()),
+            firstWeights(job)
+                .map(weights -> RunFiles.MODEL_FOLDER + "/" + weights.path())
+                .orElse(null),
+            source(job).map(PretrainJobStatus.CheckpointReference::digest).orElse(null)),
         spec.data().stream().map(RunConfigs::source).toList(),
         new RunConfig.Tokenizer(
             spec.tokenizer().kind(),
@@ -92,6 +94,21 @@ final class RunConfigs {
         usual.peerPort(),
         Math.clamp(patience, usual.rendezvousSeconds(), Integer.MAX_VALUE),
         usual.peerSeconds());
+  }
+
+  /** The checkpoint that the first weights come from: named by its folder or by its job. */
+  static Optional<ModelSpec.CheckpointSource> firstWeights(PretrainJob job) {
+    return source(job)
+        .map(found -> new ModelSpec.CheckpointSource(found.volume(), found.path()))
+        .or(() -> Optional.ofNullable(job.getSpec().model().checkpoint()));
+  }
+
+  private static Optional<PretrainJobStatus.CheckpointReference> source(PretrainJob job) {
+    return job.getSpec().model().from() == null
+        ? Optional.empty()
+        : Optional.ofNullable(job.getStatus())
+            .map(PretrainJobStatus::source)
+            .map(PretrainJobStatus.Source::checkpoint);
   }
 
   /** The job's folder on its checkpoint volume. */

@@ -39,9 +39,30 @@ final class StatusReport {
   static PretrainJobStatus of(PretrainJob job, PretrainPlan.Impossible plan, Instant now) {
     PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     Summary summary = new Summary(ConditionReason.InvalidPlan, String.join("\n", plan.problems()));
+    return unlaid(old)
+        .with(
+            job.getMetadata().getGeneration(),
+            conditions(job, old, summary, EnumSet.of(ConditionType.Stalled), now));
+  }
+
+  /** The status of a job that cannot begin yet, because of others. */
+  static PretrainJobStatus of(PretrainJob job, Prerequisites.Held held, Instant now) {
+    PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
+    Set<ConditionType> holding =
+        held.reason() == ConditionReason.Suspended
+            ? EnumSet.of(ConditionType.Suspended)
+            : EnumSet.of(held.stalled() ? ConditionType.Stalled : ConditionType.Reconciling);
+    return unlaid(old)
+        .with(
+            job.getMetadata().getGeneration(),
+            conditions(job, old, new Summary(held.reason(), held.message()), holding, now));
+  }
+
+  /** Without a layout, because there is no plan. */
+  private static PretrainJobStatus unlaid(PretrainJobStatus old) {
     return new PretrainJobStatus(
-        job.getMetadata().getGeneration(),
-        conditions(job, old, summary, EnumSet.of(ConditionType.Stalled), now),
+        old.observedGeneration(),
+        old.conditions(),
         null,
         old.attempt(),
         old.restarts(),
@@ -50,6 +71,7 @@ final class StatusReport {
         old.progress(),
         old.evaluation(),
         old.lastDurableCheckpoint(),
+        old.source(),
         old.startTime(),
         old.completionTime());
   }
@@ -86,6 +108,7 @@ final class StatusReport {
         progress(old.progress(), news, plan, life.attempt().number(), complete),
         evaluation(old.evaluation(), news),
         checkpoint(job, old.lastDurableCheckpoint(), news, plan, complete),
+        old.source(),
         started ? orNow(old.startTime(), now) : null,
         ended ? orNow(old.completionTime(), now) : null);
   }
@@ -94,19 +117,9 @@ final class StatusReport {
   static PretrainJobStatus refused(
       PretrainJob job, PretrainJobStatus status, String why, Instant now) {
     Summary summary = new Summary(ConditionReason.CreationRefused, why);
-    return new PretrainJobStatus(
+    return status.with(
         status.observedGeneration(),
-        conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now),
-        status.layout(),
-        status.attempt(),
-        status.restarts(),
-        status.disruptions(),
-        status.lastFailure(),
-        status.progress(),
-        status.evaluation(),
-        status.lastDurableCheckpoint(),
-        status.startTime(),
-        status.completionTime());
+        conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now));
   }
 
   /** What pod 0 wrote before it ended, unless the job was over by then and it was read before. */

@@ -34,6 +34,9 @@ record Step(
     Optional<Duration> lookAgain,
     boolean expired) {
 
+  /** A job that waits for others is looked at more rarely, by this factor. */
+  private static final int HELD_POLLS = 2;
+
   private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
 
   /**
@@ -42,10 +45,36 @@ record Step(
    * @param job the job with the status that was last written
    * @param observed what is in the cluster
    * @param said what rank 0 says, empty when it says nothing
+   * @param neighbours the other jobs of the namespace
    * @param settings what the operator adds
    * @param now the time
    */
   static Step take(
+      PretrainJob job,
+      ObservedGang observed,
+      Optional<RunStatus> said,
+      Neighbours neighbours,
+      Settings settings,
+      Instant now) {
+    return switch (Prerequisites.of(job, observed, neighbours)) {
+      case Prerequisites.Met() -> take(job, observed, said, settings, now);
+      case Prerequisites.Held held ->
+          new Step(
+              StatusReport.of(job, held, now),
+              List.of(),
+              Optional.of(settings.pollInterval().multipliedBy(HELD_POLLS)),
+              false);
+      case Prerequisites.Resolved(var source) ->
+          // Remembered before it is used, as everything is; the next look begins.
+          new Step(
+              Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY).with(source),
+              List.of(),
+              Optional.of(Duration.ofMillis(1)),
+              false);
+    };
+  }
+
+  private static Step take(
       PretrainJob job,
       ObservedGang observed,
       Optional<RunStatus> said,

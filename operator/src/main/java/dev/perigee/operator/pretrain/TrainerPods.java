@@ -238,12 +238,11 @@ final class TrainerPods {
           path(RunFiles.TOKENIZER_FOLDER),
           true);
     }
-    if (spec.model().checkpoint() != null) {
-      all.add(
-          volume("model", spec.model().checkpoint().volume(), null),
-          path(RunFiles.MODEL_FOLDER),
-          true);
-    }
+    RunConfigs.firstWeights(job)
+        .ifPresent(
+            weights ->
+                all.add(
+                    volume("model", weights.volume(), null), path(RunFiles.MODEL_FOLDER), true));
     // The root is read-only; libraries unpack their native parts here.
     all.add(
         new VolumeBuilder().withName("tmp").withNewEmptyDir().endEmptyDir().build(), "/tmp", false);

@@ -27,6 +27,10 @@ record Transition(boolean warning, String reason, String message) {
           ConditionReason.InvalidPlan,
           ConditionReason.BadConfig,
           ConditionReason.CorruptData,
+          ConditionReason.SourceMissing,
+          ConditionReason.SourceFailed,
+          ConditionReason.SourceCircle,
+          ConditionReason.OutputPathTaken,
           ConditionReason.AdmissionDeadline,
           ConditionReason.SchedulingDeadline,
           ConditionReason.ImagePullDeadline,
@@ -44,6 +48,9 @@ record Transition(boolean warning, String reason, String message) {
    */
   static List<Transition> between(PretrainJobStatus before, PretrainJobStatus after) {
     String was = before.condition(ConditionType.Ready).map(Condition::reason).orElse(null);
+    if (after.conditions().isEmpty()) {
+      return List.of(); // nothing has been said yet
+    }
     Condition ready = after.condition(ConditionType.Ready).orElseThrow();
     boolean brokeAgain =
         after.lastFailure() != null && !Objects.equals(before.lastFailure(), after.lastFailure());

@@ -37,6 +37,7 @@ final class FakeCluster {
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
   RunStatus said;
+  Neighbours neighbours = Neighbours.NONE;
 
   /** Why the API server refuses what is to be created, null when it does not. */
   String refusal;
@@ -68,6 +69,7 @@ final class FakeCluster {
             job,
             new ObservedGang(service, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
             Optional.ofNullable(said),
+            neighbours,
             new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served),
             now);
     report(step.status());
