@@ -9,6 +9,7 @@ import dev.perigee.run.ExitCode;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.format.DateTimeParseException;
 import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Objects;
@@ -164,7 +165,7 @@ public record GangLife(
   private GangLife proceed(
       Wish wish, ObservedGang observed, Optional<RunStatus> said, Instant now) {
     int old = observed.notOf(attempt.number()).size();
-    Instant notBefore = attempt.notBefore() == null ? now : Instant.parse(attempt.notBefore());
+    Instant notBefore = notBefore(wish.policy(), now);
     if (old > 0 || notBefore.isAfter(now)) {
       return in(new State.Waiting(old, notBefore));
     }
@@ -189,6 +190,22 @@ public record GangLife(
         .or(() -> HangWatch.find(wish.policy(), gang, said))
         .map(breakage -> life.after(breakage, wish.policy(), observed.pods().size(), now))
         .orElse(life);
+  }
+
+  /**
+   * When this attempt may begin. No wait is longer than the policy's longest: one that seems to be
+   * was written by a clock that was ahead, or by hand, and is over.
+   */
+  private Instant notBefore(FailurePolicy policy, Instant now) {
+    if (attempt.notBefore() == null) {
+      return now;
+    }
+    try {
+      Instant written = Instant.parse(attempt.notBefore());
+      return written.isAfter(now.plusSeconds(policy.maxBackoffSeconds())) ? now : written;
+    } catch (DateTimeParseException e) {
+      return now;
+    }
   }
 
   private GangLife after(Breakage breakage, FailurePolicy policy, int pods, Instant now) {

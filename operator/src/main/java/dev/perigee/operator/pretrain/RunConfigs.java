@@ -92,7 +92,7 @@ final class RunConfigs {
     return new RunConfig.Network(
         usual.httpPort(),
         usual.peerPort(),
-        (int) Math.clamp(patience, usual.rendezvousSeconds(), Integer.MAX_VALUE),
+        Math.clamp(patience, usual.rendezvousSeconds(), Integer.MAX_VALUE),
         usual.peerSeconds());
   }
 
