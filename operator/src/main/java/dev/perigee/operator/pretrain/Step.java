@@ -105,7 +105,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(job.getMetadata().getName(), plan, life, observed),
+            actions(job, plan, life, observed),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -119,7 +119,10 @@ record Step(
     return new GangLife.Wish(
         plan.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList(),
         spec.suspend(),
-        ChangedRun.isNews(job, plan.run(), observed.configMap(plan.generation())),
+        ChangedRun.isNews(
+            job,
+            plan.run(),
+            observed.configMap(PretrainPlan.configMapName(job, plan.generation()))),
         spec.failurePolicy(),
         spec.activeDeadlineSeconds() == null
             ? null
@@ -161,10 +164,17 @@ record Step(
   }
 
   private static List<GangAction> actions(
-      String job, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
+      PretrainJob owner, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
+    String job = owner.getMetadata().getName();
     return switch (life.state()) {
       case GangLife.State.Running() ->
-          letGo(job, plan, observed.notOf(plan.generation()), Gang.start(plan.gang(), observed));
+          letGo(
+              job,
+              plan,
+              observed.notOf(plan.generation()),
+              Gang.start(
+                  plan.gang().withPeers(PretrainPlan.peers(owner, plan.ranks(), observed)),
+                  observed));
       case GangLife.State.Waiting(var left, var notBefore) ->
           letGo(job, plan, observed.pods(), Gang.stop(observed, life.hung()));
       case GangLife.State.Suspended(var left) ->
