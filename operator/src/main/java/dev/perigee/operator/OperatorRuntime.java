@@ -27,11 +27,15 @@ public final class OperatorRuntime implements AutoCloseable {
   private final CountDownLatch closed = new CountDownLatch(1);
   private final OperatorMetrics metrics = new OperatorMetrics();
   private final Operator operator;
+  private final KubernetesClient client;
+  private final Optional<LeaderElection> election;
   private volatile boolean closing;
   private volatile boolean lost;
 
   private OperatorRuntime(
       KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
+    this.client = client;
+    this.election = election;
     operator =
         new Operator(
             overrider -> {
@@ -95,6 +99,8 @@ public final class OperatorRuntime implements AutoCloseable {
     if (!closing) {
       closing = true;
       operator.stop();
+      metrics.leading(false);
+      election.ifPresent(e -> e.release(client));
       closed.countDown();
     }
   }
