@@ -5,7 +5,8 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 {{- define "perigee.rules" -}}
 - apiGroups: [perigee.dev]
   resources: [pretrainjobs]
-  verbs: [get, list, watch]
+  # Deleted when ttlSecondsAfterFinished has passed.
+  verbs: [get, list, watch, delete]
 # Server-side apply of the status, never of the spec.
 - apiGroups: [perigee.dev]
   resources: [pretrainjobs/status]
@@ -27,4 +28,14 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+# What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
+- apiGroups: [scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [create, delete]
+- apiGroups: [scheduling.volcano.sh]
+  resources: [podgroups]
+  verbs: [create, delete]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [delete]
 {{- end }}

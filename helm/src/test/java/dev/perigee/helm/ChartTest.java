@@ -34,7 +34,9 @@ class ChartTest {
 
   @Test
   void theOperatorMayDoWhatItsCodeNeedsAndNothingElse() {
-    assertThat(rules(DEFAULT.one("ClusterRole", "perigee"))).isEqualTo(Rights.OF_JOBS);
+    assertThat(rules(DEFAULT.one("ClusterRole", "perigee")))
+        .containsExactlyElementsOf(
+            Stream.concat(Rights.OF_JOBS.stream(), Rights.OF_CLUSTER.stream()).toList());
     assertThat(rules(DEFAULT.one("Role", "perigee-election"))).isEqualTo(Rights.OF_ELECTION);
     assertThat(DEFAULT.all("ClusterRoleBinding")).singleElement().satisfies(ChartTest::isBound);
   }

@@ -27,7 +27,7 @@ public final class InstallCheck {
   private static final List<Rights> FORBIDDEN =
       List.of(
           new Rights("", "secrets", List.of("get", "list", "watch")),
-          new Rights(PretrainJob.GROUP, "pretrainjobs", List.of("update", "patch", "delete")),
+          new Rights(PretrainJob.GROUP, "pretrainjobs", List.of("update", "patch")),
           new Rights("", "pods/exec", List.of("create")));
 
   private InstallCheck() {}
@@ -60,6 +60,11 @@ public final class InstallCheck {
     List<String> problems = new ArrayList<>();
     for (Rights needed : Rights.OF_JOBS) {
       lacking(client, namespace, needed, problems);
+    }
+    if (namespace.equals("*")) {
+      for (Rights needed : Rights.OF_CLUSTER) {
+        lacking(client, namespace, needed, problems);
+      }
     }
     for (Rights needed : Rights.OF_ELECTION) {
       lacking(client, electionNamespace, needed, problems);

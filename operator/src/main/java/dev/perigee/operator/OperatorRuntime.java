@@ -26,6 +26,7 @@ import java.util.stream.Stream;
 public final class OperatorRuntime implements AutoCloseable {
   private final CountDownLatch closed = new CountDownLatch(1);
   private final OperatorMetrics metrics = new OperatorMetrics();
+  private final NodeWatch nodes;
   private final Operator operator;
   private final KubernetesClient client;
   private final Optional<LeaderElection> election;
@@ -36,6 +37,7 @@ public final class OperatorRuntime implements AutoCloseable {
       KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
     this.client = client;
     this.election = election;
+    nodes = NodeWatch.start(client);
     operator =
         new Operator(
             overrider -> {
@@ -50,7 +52,7 @@ public final class OperatorRuntime implements AutoCloseable {
             });
     RegisteredController<PretrainJob> controller =
         operator.register(
-            new PretrainJobReconciler(options),
+            new PretrainJobReconciler(options, nodes),
             overrider -> {
               // Until it works: an API server that is away for a while comes back.
               overrider.withRetry(
@@ -101,6 +103,7 @@ public final class OperatorRuntime implements AutoCloseable {
       operator.stop();
       metrics.leading(false);
       election.ifPresent(e -> e.release(client));
+      nodes.close();
       closed.countDown();
     }
   }

@@ -15,7 +15,8 @@ public record Rights(String group, String resource, List<String> verbs) {
   /** In every namespace whose jobs are run. */
   public static final List<Rights> OF_JOBS =
       List.of(
-          new Rights(PretrainJob.GROUP, "pretrainjobs", List.of("get", "list", "watch")),
+          // Deleted when ttlSecondsAfterFinished has passed.
+          new Rights(PretrainJob.GROUP, "pretrainjobs", List.of("get", "list", "watch", "delete")),
           // Server-side apply of the status, never of the spec.
           new Rights(PretrainJob.GROUP, "pretrainjobs/status", List.of("patch")),
           // Clusters that enforce it ask this of whoever sets blockOwnerDeletion.
@@ -24,7 +25,15 @@ public record Rights(String group, String resource, List<String> verbs) {
           new Rights("", "configmaps", List.of("list", "watch", "create", "delete")),
           // Server-side apply creates what is absent, which needs both.
           new Rights("", "services", List.of("list", "watch", "create", "patch")),
-          new Rights("", "events", List.of("create")));
+          new Rights("", "events", List.of("create")),
+          // What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
+          new Rights("scheduling.k8s.io", "podgroups", List.of("create", "delete")),
+          new Rights("scheduling.volcano.sh", "podgroups", List.of("create", "delete")),
+          new Rights("kueue.x-k8s.io", "workloads", List.of("delete")));
+
+  /** Where the whole cluster is watched: without it a lost node is noticed by its pods. */
+  public static final List<Rights> OF_CLUSTER =
+      List.of(new Rights("", "nodes", List.of("get", "list", "watch")));
 
   /** In the operator's own namespace, for the Lease that replicas share. */
   public static final List<Rights> OF_ELECTION =
