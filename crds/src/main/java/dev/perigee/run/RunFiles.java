@@ -29,6 +29,12 @@ public final class RunFiles {
   /** {@link RankMap} in {@link #RUN_FOLDER}. */
   public static final String RANK_MAP = "ranks.json";
 
+  /**
+   * Folder that gets a {@link #RANK_MAP} with addresses once all pods have one, for clusters whose
+   * names do not resolve; empty before, absent for a gang of one pod.
+   */
+  public static final String PEERS_FOLDER = "peers";
+
   /** Folder of checkpoints. */
   public static final String CHECKPOINTS_FOLDER = "checkpoints";
 

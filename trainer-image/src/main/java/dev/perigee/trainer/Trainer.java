@@ -85,7 +85,8 @@ public final class Trainer {
               launch.ranks(),
               launch.pod(),
               config.network(),
-              launch.address());
+              launch.address(),
+              PeerFile.in(launch.root(), launch.ranks().generation()));
       ExitCode exitCode;
       try {
         enter(pod, Phase.Loading);

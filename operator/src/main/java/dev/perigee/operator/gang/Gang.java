@@ -41,7 +41,9 @@ public final class Gang {
       actions.add(new ApplyService(plan.service()));
     }
     String own = plan.configMap().getMetadata().getName();
-    observed.configMapNames().stream()
+    observed.configMaps().stream()
+        .filter(c -> GangLabels.generation(c) != plan.generation())
+        .map(c -> c.getMetadata().getName())
         .filter(name -> !name.equals(own))
         .map(DeleteConfigMap::new)
         .forEach(actions::add);
@@ -59,6 +61,10 @@ public final class Gang {
       plan.group().map(CreateGroup::new).ifPresent(actions::add);
     }
     actions.addAll(missing);
+    plan.peers()
+        .filter(peers -> !observed.configMapNames().contains(peers.getMetadata().getName()))
+        .map(CreateConfigMap::new)
+        .ifPresent(actions::add);
     return actions;
   }
 

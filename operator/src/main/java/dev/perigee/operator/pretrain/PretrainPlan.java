@@ -8,6 +8,8 @@ import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangPlan;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.placement.ExpertGroups;
 import dev.perigee.operator.placement.Placement;
 import dev.perigee.operator.placement.Placements;
@@ -202,16 +204,56 @@ public sealed interface PretrainPlan {
 
   private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
     // One for each start, and immutable: no node can hand a pod the one of the start before.
-    ObjectMeta metadata = metadata(job, configMapName(job, ranks.generation()));
-    Map<String, String> labels = new HashMap<>(metadata.getLabels());
-    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
-    metadata.setLabels(labels);
     return new ConfigMapBuilder()
-        .withMetadata(metadata)
+        .withMetadata(
+            ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
         .withImmutable(true)
         .addToData(RunFiles.RUN_CONFIG, json(run))
         .addToData(RunFiles.RANK_MAP, json(ranks))
         .build();
+  }
+
+  /**
+   * The rank map with the address of every pod, once all have one. Published beside the first, which
+   * pods mount before they have an address.
+   */
+  static Optional<ConfigMap> peers(PretrainJob job, RankMap ranks, ObservedGang observed) {
+    Map<Integer, String> addresses = new HashMap<>();
+    for (PodState pod : observed.of(ranks.generation())) {
+      if (pod.ip() != null) {
+        addresses.put(pod.index(), pod.ip());
+      }
+    }
+    if (ranks.pods().size() < 2 || addresses.size() < ranks.pods().size()) {
+      return Optional.empty();
+    }
+    RankMap known =
+        new RankMap(
+            ranks.generation(),
+            ranks.pods().stream()
+                .map(
+                    p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
+                .toList());
+    return Optional.of(
+        new ConfigMapBuilder()
+            .withMetadata(ofStart(job, peersName(job, ranks.generation()), ranks.generation()))
+            .withImmutable(true)
+            .addToData(RunFiles.RANK_MAP, json(known))
+            .build());
+  }
+
+  /** Name of the ConfigMap with the addresses of one start. */
+  static String peersName(PretrainJob job, int generation) {
+    return configMapName(job, generation) + "-peers";
+  }
+
+  /** Metadata of an object that belongs to one start. */
+  private static ObjectMeta ofStart(PretrainJob job, String name, int generation) {
+    ObjectMeta metadata = metadata(job, name);
+    Map<String, String> labels = new HashMap<>(metadata.getLabels());
+    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    metadata.setLabels(labels);
+    return metadata;
   }
 
   /** Name of the ConfigMap of one start. */

@@ -11,6 +11,7 @@ import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
@@ -104,7 +105,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(job.getMetadata().getName(), plan, life, observed),
+            actions(job, plan, life, observed),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -118,11 +119,16 @@ record Step(
     return new GangLife.Wish(
         plan.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList(),
         spec.suspend(),
-        ChangedRun.isNews(job, plan.run(), observed.configMap(plan.generation())),
+        ChangedRun.isNews(
+            job,
+            plan.run(),
+            observed.configMap(PretrainPlan.configMapName(job, plan.generation()))),
         spec.failurePolicy(),
-        start == null || spec.activeDeadlineSeconds() == null
+        spec.activeDeadlineSeconds() == null
             ? null
-            : Instant.parse(start).plusSeconds(spec.activeDeadlineSeconds()));
+            : WrittenTime.read(start)
+                .map(begun -> begun.plusSeconds(spec.activeDeadlineSeconds()))
+                .orElse(null));
   }
 
   private static GangLife.Memory memory(PretrainJobStatus status) {
@@ -158,10 +164,17 @@ record Step(
   }
 
   private static List<GangAction> actions(
-      String job, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
+      PretrainJob owner, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
+    String job = owner.getMetadata().getName();
     return switch (life.state()) {
       case GangLife.State.Running() ->
-          letGo(job, plan, observed.notOf(plan.generation()), Gang.start(plan.gang(), observed));
+          letGo(
+              job,
+              plan,
+              observed.notOf(plan.generation()),
+              Gang.start(
+                  plan.gang().withPeers(PretrainPlan.peers(owner, plan.ranks(), observed)),
+                  observed));
       case GangLife.State.Waiting(var left, var notBefore) ->
           letGo(job, plan, observed.pods(), Gang.stop(observed, life.hung()));
       case GangLife.State.Suspended(var left) ->
@@ -192,12 +205,12 @@ record Step(
   private static Optional<Duration> timeToLive(
       PretrainJob job, PretrainJobStatus status, Instant now) {
     Long seconds = job.getSpec().ttlSecondsAfterFinished();
-    if (seconds == null || status.completionTime() == null) {
+    if (seconds == null) {
       return Optional.empty();
     }
-    Duration left =
-        Duration.between(now, Instant.parse(status.completionTime()).plusSeconds(seconds));
-    return Optional.of(left.isPositive() ? left : Duration.ZERO);
+    return WrittenTime.read(status.completionTime())
+        .map(end -> Duration.between(now, end.plusSeconds(seconds)))
+        .map(left -> left.isPositive() ? left : Duration.ZERO);
   }
 
   private static Optional<Duration> lookAgain(

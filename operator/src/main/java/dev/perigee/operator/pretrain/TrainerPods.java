@@ -48,7 +48,7 @@ final class TrainerPods {
     PodOverrides overrides = spec.podOverrides();
     String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
-    Mounts mounts = mounts(job, ranks.generation());
+    Mounts mounts = mounts(job, ranks);
     long grace = Grace.seconds(job);
     return new PodBuilder()
         .withMetadata(metadata(job, name, index, ranks))
@@ -208,18 +208,31 @@ final class TrainerPods {
     }
   }
 
-  private static Mounts mounts(PretrainJob job, int generation) {
+  private static Mounts mounts(PretrainJob job, RankMap ranks) {
     PretrainJobSpec spec = job.getSpec();
     Mounts all = new Mounts(new ArrayList<>(), new ArrayList<>());
     all.add(
         new VolumeBuilder()
             .withName("run")
             .withNewConfigMap()
-            .withName(PretrainPlan.configMapName(job, generation))
+            .withName(PretrainPlan.configMapName(job, ranks.generation()))
             .endConfigMap()
             .build(),
         path(RunFiles.RUN_FOLDER),
         true);
+    if (ranks.pods().size() > 1) {
+      all.add(
+          new VolumeBuilder()
+              .withName("peers")
+              .withNewConfigMap()
+              .withName(PretrainPlan.peersName(job, ranks.generation()))
+              // It cannot be there yet: a pod has its address only after its volumes.
+              .withOptional(true)
+              .endConfigMap()
+              .build(),
+          path(RunFiles.PEERS_FOLDER),
+          true);
+    }
     all.add(
         volume("checkpoints", spec.checkpoints().volume(), "DirectoryOrCreate"),
         path(RunFiles.CHECKPOINTS_FOLDER),

@@ -164,6 +164,10 @@ final class FakeCluster {
     return List.copyOf(configMaps.keySet());
   }
 
+  ConfigMap configMap(String name) {
+    return configMaps.get(name);
+  }
+
   List<Integer> generations() {
     return pods.values().stream().map(PodState::generation).distinct().toList();
   }
