@@ -125,10 +125,10 @@ public final class OperatorRuntime implements AutoCloseable {
     if (!operator.getRuntimeInfo().isStarted()) {
       return Optional.of("starting");
     }
-    Map<String, ?> unhealthy = operator.getRuntimeInfo().unhealthyEventSources();
-    return unhealthy.isEmpty()
-        ? Optional.empty()
-        : Optional.of("not watching: " + String.join(", ", unhealthy.keySet()));
+    if (operator.getRuntimeInfo().allEventSourcesAreHealthy()) {
+      return Optional.empty();
+    }
+    return Optional.of("not watching: " + operator.getRuntimeInfo().unhealthyEventSources());
   }
 
   private LeaderElectionConfiguration configuration(LeaderElection election) {
