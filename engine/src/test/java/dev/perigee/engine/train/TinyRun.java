@@ -2,10 +2,12 @@ package dev.perigee.engine.train;
 
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Model;
+import dev.perigee.engine.model.StagePlace;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.parallel.Pods;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
@@ -51,11 +53,11 @@ final class TinyRun {
   }
 
   /** A run of tokens that repeats after a few: easy to learn, hard to guess. */
-  static void pattern(long number, int[] ids, int[] targets, int at) {
+  static void pattern(long number, int length, int[] ids, int[] targets, int at) {
     SplittableRandom random = new SplittableRandom(number);
     int period = 2 + random.nextInt(5);
     int[] motif = random.ints(period, 0, MODEL.vocabSize()).toArray();
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < length; i++) {
       ids[at + i] = motif[i % period];
       targets[at + i] = i + 1 < period ? -1 : motif[(i + 1) % period];
     }
@@ -71,11 +73,20 @@ final class TinyRun {
   final Model model;
   final Optimizer optimizer;
   private final TrainStep step;
+  private final int length;
 
   /** One rank with its first weights. */
   TinyRun(Fabric fabric, RunConfig config, int rank) {
     Fabric.Groups groups = fabric.groups(config.mesh(), rank);
-    model = Model.create(config.model().config(), new CpuBackend(), groups.expert());
+    ModelConfig shape = config.model().config();
+    StepPlan plan = StepPlan.of(config, shape);
+    length = config.sequenceLength();
+    model =
+        Model.create(
+            shape,
+            new CpuBackend(),
+            groups.expert(),
+            new StagePlace(plan.layout(), groups.pipeline()));
     model.initialize(config.seed());
     optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
     step = new TrainStep(config, model, optimizer, groups);
@@ -83,7 +94,7 @@ final class TinyRun {
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
-    return steps(first, last, TinyRun::pattern);
+    return steps(first, last, (number, ids, targets, at) -> pattern(number, length, ids, targets, at));
   }
 
   Outcome steps(long first, long last, Sequences sequences) {

@@ -9,7 +9,6 @@ import dev.perigee.run.ExitCode;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
-import java.time.format.DateTimeParseException;
 import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Objects;
@@ -197,15 +196,9 @@ public record GangLife(
    * was written by a clock that was ahead, or by hand, and is over.
    */
   private Instant notBefore(FailurePolicy policy, Instant now) {
-    if (attempt.notBefore() == null) {
-      return now;
-    }
-    try {
-      Instant written = Instant.parse(attempt.notBefore());
-      return written.isAfter(now.plusSeconds(policy.maxBackoffSeconds())) ? now : written;
-    } catch (DateTimeParseException e) {
-      return now;
-    }
+    return WrittenTime.read(attempt.notBefore())
+        .filter(written -> !written.isAfter(now.plusSeconds(policy.maxBackoffSeconds())))
+        .orElse(now);
   }
 
   private GangLife after(Breakage breakage, FailurePolicy policy, int pods, Instant now) {

@@ -7,7 +7,6 @@ import io.fabric8.kubernetes.api.model.ContainerStatus;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodCondition;
 import java.time.Instant;
-import java.time.format.DateTimeParseException;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -112,7 +111,7 @@ public record PodState(
             .or(() -> status.map(s -> s.getMessage()))
             .filter(m -> !m.isBlank())
             .orElse(null),
-        end.map(ContainerStateTerminated::getFinishedAt).flatMap(PodState::time).orElse(null),
+        end.map(ContainerStateTerminated::getFinishedAt).flatMap(WrittenTime::read).orElse(null),
         container
             .map(ContainerStatus::getState)
             .map(s -> s.getWaiting())
@@ -182,13 +181,5 @@ public record PodState(
   private static boolean holds(List<PodCondition> conditions, String type) {
     return conditions.stream()
         .anyMatch(c -> c.getType().equals(type) && c.getStatus().equals("True"));
-  }
-
-  private static Optional<Instant> time(String rfc3339) {
-    try {
-      return Optional.of(Instant.parse(rfc3339));
-    } catch (DateTimeParseException e) {
-      return Optional.empty();
-    }
   }
 }

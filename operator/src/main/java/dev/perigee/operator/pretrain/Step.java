@@ -11,6 +11,7 @@ import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
@@ -120,9 +121,11 @@ record Step(
         spec.suspend(),
         ChangedRun.isNews(job, plan.run(), observed.configMap(plan.generation())),
         spec.failurePolicy(),
-        start == null || spec.activeDeadlineSeconds() == null
+        spec.activeDeadlineSeconds() == null
             ? null
-            : Instant.parse(start).plusSeconds(spec.activeDeadlineSeconds()));
+            : WrittenTime.read(start)
+                .map(begun -> begun.plusSeconds(spec.activeDeadlineSeconds()))
+                .orElse(null));
   }
 
   private static GangLife.Memory memory(PretrainJobStatus status) {
@@ -192,12 +195,12 @@ record Step(
   private static Optional<Duration> timeToLive(
       PretrainJob job, PretrainJobStatus status, Instant now) {
     Long seconds = job.getSpec().ttlSecondsAfterFinished();
-    if (seconds == null || status.completionTime() == null) {
+    if (seconds == null) {
       return Optional.empty();
     }
-    Duration left =
-        Duration.between(now, Instant.parse(status.completionTime()).plusSeconds(seconds));
-    return Optional.of(left.isPositive() ? left : Duration.ZERO);
+    return WrittenTime.read(status.completionTime())
+        .map(end -> Duration.between(now, end.plusSeconds(seconds)))
+        .map(left -> left.isPositive() ? left : Duration.ZERO);
   }
 
   private static Optional<Duration> lookAgain(
