@@ -40,11 +40,8 @@ public record LeaderElection(String namespace, String lease, String identity) {
         return;
       }
       held.getSpec().setHolderIdentity("");
-      // With its version: whoever has taken it meanwhile keeps it.
-      client
-          .resource(held)
-          .lockResourceVersion()
-          .patch(PatchContext.of(PatchType.JSON_MERGE));
+      // It carries its version: whoever has taken the Lease meanwhile keeps it.
+      client.resource(held).patch(PatchContext.of(PatchType.JSON_MERGE));
     } catch (KubernetesClientException | IllegalStateException e) {
       LOG.info("the Lease was not given back: {}", e.getMessage());
     }
