@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -48,6 +49,8 @@ public final class Model {
   private final Rotary rotary;
   private final Weight embedding_VH;
   private final List<Block> blocks = new ArrayList<>();
+  private final List<List<Parameter>> parametersOfBlocks = new ArrayList<>();
+  private final List<Parameter> parametersOfHead;
   private final RmsNorm finalNorm;
   private final Linear head;
 
@@ -60,13 +63,19 @@ public final class Model {
     int h = config.hiddenSize();
     embedding_VH = store.table("model.embed_tokens.weight", v, h);
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      int first = store.parameters().size();
       blocks.add(new Block(layer, config, rotary, backend, expertGroup, store));
+      parametersOfBlocks.add(
+          List.copyOf(store.parameters().subList(first, store.parameters().size())));
     }
+    int first = store.parameters().size();
     finalNorm = new RmsNorm(backend, store.gains("model.norm.weight", h), config.rmsNormEps());
     head =
         new Linear(
             backend,
             config.tieWordEmbeddings() ? embedding_VH : store.table("lm_head.weight", v, h));
+    parametersOfHead =
+        List.copyOf(store.parameters().subList(first, store.parameters().size()));
   }
 
   /**
@@ -202,6 +211,22 @@ public final class Model {
    * @return the cross-entropy in nats, summed over the targets that count
    */
   public double forwardBackward(int[] ids, int[] targets, int batch, int length, double gradScale) {
+    return forwardBackward(ids, targets, batch, length, gradScale, done -> {});
+  }
+
+  /**
+   * The same, for the last micro-batch of a step.
+   *
+   * @param done is told parameters as soon as backward is done with their gradients: the head and
+   *     the last norm, each layer from the last to the first, the embedding
+   */
+  public double forwardBackward(
+      int[] ids,
+      int[] targets,
+      int batch,
+      int length,
+      double gradScale,
+      Consumer<List<Parameter>> done) {
     try (Arena.Scope _ = backend.arena().open()) {
       Tokens tokens = tokens(ids, batch, length, true);
       Forward f = forward(ids, tokens);
@@ -212,10 +237,13 @@ public final class Model {
       head.backwardWeight(logits_TV, f.normed_TH.y_TC());
       Tensor d_TH = finalNorm.backwardInput(f.normed_TH, dnormed_TH);
       finalNorm.backwardWeight(f.normed_TH, dnormed_TH);
+      done.accept(parametersOfHead);
       for (int layer = blocks.size() - 1; layer >= 0; layer--) {
         blocks.get(layer).backward(f.passes.get(layer), d_TH);
+        done.accept(parametersOfBlocks.get(layer));
       }
       backend.embeddingBackward(ids, d_TH, embedding_VH.gradient());
+      done.accept(List.of(store.parameters().getFirst()));
       return loss;
     }
   }

@@ -27,7 +27,10 @@ public final class Fabric implements AutoCloseable {
   private final RankMap.Pod pod;
   private final Alarm alarm = new Alarm();
   private final Map<Integer, PeerLink> links = new TreeMap<>();
-  private final Map<List<Integer>, Group> groups = new ConcurrentHashMap<>();
+  private final Map<GroupKey, Group> groups = new ConcurrentHashMap<>();
+
+  /** The same ranks may work together for several purposes at once. */
+  private record GroupKey(List<Integer> ranks, String purpose) {}
 
   private Fabric(RankMap map, int pod) {
     this.map = map;
@@ -123,6 +126,16 @@ public final class Fabric implements AutoCloseable {
    * @param ranks global ranks of the group in their order, {@code rank} among them
    */
   public Collectives collectives(int rank, List<Integer> ranks) {
+    return collectives(rank, ranks, "");
+  }
+
+  /**
+   * The operations of one group for one purpose. Those of different purposes may go on at the same
+   * time, each called by one thread at a time.
+   *
+   * @param purpose a name, the same on every rank of the group
+   */
+  public Collectives collectives(int rank, List<Integer> ranks, String purpose) {
     int index = ranks.indexOf(rank);
     if (index < 0 || !pod.ranks().contains(rank)) {
       throw new IllegalArgumentException(
@@ -131,17 +144,21 @@ public final class Fabric implements AutoCloseable {
     if (ranks.size() == 1) {
       return Collectives.solo();
     }
-    Group group =
-        groups.computeIfAbsent(
-            List.copyOf(ranks),
-            key ->
-                new Group(
-                    key,
-                    key.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
-                    pod.index(),
-                    links,
-                    alarm));
-    return new GroupCollectives(group, index);
+    return new GroupCollectives(group(ranks, purpose), index);
+  }
+
+  /** What the ranks of this pod share of a group. */
+  Group group(List<Integer> ranks, String purpose) {
+    return groups.computeIfAbsent(
+        new GroupKey(List.copyOf(ranks), purpose),
+        key ->
+            new Group(
+                key.ranks,
+                key.purpose,
+                key.ranks.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
+                pod.index(),
+                links,
+                alarm));
   }
 
   /** The groups that a rank of a mesh works in. */
@@ -149,7 +166,8 @@ public final class Fabric implements AutoCloseable {
     return new Groups(
         collectives(rank, mesh.dataGroup(rank)),
         collectives(rank, mesh.expertGroup(rank)),
-        collectives(rank, mesh.expertReplicaGroup(rank)));
+        collectives(rank, mesh.dataGroup(rank), "gradients"),
+        collectives(rank, mesh.expertReplicaGroup(rank), "gradients"));
   }
 
   /**
@@ -157,12 +175,15 @@ public final class Fabric implements AutoCloseable {
    *
    * @param data ranks that hold the same dense weights
    * @param expert ranks that share one copy of the experts between them
-   * @param replica ranks that hold the same experts
+   * @param dense the data group once more, for the optimizer, which exchanges dense gradients and
+   *     weights beside what the rank does in the others
+   * @param replica ranks that hold the same experts, for the optimizer likewise
    */
-  public record Groups(Collectives data, Collectives expert, Collectives replica) {
+  public record Groups(
+      Collectives data, Collectives expert, Collectives dense, Collectives replica) {
     /** The groups of a single rank. */
     public static final Groups SOLO =
-        new Groups(Collectives.solo(), Collectives.solo(), Collectives.solo());
+        new Groups(Collectives.solo(), Collectives.solo(), Collectives.solo(), Collectives.solo());
   }
 
   /** What one rank does. */
@@ -224,6 +245,11 @@ public final class Fabric implements AutoCloseable {
   /** Ends all work together, here and in the other pods, with a reason for people to read. */
   public void abort(String reason) {
     alarm.ring(reason);
+  }
+
+  /** Connections to the other pods. */
+  Iterable<PeerLink> links() {
+    return links.values();
   }
 
   /** Why work together has ended, empty while it has not. */

@@ -21,12 +21,23 @@ final class GroupCollectives implements Collectives {
   private final int index;
   private final int place;
   private final TreeReducer reducer;
+  private final boolean byPods;
   private int round;
 
   GroupCollectives(Group group, int index) {
+    this(group, index, RowExchange.byPodsIsFewer(group));
+  }
+
+  /**
+   * As one of the ranks.
+   *
+   * @param byPods how {@link #allToAll} crosses to other pods, the same on every rank
+   */
+  GroupCollectives(Group group, int index, boolean byPods) {
     this.group = group;
     this.index = index;
     this.place = group.placeOf[index];
+    this.byPods = byPods;
     this.reducer = new TreeReducer(group, index);
   }
 
@@ -100,7 +111,7 @@ final class GroupCollectives implements Collectives {
   @Override
   public void allReduceSum(double[] x) {
     together(
-        new Offer("all-reduce of figures", x.length, null, null, x),
+        Offer.of("all-reduce of figures", x),
         () -> {
           if (place == 0) {
             group.figures = SmallExchange.sumOfFigures(group, round, x.length);
@@ -176,7 +187,7 @@ final class GroupCollectives implements Collectives {
     }
     int[] result = new int[size()];
     together(
-        new Offer("all-to-all of counts", size(), null, values, null),
+        Offer.of("all-to-all of counts", values),
         () -> {
           if (place == 0) {
             group.exchangedCounts = SmallExchange.counts(group, round);
@@ -198,43 +209,13 @@ final class GroupCollectives implements Collectives {
     int[] sendStarts = starts(send, times(sendRows, width));
     int[] receiveStarts = starts(receive, times(receiveRows, width));
     together(
-        new Offer("all-to-all", width, send, sendStarts, null),
+        RowExchange.offer(width, send, sendStarts, receive, receiveStarts),
         () -> {
-          for (int to = 0; to < size(); to++) {
-            if (!isHere(to)) {
-              Channel channel = Traffic.ROWS.channel(group, index, to);
-              PeerLink link = group.links.get(group.podOf[to]);
-              sendAll(link, channel, send, sendStarts[to], sendStarts[to + 1] - sendStarts[to]);
-            }
-          }
-          for (int from : group.here) {
-            Offer offer = group.offer(from);
-            int start = offer.counts()[index];
-            int count = offer.counts()[index + 1] - start;
-            if (count != receiveStarts[from + 1] - receiveStarts[from]) {
-              throw new IllegalStateException(
-                  "rank "
-                      + group.ranks.get(from)
-                      + " sends "
-                      + count / width
-                      + " rows where "
-                      + receiveRows[from]
-                      + " were expected");
-            }
-            System.arraycopy(
-                offer.x().floats(),
-                offer.x().offset() + start,
-                receive.floats(),
-                receive.offset() + receiveStarts[from],
-                count);
-          }
-          for (int from = 0; from < size(); from++) {
-            if (!isHere(from)) {
-              Channel channel = Traffic.ROWS.channel(group, from, index);
-              PeerLink link = group.links.get(group.podOf[from]);
-              int count = receiveStarts[from + 1] - receiveStarts[from];
-              receiveAll(link, channel, receive, receiveStarts[from], count);
-            }
+          RowExchange exchange = new RowExchange(group, index, round);
+          if (byPods) {
+            exchange.byPods();
+          } else {
+            exchange.flat();
           }
         });
   }
@@ -246,7 +227,7 @@ final class GroupCollectives implements Collectives {
   @Override
   public void barrier() {
     together(
-        new Offer("barrier", 0, null, null, null),
+        Offer.of("barrier"),
         () -> {
           if (place == 0 && !group.links.isEmpty()) {
             Channel channel = Traffic.BARRIER.channel(group, 0, 0);

@@ -11,7 +11,8 @@ enum Traffic {
   BROADCAST(5),
   COUNTS(6),
   ROWS(7),
-  BARRIER(8);
+  BARRIER(8),
+  ROWS_OF_POD(9);
 
   private final long code;
 

@@ -27,6 +27,7 @@ public final class TrainStep {
   private final RunConfig config;
   private final Model model;
   private final Optimizer optimizer;
+  private final QkClip qkClip;
   private final Collectives data;
   private final int microBatch;
   private final int[] ids;
@@ -42,6 +43,8 @@ public final class TrainStep {
     this.config = config;
     this.model = model;
     this.optimizer = optimizer;
+    this.qkClip =
+        new QkClip(config.optimizer().qkClip(), model.backend(), model.qkProjections());
     this.data = groups.data();
     this.microBatch = microBatch(config.batchSequences() / data.size(), config.sequenceLength());
     this.ids = new int[microBatch * config.sequenceLength()];
@@ -97,23 +100,12 @@ public final class TrainStep {
     double limit = config.optimizer().gradientClip();
     double clip = limit > 0 && gradNorm > limit ? limit / gradNorm : 1;
     double learningRate = Schedule.learningRate(config.schedule(), step, config.steps());
-    optimizer.update(step, learningRate, clip / figures.targets);
+    float[][] clipFactor = clipFactors(maxLogit);
+    optimizer.update(
+        step, learningRate, clip / figures.targets, p -> qkClip.scale(p, clipFactor));
     long publishStarted = System.nanoTime();
     optimizer.publishWeights();
     exchange += System.nanoTime() - publishStarted;
-    float[][] clipFactor = new float[maxLogit.length][];
-    int clippedHeads = 0;
-    if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {
-      clipFactor = QkClip.factors(config.optimizer().qkClip(), maxLogit);
-      clippedHeads =
-          QkClip.apply(
-              config.optimizer().qkClip(), model.backend(), model.qkProjections(), clipFactor);
-    } else {
-      for (int layer = 0; layer < clipFactor.length; layer++) {
-        clipFactor[layer] = new float[maxLogit[layer].length];
-        Arrays.fill(clipFactor[layer], 1);
-      }
-    }
     balance(figures.tokensPerExpert);
     return new StepReport(
         step,
@@ -122,11 +114,24 @@ public final class TrainStep {
         learningRate,
         maxLogit,
         clipFactor,
-        clippedHeads,
+        QkClip.clipped(clipFactor),
         figures.tokensPerExpert,
         config.batchSequences() * config.sequenceLength(),
         (System.nanoTime() - started) / 1e9,
         exchange / 1e9);
+  }
+
+  /** γ of each head, [layer][head]: 1 where it stays, and for AdamW everywhere. */
+  private float[][] clipFactors(float[][] maxLogit) {
+    if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {
+      return QkClip.factors(config.optimizer().qkClip(), maxLogit);
+    }
+    float[][] ones = new float[maxLogit.length][];
+    for (int layer = 0; layer < ones.length; layer++) {
+      ones[layer] = new float[maxLogit[layer].length];
+      Arrays.fill(ones[layer], 1);
+    }
+    return ones;
   }
 
   /** What the ranks of the data group add up in a step. */
@@ -157,7 +162,19 @@ public final class TrainStep {
         figures.targets += target >= 0 ? 1 : 0;
       }
       // The gradient of the sum; the optimizer divides by the targets of all ranks.
-      figures.loss += model.forwardBackward(ids, targets, microBatch, length, 1);
+      boolean last = at + microBatch == share;
+      figures.loss +=
+          model.forwardBackward(
+              ids,
+              targets,
+              microBatch,
+              length,
+              1,
+              done -> {
+                if (last) {
+                  optimizer.gradientsReady(done);
+                }
+              });
     }
     return figures;
   }
