@@ -4,6 +4,7 @@ import dev.perigee.engine.backend.AdamWStep;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.HostStore;
 import dev.perigee.engine.backend.RouterShape;
 import dev.perigee.engine.cuda.Product.Operand;
 import dev.perigee.engine.cuda.Product.Sizes;
@@ -25,6 +26,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   private final TensorMemory memory;
   private final CudaAttention attention;
   private final Arena arena;
+  private final HostStore hostStore = HostStore.ofArrays();
   private final Runnable close;
 
   /**
@@ -105,6 +107,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
   @Override
   public Arena arena() {
     return arena;
+  }
+
+  @Override
+  public HostStore hostStore() {
+    return hostStore;
   }
 
   @Override

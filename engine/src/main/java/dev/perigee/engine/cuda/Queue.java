@@ -4,6 +4,9 @@ import java.nio.ByteBuffer;
 
 /** Takes a device's work in order: launches and copies. A {@link Stream}, or in tests a fake. */
 public interface Queue extends Launcher {
+  /** Makes the device current on the calling thread, which every other call here expects. */
+  void bind();
+
   /** Copies to the device; {@code from} is pinned if the host is to go on meanwhile. */
   void upload(ByteBuffer from, DeviceBuffer to);
 

@@ -54,8 +54,9 @@ final class Staging {
     return device;
   }
 
-  /** Waits for the device and copies float32 numbers from it. */
+  /** Waits for the device and copies float32 numbers from it; any thread may ask. */
   synchronized void read(DeviceBuffer from, float[] to, int at, int count) {
+    queue.bind();
     for (int done = 0; done < count; ) {
       int n = Math.min(CHUNK / 4, count - done);
       ByteBuffer host = download(from.slice(4L * done, 4L * n));
@@ -64,8 +65,9 @@ final class Staging {
     }
   }
 
-  /** Copies float32 numbers to the device after the work that is queued; waits for it. */
+  /** Copies float32 numbers to the device after the work that is queued; any thread may ask. */
   synchronized void write(float[] from, int at, int count, DeviceBuffer to) {
+    queue.bind();
     for (int done = 0; done < count; ) {
       int n = Math.min(CHUNK / 4, count - done);
       ByteBuffer host = part(chunk(), 0, 4 * n);

@@ -80,6 +80,11 @@ public final class Stream implements Queue, AutoCloseable {
   }
 
   @Override
+  public void bind() {
+    device.bind();
+  }
+
+  @Override
   public void launch(Launch l) {
     NativePointerObject[] parameters = new NativePointerObject[l.arguments().size()];
     for (int i = 0; i < parameters.length; i++) {

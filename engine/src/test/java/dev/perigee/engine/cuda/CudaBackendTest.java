@@ -63,7 +63,7 @@ class CudaBackendTest {
       model.zeroGradients();
       model.forwardBackward(ids, targets, 2, 7, 1);
       assertThat(optimizer.reduceGradients()).isFinite();
-      optimizer.update(1, 1e-3, 1);
+      optimizer.update(1, 1e-3, 1, _ -> {});
       LatentCache cache = model.newCache(3, 4);
       model.step(new int[] {1, 2, 3}, cache, backend.zeros(3, shape.vocabSize()));
     }

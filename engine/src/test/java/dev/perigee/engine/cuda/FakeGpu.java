@@ -130,6 +130,9 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   @Override
+  public void bind() {}
+
+  @Override
   public void after(Launcher other) {}
 
   @Override

@@ -1,5 +1,6 @@
 package dev.perigee.engine.train;
 
+import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.optim.Optimizer;
@@ -74,8 +75,13 @@ final class TinyRun {
 
   /** One rank with its first weights. */
   TinyRun(Fabric fabric, RunConfig config, int rank) {
+    this(fabric, config, rank, new CpuBackend());
+  }
+
+  /** The same on any backend. */
+  TinyRun(Fabric fabric, RunConfig config, int rank, Backend backend) {
     Fabric.Groups groups = fabric.groups(config.mesh(), rank);
-    model = Model.create(config.model().config(), new CpuBackend(), groups.expert());
+    model = Model.create(config.model().config(), backend, groups.expert());
     model.initialize(config.seed());
     optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
     step = new TrainStep(config, model, optimizer, groups);
@@ -110,11 +116,12 @@ final class TinyRun {
   }
 
   private static void put(float[] values, Tensor into) {
-    System.arraycopy(values, 0, into.floats(), into.offset(), into.size());
+    into.assign(Tensor.of(values, into.size()));
   }
 
   static float[] numbers(Tensor t) {
-    return Arrays.copyOfRange(t.floats(), t.offset(), t.offset() + t.size());
+    Tensor host = t.onHost();
+    return Arrays.copyOfRange(host.floats(), host.offset(), host.offset() + host.size());
   }
 
   private static Outcome train(Fabric fabric, RunConfig config, int rank) {
