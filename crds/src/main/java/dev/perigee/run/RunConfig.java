@@ -30,6 +30,7 @@ import java.util.Set;
  * @param checkpoint where and when to save
  * @param evaluation how to score on held-out data, null for not at all
  * @param network ports and patience
+ * @param pipeline how an optimizer step goes through the stages
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -46,7 +47,8 @@ public record RunConfig(
     long steps,
     Checkpoint checkpoint,
     Evaluation evaluation,
-    Network network) {
+    Network network,
+    Pipeline pipeline) {
 
   /**
    * The model.
@@ -193,8 +195,89 @@ public record RunConfig(
     public static final Network DEFAULT = new Network(8080, 29500, 600, 6);
   }
 
+  /**
+   * How an optimizer step goes through the pipeline stages.
+   *
+   * @param virtualStages runs of layers on each stage; with more than one, 1F1B is interleaved
+   * @param microBatchSequences sequences of a micro-batch, null for a choice by their number
+   * @param expertOverlap whether the exchange of rows between experts runs under the compute of
+   *     another micro-batch
+   * @param splitWeightGradient whether weight gradients are computed apart and later, under the
+   *     traffic between stages
+   * @param layout layers of each run of layers, in the order of the model; null for a choice by cost
+   */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Pipeline(
+      int virtualStages,
+      Integer microBatchSequences,
+      boolean expertOverlap,
+      boolean splitWeightGradient,
+      List<Integer> layout) {
+    /** One micro-batch after the other, through all layers of a stage. */
+    public static final Pipeline DEFAULT = new Pipeline(1, null, false, false, null);
+
+    public Pipeline {
+      layout = layout == null ? null : List.copyOf(layout);
+    }
+  }
+
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
+    pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
+  }
+
+  /** A run with {@link Pipeline#DEFAULT}. */
+  public RunConfig(
+      String job,
+      long seed,
+      Model model,
+      List<DataSource> data,
+      Tokenizer tokenizer,
+      int sequenceLength,
+      long batchTokens,
+      Mesh mesh,
+      Optimizer optimizer,
+      Schedule schedule,
+      long steps,
+      Checkpoint checkpoint,
+      Evaluation evaluation,
+      Network network) {
+    this(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        Pipeline.DEFAULT);
+  }
+
+  /** The same run with another way through the stages. */
+  public RunConfig with(Pipeline other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        other);
   }
 
   /** Sequences of one step over all ranks. */
@@ -230,10 +313,6 @@ public record RunConfig(
       int experts = model == null || model.config() == null ? -1 : model.config().nRoutedExperts();
       List<String> meshProblems = mesh.problems(experts);
       found.addAll(meshProblems);
-      require(
-          found,
-          mesh.pipeline() <= 1,
-          "mesh.pipeline: " + mesh.pipeline() + " stages; expected 1, the engine has no pipeline");
       if (meshProblems.isEmpty() && sequenceLength >= 2) {
         long unit = (long) sequenceLength * mesh.data();
         require(
@@ -247,6 +326,7 @@ public record RunConfig(
                 + Math.max(1, Math.round((double) batchTokens / unit)) * unit);
       }
     }
+    checkPipeline(found);
     checkOptimizer(found);
     checkSchedule(found);
     if (checkpoint == null) {
@@ -288,6 +368,22 @@ public record RunConfig(
       require(found, network.peerSeconds() >= 1, "network.peerSeconds: less than 1");
     }
     return found;
+  }
+
+  private void checkPipeline(List<String> found) {
+    require(
+        found,
+        pipeline.virtualStages() >= 1,
+        "parallelism.virtualStages: " + pipeline.virtualStages() + " is less than 1");
+    require(
+        found,
+        pipeline.microBatchSequences() == null || pipeline.microBatchSequences() >= 1,
+        "parallelism.microBatchSequences: " + pipeline.microBatchSequences() + " is less than 1");
+    require(
+        found,
+        pipeline.layout() == null || !pipeline.layout().isEmpty(),
+        "parallelism.layout: empty; expected the layers of each of the pipeline × virtualStages"
+            + " chunks");
   }
 
   private void checkData(List<String> found) {

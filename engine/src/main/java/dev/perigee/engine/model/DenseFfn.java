@@ -41,7 +41,12 @@ final class DenseFfn implements FeedForward {
   }
 
   @Override
-  public Pass forward(Tensor x_TH, Tokens tokens) {
+  public Pass begin(Tensor x_TH, Tokens tokens) {
+    return forward(x_TH);
+  }
+
+  /** All of it: there is nothing to wait for. */
+  Pass forward(Tensor x_TH) {
     Tensor gu_TFF = gateUp.forward(x_TH);
     Tensor h_TF = backend.arena().take(x_TH.dim(0), width);
     backend.swiGlu(gu_TFF, h_TF);
@@ -49,10 +54,23 @@ final class DenseFfn implements FeedForward {
   }
 
   @Override
-  public Tensor backwardInput(Output out, Tensor dy_TH) {
-    Pass pass = (Pass) out;
-    pass.dy_TH = dy_TH;
-    Tensor dh_TF = down.backwardInput(dy_TH);
+  public void finish(Output out) {
+    // The beginning did it all.
+  }
+
+  @Override
+  public void backwardBegin(Output out, Tensor dy_TH) {
+    ((Pass) out).dy_TH = dy_TH;
+  }
+
+  @Override
+  public Tensor backwardFinish(Output out) {
+    return backwardInput((Pass) out);
+  }
+
+  /** All of it, after {@link #backwardBegin}. */
+  Tensor backwardInput(Pass pass) {
+    Tensor dh_TF = down.backwardInput(pass.dy_TH);
     pass.dgu_TFF = backend.arena().take(dh_TF.dim(0), 2 * width);
     backend.swiGluBackward(dh_TF, pass.gu_TFF, pass.dgu_TFF);
     return gateUp.backwardInput(pass.dgu_TFF);

@@ -165,9 +165,11 @@ public final class Fabric implements AutoCloseable {
   public Groups groups(Mesh mesh, int rank) {
     return new Groups(
         collectives(rank, mesh.dataGroup(rank)),
-        collectives(rank, mesh.expertGroup(rank)),
+        collectives(rank, mesh.expertGroup(rank), "experts"),
         collectives(rank, mesh.dataGroup(rank), "gradients"),
-        collectives(rank, mesh.expertReplicaGroup(rank), "gradients"));
+        collectives(rank, mesh.expertReplicaGroup(rank), "gradients"),
+        collectives(rank, mesh.pipelineGroup(rank), "stages"),
+        collectives(rank, mesh.ranks(), "world"));
   }
 
   /**
@@ -178,12 +180,25 @@ public final class Fabric implements AutoCloseable {
    * @param dense the data group once more, for the optimizer, which exchanges dense gradients and
    *     weights beside what the rank does in the others
    * @param replica ranks that hold the same experts, for the optimizer likewise
+   * @param pipeline ranks that work on the same share of the batch, by stage
+   * @param world all ranks
    */
   public record Groups(
-      Collectives data, Collectives expert, Collectives dense, Collectives replica) {
+      Collectives data,
+      Collectives expert,
+      Collectives dense,
+      Collectives replica,
+      Collectives pipeline,
+      Collectives world) {
     /** The groups of a single rank. */
     public static final Groups SOLO =
-        new Groups(Collectives.solo(), Collectives.solo(), Collectives.solo(), Collectives.solo());
+        new Groups(
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo());
   }
 
   /** What one rank does. */

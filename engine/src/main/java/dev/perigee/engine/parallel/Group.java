@@ -80,6 +80,7 @@ final class Group {
   final int lanes;
 
   final Meeting meeting;
+  final Mailboxes mailboxes;
   final Alarm alarm;
 
   /** Results that the first member here fetches for all; valid between two meetings. */
@@ -128,6 +129,7 @@ final class Group {
     }
     digest = hash;
     meeting = new Meeting(here.length, alarm);
+    mailboxes = new Mailboxes(alarm);
     offers = new Offer[here.length];
   }
 

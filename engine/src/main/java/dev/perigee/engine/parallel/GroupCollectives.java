@@ -5,6 +5,8 @@ import dev.perigee.engine.parallel.Group.Offer;
 import dev.perigee.engine.parallel.TreeReducer.Range;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
 
 /**
  * Collectives among ranks that are threads of this JVM and of other pods' JVMs. Ranks of one pod
@@ -23,6 +25,9 @@ final class GroupCollectives implements Collectives {
   private final TreeReducer reducer;
   private final boolean byPods;
   private int round;
+
+  /** Messages so far of each stream to and from another rank. */
+  private final Map<Channel, Integer> messages = new HashMap<>();
 
   GroupCollectives(Group group, int index) {
     this(group, index, RowExchange.byPodsIsFewer(group));
@@ -225,6 +230,55 @@ final class GroupCollectives implements Collectives {
   }
 
   @Override
+  public void send(int to, int stream, Tensor x) {
+    if (isHere(to)) {
+      float[] numbers = Arrays.copyOfRange(x.floats(), x.offset(), x.offset() + x.size());
+      group.mailboxes.put(new Mailboxes.Address(index, to, stream), numbers);
+      return;
+    }
+    Channel channel = stream(stream, index, to);
+    sendAll(
+        group.links.get(group.podOf[to]),
+        channel,
+        messages.merge(channel, 1, Integer::sum),
+        x,
+        0,
+        x.size());
+  }
+
+  @Override
+  public void receive(int from, int stream, Tensor x) {
+    if (isHere(from)) {
+      float[] numbers = group.mailboxes.take(new Mailboxes.Address(from, index, stream));
+      if (numbers.length != x.size()) {
+        throw new IllegalStateException(
+            "rank %d sends %d numbers on stream %d where %d were expected"
+                .formatted(group.ranks.get(from), numbers.length, stream, x.size()));
+      }
+      System.arraycopy(numbers, 0, x.floats(), x.offset(), numbers.length);
+      return;
+    }
+    Channel channel = stream(stream, from, index);
+    try {
+      receiveAll(
+          group.links.get(group.podOf[from]),
+          channel,
+          messages.merge(channel, 1, Integer::sum),
+          x,
+          0,
+          x.size());
+    } catch (LostPeerException e) {
+      group.alarm.ring(e.getMessage());
+      throw e;
+    }
+  }
+
+  private Channel stream(int stream, int from, int to) {
+    // A channel names two numbers: here the stream, and the pair of members.
+    return Traffic.STREAM.channel(group, stream, from * size() + to);
+  }
+
+  @Override
   public void barrier() {
     together(
         Offer.of("barrier"),
@@ -255,6 +309,11 @@ final class GroupCollectives implements Collectives {
   }
 
   private void sendAll(PeerLink link, Channel channel, Tensor x, int start, int count) {
+    sendAll(link, channel, round, x, start, count);
+  }
+
+  private static void sendAll(
+      PeerLink link, Channel channel, int round, Tensor x, int start, int count) {
     for (int at = start; at < start + count; at += TreeReducer.CHUNK) {
       int n = Math.min(TreeReducer.CHUNK, start + count - at);
       link.sendFloats(channel, round, x.floats(), x.offset() + at, n);
@@ -262,6 +321,11 @@ final class GroupCollectives implements Collectives {
   }
 
   private void receiveAll(PeerLink link, Channel channel, Tensor x, int start, int count) {
+    receiveAll(link, channel, round, x, start, count);
+  }
+
+  private static void receiveAll(
+      PeerLink link, Channel channel, int round, Tensor x, int start, int count) {
     for (int at = start; at < start + count; at += TreeReducer.CHUNK) {
       int n = Math.min(TreeReducer.CHUNK, start + count - at);
       link.receiveFloats(channel, round, x.floats(), x.offset() + at, n);

@@ -12,7 +12,8 @@ enum Traffic {
   COUNTS(6),
   ROWS(7),
   BARRIER(8),
-  ROWS_OF_POD(9);
+  ROWS_OF_POD(9),
+  STREAM(16);
 
   private final long code;
 

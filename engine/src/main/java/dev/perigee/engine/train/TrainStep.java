@@ -8,30 +8,24 @@ import dev.perigee.engine.optim.Schedule;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.RunConfig;
 import java.util.Arrays;
-import java.util.List;
 
 /**
  * One rank's optimizer step. The batch is shared out over the data group in runs of consecutive
- * sequences and worked through in micro-batches; then gradients are summed, the optimizer updates,
+ * sequences and goes through the stages in micro-batches, by a schedule ({@link ScheduleRun}); then gradients are summed, the optimizer updates,
  * QK-Clip scales heads, and the routers' biases move.
  */
 public final class TrainStep {
-  /**
-   * Tokens that a micro-batch has at most, if one sequence is not longer: few enough for the
-   * activations of a small model to stay in a core's own cache, which is worth a quarter of a step.
-   */
-  private static final int MICRO_BATCH_TOKENS = 512;
-
   private final RunConfig config;
   private final Model model;
   private final Optimizer optimizer;
   private final QkClip qkClip;
   private final Collectives data;
-  private final int microBatch;
-  private final int[] ids;
-  private final int[] targets;
+  private final Collectives world;
+  private final StepPlan plan;
+  private final dev.perigee.plan.Schedule passes;
 
   /**
    * A step for one rank.
@@ -46,22 +40,9 @@ public final class TrainStep {
     this.qkClip =
         new QkClip(config.optimizer().qkClip(), model.backend(), model.qkProjections());
     this.data = groups.data();
-    this.microBatch = microBatch(config.batchSequences() / data.size(), config.sequenceLength());
-    this.ids = new int[microBatch * config.sequenceLength()];
-    this.targets = new int[ids.length];
-  }
-
-  /**
-   * Sequences of a micro-batch: the largest power of two that divides a rank's share and stays
-   * within {@link #MICRO_BATCH_TOKENS}. A power of two gives meshes of 1, 2 and 4 ranks the same
-   * micro-batches as long as the share is large enough.
-   */
-  static int microBatch(long sequences, int sequenceLength) {
-    int size = 1;
-    while (sequences % (2L * size) == 0 && 2L * size * sequenceLength <= MICRO_BATCH_TOKENS) {
-      size *= 2;
-    }
-    return size;
+    this.world = groups.world();
+    this.plan = StepPlan.of(config, model.config());
+    this.passes = plan.schedule(model.config());
   }
 
   /**
@@ -77,7 +58,7 @@ public final class TrainStep {
     long started = System.nanoTime();
     Figures figures;
     try {
-      figures = forwardBackward(step, sequences);
+      figures = forwardBackward(step, sequences, ScheduleRun.Recorder.NONE);
     } catch (ArithmeticException diverged) {
       throw new NotFiniteException("step " + step + ": " + diverged.getMessage());
     }
@@ -134,72 +115,68 @@ public final class TrainStep {
     return ones;
   }
 
-  /** What the ranks of the data group add up in a step. */
+  /** What all ranks add up in a step. */
   private static final class Figures {
     double loss;
     double targets;
     double squares;
     boolean notFinite;
 
-    /** Index in the data group of the first rank that saw something not finite, else negative. */
+    /** The first rank that saw something not finite, else negative. */
     int firstNotFinite = -1;
 
     long[][] tokensPerExpert;
   }
 
-  private Figures forwardBackward(long step, Sequences sequences) {
+  private Figures forwardBackward(long step, Sequences sequences, ScheduleRun.Recorder recorder) {
     Figures figures = new Figures();
     int length = config.sequenceLength();
+    int batch = plan.microBatchSequences();
     long share = config.batchSequences() / data.size();
     long first = (step - 1) * config.batchSequences() + data.index() * share;
     model.zeroGradients();
     model.resetStatistics();
-    for (long at = 0; at < share; at += microBatch) {
-      for (int i = 0; i < microBatch; i++) {
-        sequences.read(first + at + i, ids, targets, i * length);
-      }
-      for (int target : targets) {
-        figures.targets += target >= 0 ? 1 : 0;
-      }
-      // The gradient of the sum; the optimizer divides by the targets of all ranks.
-      boolean last = at + microBatch == share;
-      figures.loss +=
-          model.forwardBackward(
-              ids,
-              targets,
-              microBatch,
-              length,
-              1,
-              done -> {
-                if (last) {
-                  optimizer.gradientsReady(done);
-                }
-              });
-    }
+    // Passes give the gradient of the sum; the optimizer divides by the targets of all ranks.
+    ScheduleRun.Sums sums =
+        new ScheduleRun(
+                passes,
+                model,
+                batch,
+                length,
+                (microBatch, ids, targets) -> {
+                  for (int i = 0; i < batch; i++) {
+                    sequences.read(first + (long) microBatch * batch + i, ids, targets, i * length);
+                  }
+                },
+                optimizer::gradientsReady,
+                recorder)
+            .run();
+    figures.loss = sums.loss();
+    figures.targets = sums.targets();
     return figures;
   }
 
-  /** Adds the figures up over the data group; returns the largest logits. */
+  /** Adds the figures up over all ranks; returns the largest logits. */
   private float[][] reduce(Figures figures) {
     Model.Statistics statistics = model.statistics();
     long[][] experts = statistics.tokensPerExpert();
     int perLayer = experts.length == 0 ? 0 : experts[0].length;
-    double[] sums = new double[3 + data.size() + experts.length * perLayer];
+    double[] sums = new double[3 + world.size() + experts.length * perLayer];
     sums[0] = figures.loss;
     sums[1] = figures.targets;
     sums[2] = figures.squares;
-    sums[3 + data.index()] = figures.notFinite ? 1 : 0;
-    int at = 3 + data.size();
+    sums[3 + world.index()] = figures.notFinite ? 1 : 0;
+    int at = 3 + world.size();
     for (int layer = 0; layer < experts.length; layer++) {
       for (int e = 0; e < perLayer; e++) {
         sums[at + layer * perLayer + e] = experts[layer][e];
       }
     }
-    data.allReduceSum(sums);
+    world.allReduceSum(sums);
     figures.loss = sums[0];
     figures.targets = sums[1];
     figures.squares = sums[2];
-    for (int rank = data.size() - 1; rank >= 0; rank--) {
+    for (int rank = world.size() - 1; rank >= 0; rank--) {
       figures.firstNotFinite = sums[3 + rank] > 0 ? rank : figures.firstNotFinite;
     }
     figures.tokensPerExpert = new long[experts.length][perLayer];
@@ -217,7 +194,7 @@ public final class TrainStep {
     for (int layer = 0; layer < local.length; layer++) {
       System.arraycopy(local[layer], 0, flat.floats(), layer * heads, heads);
     }
-    data.allReduceMax(flat);
+    world.allReduceMax(flat);
     float[][] global = new float[local.length][];
     for (int layer = 0; layer < local.length; layer++) {
       global[layer] = Arrays.copyOfRange(flat.floats(), layer * heads, (layer + 1) * heads);
@@ -229,13 +206,13 @@ public final class TrainStep {
   private NotFiniteException notFinite(long step, Figures figures) {
     int root = figures.firstNotFinite;
     Tensor text = Tensor.zeros(256);
-    if (data.index() == root) {
+    if (world.index() == root) {
       String where = optimizer.firstNotFinite().map(p -> "the gradient of " + p).orElse("the loss");
       for (int i = 0; i < Math.min(where.length(), text.size()); i++) {
         text.floats()[i] = where.charAt(i);
       }
     }
-    data.broadcast(text, root);
+    world.broadcast(text, root);
     StringBuilder where = new StringBuilder();
     for (int i = 0; i < text.size() && text.floats()[i] != 0; i++) {
       where.append((char) text.floats()[i]);
@@ -255,9 +232,8 @@ public final class TrainStep {
     if (rate == 0) {
       return;
     }
-    List<Tensor> biases = List.copyOf(model.buffers().values());
-    for (int layer = 0; layer < biases.size(); layer++) {
-      RouterBalance.update(biases.get(layer), tokensPerExpert[layer], rate);
-    }
+    model
+        .routerBiases()
+        .forEach((mixture, bias) -> RouterBalance.update(bias, tokensPerExpert[mixture], rate));
   }
 }

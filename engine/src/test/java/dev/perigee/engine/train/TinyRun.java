@@ -3,10 +3,12 @@ package dev.perigee.engine.train;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Model;
+import dev.perigee.engine.model.StagePlace;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.parallel.Pods;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
@@ -81,7 +83,13 @@ final class TinyRun {
   /** The same on any backend. */
   TinyRun(Fabric fabric, RunConfig config, int rank, Backend backend) {
     Fabric.Groups groups = fabric.groups(config.mesh(), rank);
-    model = Model.create(config.model().config(), backend, groups.expert());
+    StepPlan plan = StepPlan.of(config, MODEL);
+    model =
+        Model.create(
+            MODEL,
+            backend,
+            groups.expert(),
+            new StagePlace(plan.layout(), groups.pipeline()));
     model.initialize(config.seed());
     optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
     step = new TrainStep(config, model, optimizer, groups);
