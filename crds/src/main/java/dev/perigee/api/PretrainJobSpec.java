@@ -106,10 +106,15 @@ import java.util.List;
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
             + " || self.resources == oldSelf.resources) && has(self.image) == has(oldSelf.image) &&"
             + " (!has(self.image) || self.image == oldSelf.image) && self.imagePullPolicy =="
-            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides)",
+            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides && self.scheduling == oldSelf.scheduling)",
     message =
-        "spec: resources, image, imagePullPolicy and podOverrides can change only while the job is"
-            + " suspended; set suspend: true first")
+        "spec: resources, image, imagePullPolicy, podOverrides and scheduling can change only while"
+            + " the job is suspended; set suspend: true first")
+@ValidationRule(
+    value =
+        "has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy"
+            + " == oldSelf.managedBy)",
+    message = "managedBy: cannot change, because two controllers would hold the same pods")
 public record PretrainJobSpec(
     @JsonPropertyDescription("The model's shape and first weights. Cannot change.") @Required
         ModelSpec model,
@@ -159,13 +164,36 @@ public record PretrainJobSpec(
         PullPolicy imagePullPolicy,
     @JsonPropertyDescription("What is passed through to the pods.") @Default("{}")
         PodOverrides podOverrides,
+    @JsonPropertyDescription("Who lets the gang in as a whole, and how its pods are placed.")
+        @Default(SchedulingSpec.AUTO)
+        SchedulingSpec scheduling,
     @JsonPropertyDescription("What to do when a pod fails.") @Default("{}")
         FailurePolicy failurePolicy,
     @JsonPropertyDescription(
             "Whether the job holds no pods. Set to true, the pods save and go; set to false again,"
                 + " training continues where it was.")
         @Default("false")
-        Boolean suspend) {
+        Boolean suspend,
+    @JsonPropertyDescription(
+            "Who reconciles the job: perigee.dev/operator, or when absent this operator too. It"
+                + " leaves a job with another value alone. Cannot change.")
+        @Size(min = 1, max = 63)
+        String managedBy,
+    @JsonPropertyDescription(
+            "Seconds that the job may take from status.startTime until it fails; absent for any"
+                + " time. Time spent suspended does not count.")
+        @Min(1)
+        @Max(1e9)
+        Long activeDeadlineSeconds,
+    @JsonPropertyDescription(
+            "Seconds after its end until the job is deleted, its checkpoints not; absent for"
+                + " never.")
+        @Min(0)
+        @Max(1e9)
+        Long ttlSecondsAfterFinished) {
+
+  /** The value of managedBy that means this operator, as its absence does. */
+  public static final String OPERATOR = "perigee.dev/operator";
 
   /** When an image is pulled. */
   public enum PullPolicy {

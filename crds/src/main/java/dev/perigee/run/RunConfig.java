@@ -56,9 +56,15 @@ public record RunConfig(
    * @param config its shape; null when {@code from} names a folder whose {@code config.json} says
    * @param from a checkpoint folder in Hugging Face layout to take the first weights from, or null
    *     for random weights
+   * @param digest SHA-256 of the manifest that {@code from} must have, null for any
    */
   @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record Model(ModelConfig config, String from) {}
+  public record Model(ModelConfig config, String from, String digest) {
+    /** A model whose first weights, if from a folder, may be whatever lies there. */
+    public Model(ModelConfig config, String from) {
+      this(config, from, null);
+    }
+  }
 
   /**
    * Where text comes from. Exactly one of {@code builtin} and {@code path} is given.
@@ -296,6 +302,10 @@ public record RunConfig(
     } else if (model.config() != null) {
       found.addAll(model.config().problems());
     }
+    require(
+        found,
+        model == null || model.digest() == null || model.from() != null,
+        "model.digest: expected only with a folder in from");
     checkData(found);
     if (tokenizer == null || tokenizer.kind() == null) {
       found.add("tokenizer.kind: missing; expected bytes or tiktoken");

@@ -17,6 +17,9 @@ public final class RunFiles {
   /** Environment variable with the pod's own address, which HTTP and peers are bound to. */
   public static final String POD_IP_VARIABLE = "PERIGEE_POD_IP";
 
+  /** Environment variable with the seconds between SIGTERM and SIGKILL. */
+  public static final String GRACE_VARIABLE = "PERIGEE_GRACE_SECONDS";
+
   /** Folder of the two files that the operator writes; read-only. */
   public static final String RUN_FOLDER = "run";
 

@@ -27,6 +27,7 @@ import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import dev.perigee.run.RunStatus.Phase;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Optional;
@@ -172,11 +173,13 @@ final class RankRun {
     return found;
   }
 
-  private void loadWeights(Optional<Durable> resumed) throws IOException {
+  private void loadWeights(Optional<Durable> resumed)
+      throws IOException, StorageException, TrainerException {
     if (resumed.isPresent()) {
       model.load(resumed.get().weights());
     } else if (config.model().from() != null) {
       Path from = launch.resolve(config.model().from());
+      checkSource(from);
       model.load(Safetensors.open(from));
       log("weights from " + from);
     } else {
@@ -184,11 +187,36 @@ final class RankRun {
     }
   }
 
-  private void tellResumed(Durable durable) {
+  /** The folder that the first weights come from is there, and is the one that was meant. */
+  private void checkSource(Path folder) throws StorageException, TrainerException {
+    if (!Files.exists(folder)) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.from: there is no " + folder + "; expected a folder in Hugging Face layout");
+    }
+    String expected = config.model().digest();
+    if (expected == null) {
+      return;
+    }
+    String digest = CheckpointStore.digest(folder);
+    if (!digest.equals(expected)) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.digest: "
+              + folder
+              + " has the manifest "
+              + digest
+              + "; expected "
+              + expected
+              + ", so the folder was written anew since the job was resolved to it");
+    }
+  }
+
+  private void tellResumed(Durable durable) throws StorageException {
     TrainerState state = durable.state();
     if (speaks) {
       pod.progress().resumed(state.step(), state.tokens());
-      pod.progress().saved(state.step(), durable.folder().toString());
+      pod.progress().found(state.step(), durable.folder().toString(), durable.digest());
       pod.metrics().resumed(state.step());
       pod.metrics().durable(state.step());
     }
@@ -222,7 +250,7 @@ final class RankRun {
     Path folder = store.save(contribution(optimizer), state, hf, world);
     double seconds = (System.nanoTime() - started) / 1e9;
     if (speaks) {
-      pod.progress().saved(step, folder.toString());
+      pod.progress().saved(step, folder.toString(), CheckpointStore.digest(folder), seconds);
       pod.metrics().saved(step, seconds);
     }
     log("checkpoint %s (%.1f s)".formatted(folder, seconds));

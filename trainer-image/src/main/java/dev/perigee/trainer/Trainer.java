@@ -19,6 +19,7 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The program of a PretrainJob's pod, from top to bottom: read the configuration ({@link Launch}),
@@ -26,8 +27,11 @@ import java.util.List;
  * rank of the pod run ({@link RankRun}) until all is done or something fails ({@link Ending}).
  */
 public final class Trainer {
-  /** After SIGTERM a step is finished and saved; Kubernetes' default patience is 30 s. */
-  private static final Duration STOP_PATIENCE = Duration.ofSeconds(25);
+  /** Kubernetes' default time between SIGTERM and SIGKILL, for a program that is not told. */
+  private static final Duration USUAL_GRACE = Duration.ofSeconds(30);
+
+  /** Kept of the grace for saying why it ends. */
+  private static final Duration LAST_WORDS = Duration.ofSeconds(2);
 
   private static final Duration GOODBYE_PATIENCE = Duration.ofSeconds(5);
 
@@ -187,13 +191,35 @@ public final class Trainer {
       // Nothing has been done since the last checkpoint.
       ending.now(ExitCode.STOPPED);
     }
+    Duration patience = stopPatience(System.getenv());
     try {
-      Thread.sleep(STOP_PATIENCE);
+      Thread.sleep(patience);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
     System.err.println(
-        "perigee-trainer: not saved within " + STOP_PATIENCE.toSeconds() + " s of SIGTERM");
+        "perigee-trainer: not saved within " + patience.toSeconds() + " s of SIGTERM");
     ending.now(ExitCode.INTERNAL);
+  }
+
+  /** How long after SIGTERM a save may take: nearly all of the pod's grace. */
+  static Duration stopPatience(Map<String, String> environment) {
+    Duration grace = USUAL_GRACE;
+    String seconds = environment.getOrDefault(RunFiles.GRACE_VARIABLE, "");
+    try {
+      if (!seconds.isBlank()) {
+        grace = Duration.ofSeconds(Long.parseLong(seconds.strip()));
+      }
+    } catch (NumberFormatException e) {
+      System.err.println(
+          "perigee-trainer: "
+              + RunFiles.GRACE_VARIABLE
+              + ": "
+              + seconds
+              + " is not a number of seconds; taking "
+              + grace.toSeconds());
+    }
+    Duration patience = grace.minus(LAST_WORDS);
+    return patience.isPositive() ? patience : Duration.ofMillis(500);
   }
 }

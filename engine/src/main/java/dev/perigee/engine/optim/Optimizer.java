@@ -134,6 +134,16 @@ public final class Optimizer {
     return (long) Float.BYTES * buckets.exchangeSize();
   }
 
+  /** Operations of the matrix products that one update of a parameter takes: none for AdamW. */
+  public static double productFlops(Parameter parameter, RunConfig.Optimizer config) {
+    return Ownership.usesMuon(parameter, config)
+        ? NewtonSchulz.flops(
+            parameter.value().dim(0),
+            parameter.value().dim(1),
+            config.muon().newtonSchulzSteps())
+        : 0;
+  }
+
   /**
    * What this rank has to keep between steps, by name: {@code <parameter>.momentum} for Muon,
    * {@code <parameter>.exp_avg} and {@code <parameter>.exp_avg_sq} for AdamW. The tensors are the

@@ -54,11 +54,11 @@ final class TinyRun {
   }
 
   /** A run of tokens that repeats after a few: easy to learn, hard to guess. */
-  static void pattern(long number, int[] ids, int[] targets, int at) {
+  static void pattern(long number, int length, int[] ids, int[] targets, int at) {
     SplittableRandom random = new SplittableRandom(number);
     int period = 2 + random.nextInt(5);
     int[] motif = random.ints(period, 0, MODEL.vocabSize()).toArray();
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < length; i++) {
       ids[at + i] = motif[i % period];
       targets[at + i] = i + 1 < period ? -1 : motif[(i + 1) % period];
     }
@@ -74,6 +74,7 @@ final class TinyRun {
   final Model model;
   final Optimizer optimizer;
   private final TrainStep step;
+  private final int length;
 
   /** One rank with its first weights. */
   TinyRun(Fabric fabric, RunConfig config, int rank) {
@@ -83,10 +84,12 @@ final class TinyRun {
   /** The same on any backend. */
   TinyRun(Fabric fabric, RunConfig config, int rank, Backend backend) {
     Fabric.Groups groups = fabric.groups(config.mesh(), rank);
-    StepPlan plan = StepPlan.of(config, MODEL);
+    ModelConfig shape = config.model().config();
+    StepPlan plan = StepPlan.of(config, shape);
+    length = config.sequenceLength();
     model =
         Model.create(
-            MODEL,
+            shape,
             backend,
             groups.expert(),
             new StagePlace(plan.layout(), groups.pipeline()));
@@ -97,7 +100,7 @@ final class TinyRun {
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
-    return steps(first, last, TinyRun::pattern);
+    return steps(first, last, (number, ids, targets, at) -> pattern(number, length, ids, targets, at));
   }
 
   Outcome steps(long first, long last, Sequences sequences) {

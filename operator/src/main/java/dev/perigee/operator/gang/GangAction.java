@@ -1,6 +1,7 @@
 package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 
@@ -15,9 +16,20 @@ public sealed interface GangAction {
   /** Deletes the ConfigMap of a start that is over. */
   record DeleteConfigMap(String name) implements GangAction {}
 
+  /** Creates what stands for the gang at its scheduler, where it is not there. */
+  record CreateGroup(GenericKubernetesResource group) implements GangAction {}
+
+  /** Deletes what stood for a start of the gang at its scheduler, where it is still there. */
+  record DeleteGroup(String apiVersion, String plural, String name) implements GangAction {}
+
   /** Creates a pod that is not there. */
   record CreatePod(Pod pod) implements GangAction {}
 
-  /** Deletes exactly this pod, with its grace period. */
-  record DeletePod(String name, String uid) implements GangAction {}
+  /**
+   * Deletes exactly this pod.
+   *
+   * @param graceSeconds between SIGTERM and SIGKILL, null for the pod's own; 0 also forgets a pod
+   *     whose node will never say that it ended
+   */
+  record DeletePod(String name, String uid, Long graceSeconds) implements GangAction {}
 }

@@ -17,6 +17,12 @@ public final class GangLabels {
   /** Which start of the gang a pod belongs to, from 1. */
   public static final String GENERATION = "perigee.dev/generation";
 
+  /** How many pods the gang has. */
+  public static final String SIZE = "perigee.dev/gang-size";
+
+  /** Number of the expert group that a pod's ranks belong to, from 0. */
+  public static final String EXPERT_GROUP = "perigee.dev/expert-group";
+
   private GangLabels() {}
 
   /** Which start an object belongs to, -1 when its label is not a number. */

@@ -50,16 +50,22 @@ public final class GangWriter {
             unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
+        case GangAction.CreateGroup(var group) ->
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(group).create());
+        case GangAction.DeleteGroup(var apiVersion, var plural, var name) ->
+            unless(
+                HttpURLConnection.HTTP_NOT_FOUND,
+                () -> client.raw(path(apiVersion, plural, name), "DELETE", null));
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {
                   unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(pod).create());
                   return null;
                 });
-        case GangAction.DeletePod(var name, var uid) ->
+        case GangAction.DeletePod(var name, var uid, var grace) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid));
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid, grace));
                   return null;
                 });
       }
@@ -79,7 +85,7 @@ public final class GangWriter {
   }
 
   /** By uid, so that a later pod of the same name is never hit. */
-  private void delete(String name, String uid) {
+  private void delete(String name, String uid, Long graceSeconds) {
     client.raw(
         "/api/v1/namespaces/" + namespace + "/pods/" + name,
         "DELETE",
@@ -89,7 +95,12 @@ public final class GangWriter {
             .withNewPreconditions()
             .withUid(uid)
             .endPreconditions()
+            .withGracePeriodSeconds(graceSeconds)
             .build());
+  }
+
+  private String path(String apiVersion, String plural, String name) {
+    return "/apis/" + apiVersion + "/namespaces/" + namespace + "/" + plural + "/" + name;
   }
 
   private static void unless(int ignoredCode, Runnable write) {

@@ -11,6 +11,7 @@ import java.time.format.DateTimeParseException;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Function;
 
 /**
  * What the operator needs to know of a pod.
@@ -29,6 +30,11 @@ import java.util.Optional;
  * @param finishedAt when the program ended, null when not known
  * @param waiting why the container waits, for example ImagePullBackOff, null when it does not
  * @param unschedulable why no node takes the pod, null when one did
+ * @param gated whether a queue or quota has yet to let the pod in
+ * @param grace seconds between SIGTERM and SIGKILL, null when the pod does not say
+ * @param node its node, null when it has none or nodes are not watched
+ * @param bound whether it has a node
+ * @param alone whether its gang has no other pod
  */
 public record PodState(
     String name,
@@ -44,7 +50,14 @@ public record PodState(
     String message,
     Instant finishedAt,
     String waiting,
-    String unschedulable) {
+    String unschedulable,
+    boolean gated,
+    Long grace,
+    NodeState node,
+    boolean bound,
+    boolean alone) {
+
+  private static final String GATED = "SchedulingGated";
 
   /** Where a pod is in its life. */
   public enum Phase {
@@ -59,8 +72,24 @@ public record PodState(
     return phase == Phase.Succeeded || phase == Phase.Failed;
   }
 
-  /** Reads a pod. */
+  /** Whether its node is gone, so that nobody will say when it has ended. */
+  public boolean onLostNode() {
+    return node != null && node.lost();
+  }
+
+  /** Reads a pod, without its node. */
   public static PodState of(Pod pod) {
+    return of(pod, name -> Optional.empty());
+  }
+
+  /**
+   * Reads a pod.
+   *
+   * @param nodes a node by name, empty when nodes are not watched
+   */
+  public static PodState of(Pod pod, Function<String, Optional<NodeState>> nodes) {
+    Optional<String> nodeName =
+        Optional.ofNullable(pod.getSpec()).map(s -> s.getNodeName()).filter(n -> !n.isBlank());
     var status = Optional.ofNullable(pod.getStatus());
     List<ContainerStatus> containers = status.map(s -> s.getContainerStatuses()).orElse(List.of());
     var container = containers.stream().findFirst();
@@ -91,9 +120,21 @@ public record PodState(
             .orElse(null),
         conditions.stream()
             .filter(c -> c.getType().equals("PodScheduled") && c.getStatus().equals("False"))
+            .filter(c -> !GATED.equals(c.getReason()))
             .map(c -> Objects.requireNonNullElse(c.getMessage(), "no node takes the pod"))
             .findFirst()
-            .orElse(null));
+            .orElse(null),
+        nodeName.isEmpty()
+            && Optional.ofNullable(pod.getSpec())
+                .map(s -> s.getSchedulingGates())
+                .filter(gates -> !gates.isEmpty())
+                .isPresent(),
+        Optional.ofNullable(pod.getSpec())
+            .map(s -> s.getTerminationGracePeriodSeconds())
+            .orElse(null),
+        nodeName.flatMap(nodes).orElse(null),
+        nodeName.isPresent(),
+        GangLabels.number(pod, GangLabels.SIZE) == 1);
   }
 
   /** The container's end counts before the pod's phase, which follows a little later. */

@@ -16,8 +16,10 @@ import io.fabric8.kubernetes.api.model.LocalObjectReference;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.PodResourceClaim;
 import io.fabric8.kubernetes.api.model.Probe;
 import io.fabric8.kubernetes.api.model.ProbeBuilder;
+import io.fabric8.kubernetes.api.model.ResourceClaim;
 import io.fabric8.kubernetes.api.model.ResourceRequirements;
 import io.fabric8.kubernetes.api.model.ResourceRequirementsBuilder;
 import io.fabric8.kubernetes.api.model.Volume;
@@ -47,10 +49,11 @@ final class TrainerPods {
     String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
     Mounts mounts = mounts(job, ranks.generation());
+    long grace = Grace.seconds(job);
     return new PodBuilder()
-        .withMetadata(metadata(job, name, index, ranks.generation()))
+        .withMetadata(metadata(job, name, index, ranks))
         .withNewSpec()
-        .withContainers(container(spec, run, mounts.mounts(), index, defaultImage))
+        .withContainers(container(spec, run, mounts.mounts(), index, grace, defaultImage))
         .withVolumes(mounts.volumes())
         // A gang restarts as a whole or not at all; no container is restarted in its place.
         .withRestartPolicy("Never")
@@ -58,7 +61,7 @@ final class TrainerPods {
         .withSubdomain(JobNames.service(job.getMetadata().getName()))
         .withEnableServiceLinks(false)
         .withAutomountServiceAccountToken(false)
-        .withTerminationGracePeriodSeconds(overrides.terminationGracePeriodSeconds())
+        .withTerminationGracePeriodSeconds(grace)
         .withNodeSelector(overrides.nodeSelector())
         .withTolerations(Objects.requireNonNullElse(overrides.tolerations(), List.of()))
         .withServiceAccountName(overrides.serviceAccountName())
@@ -70,6 +73,15 @@ final class TrainerPods {
                     overrides.imagePullSecrets(), List.<PodOverrides.SecretName>of())
                 .stream()
                 .map(secret -> new LocalObjectReference(secret.name()))
+                .toList())
+        .withResourceClaims(
+            claims(overrides).stream()
+                .map(
+                    claim ->
+                        new PodResourceClaim(
+                            claim.name(),
+                            claim.resourceClaimName(),
+                            claim.resourceClaimTemplateName()))
                 .toList())
         .withNewSecurityContext()
         .withRunAsNonRoot(true)
@@ -85,14 +97,15 @@ final class TrainerPods {
         .build();
   }
 
-  private static ObjectMeta metadata(PretrainJob job, String name, int index, int generation) {
+  private static ObjectMeta metadata(PretrainJob job, String name, int index, RankMap ranks) {
     PodOverrides overrides = job.getSpec().podOverrides();
     ObjectMeta metadata = PretrainPlan.metadata(job, name);
     Map<String, String> labels = new HashMap<>();
     labels.putAll(Objects.requireNonNullElse(overrides.labels(), Map.of()));
     labels.putAll(metadata.getLabels());
     labels.put(GangLabels.POD_INDEX, Integer.toString(index));
-    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    labels.put(GangLabels.SIZE, Integer.toString(ranks.pods().size()));
     metadata.setLabels(labels);
     metadata.setAnnotations(overrides.annotations());
     return metadata;
@@ -103,6 +116,7 @@ final class TrainerPods {
       RunConfig run,
       List<VolumeMount> mounts,
       int index,
+      long grace,
       String defaultImage) {
     return new ContainerBuilder()
         .withName(CONTAINER)
@@ -112,6 +126,10 @@ final class TrainerPods {
         .addNewEnv()
         .withName(RunFiles.POD_INDEX_VARIABLE)
         .withValue(Integer.toString(index))
+        .endEnv()
+        .addNewEnv()
+        .withName(RunFiles.GRACE_VARIABLE)
+        .withValue(Long.toString(grace))
         .endEnv()
         .addNewEnv()
         .withName(RunFiles.POD_IP_VARIABLE)
@@ -129,7 +147,7 @@ final class TrainerPods {
         .withName("peers")
         .withContainerPort(run.network().peerPort())
         .endPort()
-        .withResources(resources(spec.resources()))
+        .withResources(resources(spec))
         .withVolumeMounts(mounts)
         .withReadinessProbe(probe("/readyz", 2, 3))
         // Only a program that has not answered for two minutes is taken for dead.
@@ -158,13 +176,24 @@ final class TrainerPods {
         .build();
   }
 
-  private static ResourceRequirements resources(ResourcesSpec resources) {
-    return resources == null
-        ? null
-        : new ResourceRequirementsBuilder()
-            .withRequests(resources.requests())
-            .withLimits(resources.limits())
-            .build();
+  private static ResourceRequirements resources(PretrainJobSpec spec) {
+    List<ResourceClaim> claims =
+        claims(spec.podOverrides()).stream()
+            .map(claim -> new ResourceClaim(claim.name(), null))
+            .toList();
+    ResourcesSpec resources = spec.resources();
+    if (resources == null && claims.isEmpty()) {
+      return null;
+    }
+    return new ResourceRequirementsBuilder()
+        .withRequests(resources == null ? null : resources.requests())
+        .withLimits(resources == null ? null : resources.limits())
+        .withClaims(claims)
+        .build();
+  }
+
+  private static List<PodOverrides.DeviceClaim> claims(PodOverrides overrides) {
+    return Objects.requireNonNullElse(overrides.resourceClaims(), List.of());
   }
 
   private record Mounts(List<Volume> volumes, List<VolumeMount> mounts) {
@@ -209,12 +238,11 @@ final class TrainerPods {
           path(RunFiles.TOKENIZER_FOLDER),
           true);
     }
-    if (spec.model().checkpoint() != null) {
-      all.add(
-          volume("model", spec.model().checkpoint().volume(), null),
-          path(RunFiles.MODEL_FOLDER),
-          true);
-    }
+    RunConfigs.firstWeights(job)
+        .ifPresent(
+            weights ->
+                all.add(
+                    volume("model", weights.volume(), null), path(RunFiles.MODEL_FOLDER), true));
     // The root is read-only; libraries unpack their native parts here.
     all.add(
         new VolumeBuilder().withName("tmp").withNewEmptyDir().endEmptyDir().build(), "/tmp", false);

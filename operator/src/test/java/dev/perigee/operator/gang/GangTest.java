@@ -59,20 +59,26 @@ class GangTest {
   void podsOfAnEarlierStartGoBeforeAnythingElseHappens() {
     assertThat(Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1))))
         .containsExactly(
-            new GangAction.DeletePod("demo-0", "uid-0"),
-            new GangAction.DeletePod("demo-1", "uid-1"));
+            new GangAction.DeletePod("demo-0", "uid-0", null),
+            new GangAction.DeletePod("demo-1", "uid-1", null));
   }
 
   @Test
   void theEndLeavesEndedPodsWithTheirLogs() {
     PodState ended = PodState.of(ended(pod(0, 1), 1));
     assertThat(Gang.finish(observed(SERVICE, CONFIG, ended, state(1, 1))))
-        .containsExactly(new GangAction.DeletePod("demo-1", "uid-1"));
+        .as("nothing can be saved without the one that failed")
+        .containsExactly(
+            new GangAction.DeletePod("demo-1", "uid-1", Gang.GOODBYE_SECONDS));
   }
 
   private static GangPlan plan(int generation) {
     return new GangPlan(
-        generation, SERVICE, CONFIG, List.of(pod(0, generation), pod(1, generation)));
+        generation,
+        SERVICE,
+        CONFIG,
+        Optional.empty(),
+        List.of(pod(0, generation), pod(1, generation)));
   }
 
   private static ObservedGang observed(Service service, ConfigMap configMap, PodState... pods) {

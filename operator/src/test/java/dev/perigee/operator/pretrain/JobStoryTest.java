@@ -363,6 +363,10 @@ class JobStoryTest {
         1.2,
         "/perigee/checkpoints/demo/step",
         null,
-        at);
+        at,
+        0.5,
+        2.0,
+        "d1",
+        0.1);
   }
 }

@@ -1,4 +1,4 @@
-package dev.perigee.operator.pretrain;
+package dev.perigee.operator.gang;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
@@ -7,7 +7,7 @@ import dev.perigee.run.RunStatus;
 import java.util.Optional;
 
 /** What a container's termination message says: a last status, or a line. */
-final class Termination {
+public final class Termination {
   private static final int LONGEST = 1024;
   private static final ObjectMapper JSON =
       new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
@@ -15,7 +15,7 @@ final class Termination {
   private Termination() {}
 
   /** The program's last status, when the message is one. */
-  static Optional<RunStatus> status(String message) {
+  public static Optional<RunStatus> status(String message) {
     if (message == null || !message.stripLeading().startsWith("{")) {
       return Optional.empty();
     }
