@@ -91,16 +91,16 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.batchTokens =="
-            + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.compute =="
+            + " oldSelf.compute && self.batchTokens == oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
             + " (!has(self.tokens) || self.tokens == oldSelf.tokens) && self.checkpoints =="
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
-            + " evaluation can change only while the job is suspended; set suspend: true first")
+        "spec: parallelism, compute, batchTokens, optimizer, schedule, steps, tokens, checkpoints"
+            + " and evaluation can change only while the job is suspended; set suspend: true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
@@ -138,6 +138,8 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
+    @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
+        ComputeSpec compute,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")

@@ -31,6 +31,7 @@ import java.util.Set;
  * @param evaluation how to score on held-out data, null for not at all
  * @param network ports and patience
  * @param pipeline how an optimizer step goes through the stages
+ * @param compute what ranks compute with; null for {@link Compute#DEFAULT}
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -48,7 +49,8 @@ public record RunConfig(
     Checkpoint checkpoint,
     Evaluation evaluation,
     Network network,
-    Pipeline pipeline) {
+    Pipeline pipeline,
+    Compute compute) {
 
   /**
    * The model.
@@ -227,12 +229,41 @@ public record RunConfig(
     }
   }
 
+  /**
+   * What ranks compute with.
+   *
+   * @param backend the processor, or a GPU for each rank
+   * @param precision what matrix products multiply; sums, master weights and everything else are
+   *     float32
+   */
+  public record Compute(Backend backend, Precision precision) {
+    /** On the CPU, in float32. */
+    public static final Compute DEFAULT = new Compute(Backend.cpu, Precision.fp32);
+
+    /** The backends there are. */
+    public enum Backend {
+      /** The CPU, one thread a rank. */
+      cpu,
+      /** NVIDIA GPUs. */
+      cuda
+    }
+
+    /** What products multiply. */
+    public enum Precision {
+      /** float32 numbers. */
+      fp32,
+      /** float32 numbers rounded to bf16. */
+      bf16
+    }
+  }
+
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
     pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
+    compute = compute == null ? Compute.DEFAULT : compute;
   }
 
-  /** A run with {@link Pipeline#DEFAULT}. */
+  /** A run with {@link Pipeline#DEFAULT} and {@link Compute#DEFAULT}. */
   public RunConfig(
       String job,
       long seed,
@@ -263,7 +294,8 @@ public record RunConfig(
         checkpoint,
         evaluation,
         network,
-        Pipeline.DEFAULT);
+        Pipeline.DEFAULT,
+        Compute.DEFAULT);
   }
 
   /** The same run with another way through the stages. */
@@ -283,6 +315,28 @@ public record RunConfig(
         checkpoint,
         evaluation,
         network,
+        other,
+        compute);
+  }
+
+  /** The same run on something else. */
+  public RunConfig with(Compute other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
         other);
   }
 
@@ -337,6 +391,14 @@ public record RunConfig(
       }
     }
     checkPipeline(found);
+    if (compute.backend() == null || compute.precision() == null) {
+      found.add("compute: expected a backend (cpu or cuda) and a precision (fp32 or bf16)");
+    } else {
+      require(
+          found,
+          compute.backend() == Compute.Backend.cuda || compute.precision() == Compute.Precision.fp32,
+          "compute.precision: bf16 needs backend cuda; the CPU computes in fp32");
+    }
     checkOptimizer(found);
     checkSchedule(found);
     if (checkpoint == null) {

@@ -62,8 +62,9 @@ final class TensorMemory {
     }
   }
 
-  /** Memory that holds anything. */
-  Floats allocate(int count) {
+  /** Memory that holds anything; any thread may ask. */
+  synchronized Floats allocate(int count) {
+    queue.bind();
     free();
     DeviceBuffer buffer;
     try {

@@ -71,7 +71,8 @@ final class RunConfigs {
             spec.checkpoints().intervalSteps(),
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
-        network(spec.failurePolicy().deadlines()));
+            network(spec.failurePolicy().deadlines()))
+        .with(spec.compute().toCompute());
   }
 
   /**
