@@ -141,6 +141,20 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
         : List.of();
   }
 
+  /** For people: {@code 2 stages of 1 chunks, 8 micro-batches of 4 sequences: …}. */
+  @Override
+  public String toString() {
+    return "%d stages of %d chunks, %d micro-batches of %d sequences%s%s: %s"
+        .formatted(
+            shape.stages(),
+            shape.virtualStages(),
+            shape.microBatches(),
+            microBatchSequences,
+            shape.expertOverlap() ? ", experts overlap" : "",
+            shape.splitWeightGradient() ? ", weight gradients apart" : "",
+            layout);
+  }
+
   private static List<Long> divisors(long n) {
     List<Long> found = new ArrayList<>();
     for (long d = 1; d <= n && found.size() < 16; d++) {

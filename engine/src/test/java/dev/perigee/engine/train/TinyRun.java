@@ -54,10 +54,10 @@ final class TinyRun {
   }
 
   /** A run of tokens that repeats after a few: easy to learn, hard to guess. */
-  static void pattern(long number, int length, int[] ids, int[] targets, int at) {
+  static void pattern(long number, int vocabulary, int length, int[] ids, int[] targets, int at) {
     SplittableRandom random = new SplittableRandom(number);
     int period = 2 + random.nextInt(5);
-    int[] motif = random.ints(period, 0, MODEL.vocabSize()).toArray();
+    int[] motif = random.ints(period, 0, vocabulary).toArray();
     for (int i = 0; i < length; i++) {
       ids[at + i] = motif[i % period];
       targets[at + i] = i + 1 < period ? -1 : motif[(i + 1) % period];
@@ -100,7 +100,7 @@ final class TinyRun {
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
-    return steps(first, last, (number, ids, targets, at) -> pattern(number, length, ids, targets, at));
+    return steps(first, last, (number, ids, targets, at) -> pattern(number, model.config().vocabSize(), length, ids, targets, at));
   }
 
   Outcome steps(long first, long last, Sequences sequences) {
