@@ -92,6 +92,25 @@ class CudaTrainingGpuTest {
     }
   }
 
+  @Test
+  void ranksThatShareExpertsLearnTogether() throws Exception {
+    RunConfig config = TinyRun.config(new Mesh(1, 4, 2, 4), 20, TinyRun.OPTIMIZER);
+    double[] cpu = TinyRun.run(config).getFirst().losses();
+    Fabric fabric = Fabric.local(4);
+    List<TinyRun.Outcome> gpu =
+        fabric.run(
+            rank -> {
+              try (CudaBackend backend = CudaBackend.open(0, Precision.FP32)) {
+                return new TinyRun(fabric, config, rank, backend).steps(1, config.steps());
+              }
+            });
+    for (int i = 0; i < cpu.length; i++) {
+      assertThat(gpu.getFirst().losses()[i])
+          .as("loss of step %d", i + 1)
+          .isCloseTo(cpu[i], Percentage.withPercentage(0.1));
+    }
+  }
+
   @ParameterizedTest
   @EnumSource
   void twoRunsAreBitwiseTheSame(Precision precision) {

@@ -43,7 +43,8 @@ final class PipelineTest {
         tiny.checkpoint(),
         null,
         tiny.network(),
-        pipeline);
+        pipeline,
+        tiny.compute());
   }
 
   /** The run that all others are compared with. */

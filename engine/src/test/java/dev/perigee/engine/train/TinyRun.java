@@ -83,7 +83,8 @@ final class TinyRun {
 
   /** The same on any backend. */
   TinyRun(Fabric fabric, RunConfig config, int rank, Backend backend) {
-    Fabric.Groups groups = fabric.groups(config.mesh(), rank);
+    Fabric.Groups all = fabric.groups(config.mesh(), rank);
+    Fabric.Groups groups = backend instanceof CpuBackend ? all : all.staged();
     ModelConfig shape = config.model().config();
     StepPlan plan = StepPlan.of(config, shape);
     length = config.sequenceLength();
