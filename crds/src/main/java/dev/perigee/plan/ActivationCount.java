@@ -47,7 +47,6 @@ final class ActivationCount {
   private final int activationBytes;
   private final int expertRanks;
   private final long t;
-  private final int microBatch;
 
   ActivationCount(Workload workload, Layout layout, Hardware hardware) {
     this.workload = workload;
@@ -55,7 +54,6 @@ final class ActivationCount {
     this.arena = hardware instanceof Hardware.Cpu;
     this.activationBytes = hardware.precision().activation();
     this.expertRanks = layout.mesh().expert();
-    this.microBatch = layout.microBatch();
     this.t = (long) layout.microBatch() * workload.sequenceLength();
   }
 
