@@ -33,6 +33,18 @@ import java.util.List;
     message = "parallelism.expert: must be 1 for a model without routed experts",
     fieldPath = ".parallelism.expert")
 @ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertDown' in self.memory.recompute)",
+    message = "memory.recompute: expertDown is for models with routed experts",
+    fieldPath = ".memory.recompute")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertInput' in self.memory.fp8)",
+    message = "memory.fp8: expertInput is for models with routed experts",
+    fieldPath = ".memory.fp8")
+@ValidationRule(
     value = "self.batchTokens % (self.sequenceLength * self.parallelism.data) == 0",
     message = "batchTokens: must be a multiple of sequenceLength × parallelism.data",
     messageExpression =
@@ -91,16 +103,18 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.compute =="
-            + " oldSelf.compute && self.batchTokens == oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory =="
+            + " oldSelf.memory && self.compute == oldSelf.compute && self.batchTokens =="
+            + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
             + " (!has(self.tokens) || self.tokens == oldSelf.tokens) && self.checkpoints =="
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, compute, batchTokens, optimizer, schedule, steps, tokens, checkpoints"
-            + " and evaluation can change only while the job is suspended; set suspend: true first")
+        "spec: parallelism, memory, compute, batchTokens, optimizer, schedule, steps, tokens,"
+            + " checkpoints and evaluation can change only while the job is suspended; set suspend:"
+            + " true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
@@ -138,6 +152,9 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
+    @JsonPropertyDescription("What is kept of activations, and how.")
+        @Default("{}")
+        MemorySpec memory,
     @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
         ComputeSpec compute,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,

@@ -5,6 +5,7 @@ import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 
 /**
@@ -61,7 +62,7 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
         Math.toIntExact(share / microBatchSequences(run)),
         run.pipeline().expertOverlap(),
         run.pipeline().splitWeightGradient(),
-        false);
+        run.memory().offload());
   }
 
   private static int microBatchSequences(RunConfig run) {
@@ -127,7 +128,41 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
             ? StageLayout.problemsOf(chunks, model.numHiddenLayers())
             : new StageLayout(pipeline.layout()).problems(chunks, model.numHiddenLayers()));
     found.addAll(tiedEmbeddings(model, mesh.pipeline()));
+    if (model.nRoutedExperts() == 0) {
+      found.addAll(forExpertsOnly(run.memory()));
+    }
+    if (found.isEmpty() && run.memory().offload()) {
+      found.addAll(nothingToOffload(run));
+    }
     return found;
+  }
+
+  private static List<String> forExpertsOnly(RunConfig.Memory memory) {
+    List<String> found = new ArrayList<>();
+    if (memory.recompute().contains(RunConfig.Memory.Recompute.expertDown)) {
+      found.add("memory.recompute: expertDown for a model without routed experts; leave it out");
+    }
+    if (memory.fp8().contains(RunConfig.Memory.Fp8.expertInput)) {
+      found.add("memory.fp8: expertInput for a model without routed experts; leave it out");
+    }
+    return found;
+  }
+
+  /** Offloading that would never happen is refused, since somebody counts on it. */
+  private static List<String> nothingToOffload(RunConfig run) {
+    Shape shape = shape(run);
+    Schedule schedule = Schedule.of(shape, Collections.nCopies(shape.chunks(), 0));
+    boolean offloads =
+        schedule.steps().stream()
+            .flatMap(List::stream)
+            .anyMatch(step -> step.action() == Step.Action.OFFLOAD);
+    return offloads
+        ? List.of()
+        : List.of(
+            ("memory.offload: no activation waits long enough to go to the host with pipeline %d,"
+                    + " virtualStages %d and %d micro-batches; leave it out, or use more stages,"
+                    + " virtualStages or expertOverlap")
+                .formatted(shape.stages(), shape.virtualStages(), shape.microBatches()));
   }
 
   /** Why embedding and head cannot share weights over so many stages; empty when they can. */

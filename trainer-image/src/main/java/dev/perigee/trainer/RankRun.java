@@ -88,7 +88,8 @@ final class RankRun {
             shape,
             backend,
             groups.expert(),
-            new StagePlace(StepPlan.of(config, shape).layout(), groups.pipeline()));
+            new StagePlace(StepPlan.of(config, shape).layout(), groups.pipeline()),
+            config.memory());
   }
 
   /** From the first weights, or the newest checkpoint, to the last score. */
@@ -96,7 +97,13 @@ final class RankRun {
       throws IOException, StorageException, CorruptCheckpointsException, TrainerException {
     Optional<Durable> resumed = newestCheckpoint();
     loadWeights(resumed);
-    Optimizer optimizer = new Optimizer(config.optimizer(), model.parameters(), backend, groups);
+    Optimizer optimizer =
+        new Optimizer(
+            config.optimizer(),
+            model.parameters(),
+            backend,
+            groups,
+            config.memory().bucketBytes());
     long done = 0;
     if (resumed.isPresent()) {
       TrainerState state = resumed.get().state();

@@ -93,15 +93,22 @@ final class TinyRun {
             shape,
             backend,
             groups.expert(),
-            new StagePlace(plan.layout(), groups.pipeline()));
+            new StagePlace(plan.layout(), groups.pipeline()),
+            config.memory());
     model.initialize(config.seed());
-    optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
+    optimizer =
+        new Optimizer(
+            config.optimizer(),
+            model.parameters(),
+            model.backend(),
+            groups,
+            config.memory().bucketBytes());
     step = new TrainStep(config, model, optimizer, groups);
   }
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
-    return steps(first, last, (number, ids, targets, at) -> pattern(number, model.config().vocabSize(), length, ids, targets, at));
+    return steps(first, last, this::pattern);
   }
 
   Outcome steps(long first, long last, Sequences sequences) {
@@ -110,6 +117,15 @@ final class TinyRun {
       reports.add(step.run(s, sequences));
     }
     return new Outcome(reports, weights());
+  }
+
+  /** Only the passes of a step: gradients are there, nothing has been summed or updated. */
+  void passes(long s) {
+    step.forwardBackward(s, this::pattern, ready -> {}, StepRecorder.NONE);
+  }
+
+  private void pattern(long number, int[] ids, int[] targets, int at) {
+    pattern(number, model.config().vocabSize(), length, ids, targets, at);
   }
 
   /** Copies of this rank's weights and buffers. */

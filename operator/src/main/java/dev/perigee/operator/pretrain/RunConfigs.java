@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.DataSource;
 import dev.perigee.api.EvaluationSpec;
 import dev.perigee.api.FailurePolicy;
+import dev.perigee.api.MemorySpec;
 import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
 import dev.perigee.api.PretrainJob;
@@ -16,6 +17,7 @@ import dev.perigee.run.RunFiles;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /** A job's specification in the words of the contract. */
@@ -37,7 +39,8 @@ final class RunConfigs {
               + " is more than the model's longest context "
               + shape.maxPositionEmbeddings());
     }
-    return new RunConfig(
+    RunConfig run =
+        new RunConfig(
         job.getMetadata().getNamespace() + "/" + job.getMetadata().getName(),
         spec.seed(),
         new RunConfig.Model(
@@ -71,8 +74,16 @@ final class RunConfigs {
             spec.checkpoints().intervalSteps(),
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
-            network(spec.failurePolicy().deadlines()))
-        .with(spec.compute().toCompute());
+        network(spec.failurePolicy().deadlines()));
+    return run.with(memory(spec.memory())).with(spec.compute().toCompute());
+  }
+
+  private static RunConfig.Memory memory(MemorySpec memory) {
+    return new RunConfig.Memory(
+        Set.copyOf(memory.recompute()),
+        Set.copyOf(memory.fp8()),
+        memory.offload(),
+        memory.bucketMebibytes());
   }
 
   /**
