@@ -187,6 +187,35 @@ public final class GroupedGemm {
   }
 
   /**
+   * The same in float32.
+   *
+   * @param accumulate adds to what {@code dw_EOI} holds, as every micro-batch after the first does
+   */
+  public static Launch weightGradientFloat32(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer dy_SO,
+      DeviceBuffer x_SI,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer dw_EOI,
+      boolean accumulate) {
+    return hopper(
+        "grouped_gemm_weight_gradient_float32",
+        pairs(multiprocessors, s.outputs, TILE_M),
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, 64)),
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, 64)),
+            map(TensorMap.ofFloats(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(s.outputs),
+            integer(s.inputs),
+            integer(accumulate ? 1 : 0)));
+  }
+
+  /**
    * Whether neighbouring tiles share what they read: only when none is left over, nor a narrow one,
    * whose block would wait for its partner.
    */

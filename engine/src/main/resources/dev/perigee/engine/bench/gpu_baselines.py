@@ -1,9 +1,11 @@
 """What GpuBench compares with: the same operations in PyTorch, on the same GPU, in the same run.
 
 Started by GpuBench. Reads one JSON object a line and answers with one:
-  {"setup": {...sizes...}}    -> {"torch": version, "device": name}
-  {"run": case, "repeats": n} -> {"ms": [...], "error": relative Frobenius error or null}
+  {"version": true}                       -> {"torch": version}
+  {"prepare": group, "sizes": {...}}      -> {} when the group's cases are ready, those before gone
+  {"run": case, "repeats": n}             -> {"ms": [...], "error": relative Frobenius error or null}
 """
+import gc
 import json
 import sys
 
@@ -54,6 +56,12 @@ def grouped(name, counts, hidden, width):
     products("down", width, hidden)
 
 
+def experts(routing, tokens, hidden, experts, chosen, width, shared, scale):
+    for name, counts in routing.items():
+        grouped(name, counts, hidden, width)
+    moe(tokens, hidden, experts, chosen, width, shared, scale)
+
+
 def moe(tokens, hidden, experts, chosen, width, shared, scale):
     def layer(x, router, bias, up, down, shared_up, shared_down):
         scores = F.linear(x.float(), router.float()).sigmoid()
@@ -100,6 +108,47 @@ def moe(tokens, hidden, experts, chosen, width, shared, scale):
         cases[f"moe forward+backward {kind}"] = lambda f=f: both(f)
 
 
+def decode(sequences, tokens, heads):
+    """One query a sequence against latent (512) and rotated (64) keys, the latent as value."""
+    cache = normal(sequences, tokens, 576)
+
+    def attend(q):
+        scores = torch.bmm(q, cache.transpose(1, 2)).float() * 0.07
+        return torch.bmm(scores.softmax(-1).to(q.dtype), cache[..., :512])
+
+    compiled = torch.compile(attend, mode="max-autotune-no-cudagraphs")
+    for h in heads:
+        q = normal(sequences, h, 576)
+        cases[f"MLA decode, {h} heads eager"] = lambda q=q: attend(q)
+        cases[f"MLA decode, {h} heads compiled"] = lambda q=q: compiled(q)
+
+
+def muon(matrices, rows, columns):
+    parameters = [torch.nn.Parameter(normal(rows, columns).float()) for _ in range(matrices)]
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    optimizer = torch.optim.Muon(parameters, lr=1e-3, adjust_lr_fn="match_rms_adamw")
+    cases["torch.optim.Muon"] = optimizer.step
+    g = normal(matrices, rows, columns)
+
+    @torch.compile
+    def newton_schulz(x):
+        x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(x.dtype)
+        for _ in range(5):
+            a = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.775, alpha=2.0315), x, beta=3.4445)
+        return x
+
+    cases["batched Newton-Schulz compiled"] = lambda: newton_schulz(g)
+
+
+def nothing():
+    pass
+
+
+GROUPS = {f.__name__: f for f in (ceilings, experts, decode, muon, nothing)}
+
+
 def milliseconds(f, repeats):
     event = lambda: torch.cuda.Event(enable_timing=True)
     f()
@@ -123,13 +172,15 @@ def milliseconds(f, repeats):
 
 for line in sys.stdin:
     request = json.loads(line)
-    if "setup" in request:
-        s = request["setup"]
-        ceilings()
-        for name, counts in s["routing"].items():
-            grouped(name, counts, s["hidden"], s["width"])
-        moe(s["tokens"], s["hidden"], s["experts"], s["chosen"], s["width"], s["shared"], s["scale"])
-        answer = {"torch": torch.__version__, "device": torch.cuda.get_device_name()}
+    if "version" in request:
+        answer = {"torch": torch.__version__}
+    elif "prepare" in request:
+        cases.clear()
+        checks.clear()
+        gc.collect()
+        torch.cuda.empty_cache()
+        GROUPS[request["prepare"]](**request["sizes"])
+        answer = {}
     else:
         case = request["run"]
         check = checks.pop(case, None)
