@@ -272,5 +272,10 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
   return r;
 }
 
+// The two numbers again.
+__device__ __forceinline__ float2 unpack(uint32_t pair) {
+  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u));
+}
+
 }  // namespace hopper
 #endif  // PERIGEE_HOPPER

@@ -32,7 +32,12 @@ public final class GpuBench {
   private static final int BLOCKS = 2;
 
   private static final List<GpuCases> GROUPS =
-      List.of(new ExpertCases(), new DecodeCases(), new MuonCases());
+      List.of(
+          new ExpertCases(),
+          new DecodeCases(),
+          new PrefillCases(),
+          new MuonCases(),
+          new LossCases());
 
   private final GpuLab lab;
   private final StringBuilder out = new StringBuilder();
@@ -121,12 +126,14 @@ public final class GpuBench {
   private String line(GpuCase c, TorchBaselines torch) throws IOException {
     double[] ours = new double[0];
     Map<String, double[]> theirs = new LinkedHashMap<>();
+    Map<String, String> names = new LinkedHashMap<>();
     String theirError = "";
     for (int block = 0; block < BLOCKS; block++) {
       ours = joined(ours, lab.milliseconds(c.ours()));
       for (String name : torch == null ? List.<String>of() : c.baselines()) {
         TorchBaselines.Measured m = torch.run(name, GpuLab.REPEATS);
         theirs.merge(name, m.ms(), GpuBench::joined);
+        names.put(name, c.memory() == 0 ? name : name + ", " + gigabytes(m.memory()));
         theirError =
             m.error().map(e -> String.format(Locale.ROOT, " / %.1e", e)).orElse(theirError);
       }
@@ -137,7 +144,7 @@ public final class GpuBench {
         theirs.entrySet().stream()
             .map(e -> Map.entry(e.getKey(), GpuLab.median(e.getValue())))
             .sorted(Map.Entry.comparingByValue())
-            .map(e -> String.format(Locale.ROOT, "%.3f ms (%s)", e.getValue(), e.getKey()))
+            .map(e -> String.format(Locale.ROOT, "%.3f ms (%s)", e.getValue(), names.get(e.getKey())))
             .collect(Collectors.joining(", "));
     double baseline =
         theirs.values().stream().mapToDouble(GpuLab::median).min().orElse(Double.NaN);
@@ -145,7 +152,7 @@ public final class GpuBench {
     return String.format(
         Locale.ROOT,
         "| %s | %.3f ms (%.3f–%.3f) | %.0f %s | %s | %.2f | %.0f %% | %s%s |%n",
-        c.name(),
+        c.memory() == 0 ? c.name() : c.name() + ", " + gigabytes(c.memory()),
         mine,
         ours[ours.length / 10],
         ours[ours.length * 9 / 10],
@@ -156,6 +163,10 @@ public final class GpuBench {
         100 * rate / ceilings.getOrDefault(c.unit(), Double.NaN),
         Double.isNaN(c.error()) ? "" : String.format(Locale.ROOT, "%.1e", c.error()),
         theirError);
+  }
+
+  private static String gigabytes(long bytes) {
+    return String.format(Locale.ROOT, "%.2f GB", bytes / 1e9);
   }
 
   private static double[] joined(double[] a, double[] b) {

@@ -26,9 +26,15 @@ final class TorchBaselines implements AutoCloseable {
   private final Path script;
   private final String version;
 
-  /** Times in milliseconds, and the error against float32 where the first run of a case has one. */
+  /**
+   * What a case takes.
+   *
+   * @param ms times in milliseconds
+   * @param memory bytes that it takes at its most, beside what it was given; results count
+   * @param error against float32, where the first run of a case has one
+   */
   @SuppressWarnings("ArrayRecordComponent") // handed over once, compared never
-  record Measured(double[] ms, Optional<Double> error) {}
+  record Measured(double[] ms, long memory, Optional<Double> error) {}
 
   private TorchBaselines() throws IOException {
     script = Files.createTempFile("gpu_baselines", ".py");
@@ -74,6 +80,7 @@ final class TorchBaselines implements AutoCloseable {
     }
     return new Measured(
         times,
+        answer.path("memory").asLong(),
         answer.path("error").isNumber()
             ? Optional.of(answer.path("error").asDouble())
             : Optional.empty());

@@ -3,7 +3,8 @@
 Started by GpuBench. Reads one JSON object a line and answers with one:
   {"version": true}                       -> {"torch": version}
   {"prepare": group, "sizes": {...}}      -> {} when the group's cases are ready, those before gone
-  {"run": case, "repeats": n}             -> {"ms": [...], "error": relative Frobenius error or null}
+  {"run": case, "repeats": n}             -> {"ms": [...], "memory": bytes at most,
+                                              "error": relative Frobenius error or null}
 """
 import gc
 import json
@@ -11,6 +12,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 torch.backends.cuda.matmul.allow_tf32 = False
 cases, checks = {}, {}
@@ -123,6 +125,30 @@ def decode(sequences, tokens, heads):
         cases[f"MLA decode, {h} heads compiled"] = lambda q=q: compiled(q)
 
 
+def prefill(shapes):
+    """cuDNN on contiguous queries, keys and values: joining the keys' parts is not counted."""
+    for sequences, tokens, heads in shapes:
+        q, k = (normal(sequences, heads, tokens, 192).requires_grad_() for _ in range(2))
+        v = normal(sequences, heads, tokens, 128).requires_grad_()
+        dout = normal(sequences, heads, tokens, 128)
+
+        def attend(q=q, k=k, v=v):
+            with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+                return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+        def forward(attend=attend):
+            with torch.no_grad():
+                return attend()
+
+        name = f"MLA prefill {sequences} x {tokens}, {heads} heads"
+        cases[f"{name} forward, SDPA cuDNN"] = forward
+        cases[f"{name} forward+backward, SDPA cuDNN"] = (
+            lambda attend=attend, q=q, k=k, v=v, dout=dout: torch.autograd.grad(
+                attend(), [q, k, v], dout
+            )
+        )
+
+
 def muon(matrices, rows, columns):
     parameters = [torch.nn.Parameter(normal(rows, columns).float()) for _ in range(matrices)]
     for p in parameters:
@@ -142,11 +168,24 @@ def muon(matrices, rows, columns):
     cases["batched Newton-Schulz compiled"] = lambda: newton_schulz(g)
 
 
+def loss(tokens, hidden, vocabulary):
+    x = normal(tokens, hidden).requires_grad_()
+    w = normal(vocabulary, hidden, deviation=0.02).requires_grad_()
+    target = torch.randint(vocabulary, (tokens,), device="cuda")
+
+    def head(x, w):
+        return F.cross_entropy(F.linear(x, w).float(), target)
+
+    compiled = torch.compile(head)
+    for kind, f in (("eager", head), ("compiled", compiled)):
+        cases[f"linear + cross-entropy {kind}"] = lambda f=f: torch.autograd.grad(f(x, w), [x, w])
+
+
 def nothing():
     pass
 
 
-GROUPS = {f.__name__: f for f in (ceilings, experts, decode, muon, nothing)}
+GROUPS = {f.__name__: f for f in (ceilings, experts, decode, prefill, muon, loss, nothing)}
 
 
 def milliseconds(f, repeats):
@@ -170,6 +209,13 @@ def milliseconds(f, repeats):
     return [begin.elapsed_time(end) for begin, end in marks]
 
 
+def memory(f):
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    f()
+    return torch.cuda.max_memory_allocated() - before
+
+
 for line in sys.stdin:
     request = json.loads(line)
     if "version" in request:
@@ -187,5 +233,6 @@ for line in sys.stdin:
         answer = {
             "error": check() if check else None,
             "ms": milliseconds(cases[case], request["repeats"]),
+            "memory": memory(cases[case]),
         }
     print(json.dumps(answer), flush=True)
