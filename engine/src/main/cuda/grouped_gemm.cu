@@ -7,7 +7,8 @@
 //   weight gradient  dw[g, m, n] = sum_r dy[r, m] x[r, n]        both transposed, sum over rows
 //
 // The weight gradient comes in bf16, or in float32 where it can be added to the one before it: the
-// copy engine adds, so the sum is read by no thread.
+// copy engine adds, so the sum is read by no thread. Where its tiles fit better the other way round,
+// the kernel gets dy and x exchanged, and writes each block transposed.
 //
 // rows of g: offsets[g] <= r < offsets[g + 1], read on the device: no count visits the host, and a
 // captured graph replays with other counts. Offsets need no alignment.
@@ -90,53 +91,63 @@ struct Tiles {
   }
 };
 
-// The producer: fills one stage.
+// The producer: fills one stage. Halves of a tile that lie outside are not fetched.
 template <Layout layout, bool pair>
 __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
-                           const Tiles<layout, pair>& tile, int k0) {
+                           const Tiles<layout, pair>& tile, int k0, bool half_a, bool half_b) {
   const int rank = blockIdx.x % 2;
   uint64_t* full = &s.full[stage];
   uint8_t* sa = s.a[stage];
   uint8_t* sb = s.b[stage];
-  hopper::barrier_expect(full, kBytesA + kBytesB);
+  hopper::barrier_expect(full, (half_a ? kBytesA / 2 : kBytesA) + (half_b ? kBytesB / 2 : kBytesB));
   if constexpr (layout == kWeightGradient) {
-    for (int i = 0; i < kTileM / 64; i++) {
+    for (int i = 0; i < (half_a ? 1 : 2); i++) {
       hopper::tma_load(sa + i * kBlock, a, full, tile.m * kTileM + 64 * i, tile.first_row + k0, 0);
     }
     if constexpr (pair) {
-      for (int i = 2 * rank; i < 2 * rank + 2; i++) {
+      for (int i = 2 * rank; i < 2 * rank + 2 && i < (half_b ? 2 : 4); i++) {
         hopper::tma_load_multicast(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i,
                                    tile.first_row + k0, 0, 0b11);
       }
     } else {
-      for (int i = 0; i < kTileN / 64; i++) {
+      for (int i = 0; i < (half_b ? 2 : 4); i++) {
         hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, tile.first_row + k0,
                          0);
       }
     }
   } else {
+    const int row = tile.first_row + tile.m * kTileM;
     if constexpr (pair) {
-      hopper::tma_load_multicast(sa + rank * kBlock, a, full, k0,
-                                 tile.first_row + tile.m * kTileM + 64 * rank, 0, 0b11);
+      if (rank == 0 || !half_a) {
+        hopper::tma_load_multicast(sa + rank * kBlock, a, full, k0, row + 64 * rank, 0, 0b11);
+      }
     } else {
-      hopper::tma_load(sa, a, full, k0, tile.first_row + tile.m * kTileM, 0);
+      for (int i = 0; i < (half_a ? 1 : 2); i++) {
+        hopper::tma_load(sa + i * kBlock, a, full, k0, row + 64 * i, 0);
+      }
     }
     if constexpr (layout == kForward) {
-      hopper::tma_load(sb, b, full, k0, tile.n * kTileN, tile.group);
+      for (int i = 0; i < (half_b ? 1 : 2); i++) {
+        hopper::tma_load(sb + i * (kBytesB / 2), b, full, k0, tile.n * kTileN + 128 * i,
+                         tile.group);
+      }
     } else if constexpr (layout == kSwiGlu) {
       // 128 columns of gate beside the same 128 of up: a thread then holds both of a pair.
       hopper::tma_load(sb, b, full, k0, tile.n * (kTileN / 2), 2 * tile.group);
       hopper::tma_load(sb + kBytesB / 2, b, full, k0, tile.n * (kTileN / 2), 2 * tile.group + 1);
     } else {
-      for (int i = 0; i < kTileN / 64; i++) {
+      for (int i = 0; i < (half_b ? 2 : 4); i++) {
         hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, k0, tile.group);
       }
     }
   }
 }
 
-// `wide`: d in float32, and `accumulate`: added to what is there (weight gradient).
-template <Layout layout, bool pair, bool wide = false>
+// How a weight gradient is written: in bf16, in bf16 as the transpose of the tiles, or in float32.
+enum Output { kPlain, kTransposed, kFloat32 };
+
+// `accumulate`: float32 results are added to what is there.
+template <Layout layout, bool pair, Output output = kPlain>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
                          const TensorMap* map_act, __nv_bfloat16* d, __nv_bfloat16* act,
                          const int* offsets, int groups, int m, int n, int k,
@@ -171,9 +182,12 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     if (threadIdx.x == 0) {
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         const int depth = tile.depth(k);
+        const int rows = layout == kWeightGradient ? m : tile.rows;
+        const bool half_a = rows - tile.m * kTileM <= kTileM / 2;
+        const bool half_b = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK);
+          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK, half_a, half_b);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -246,7 +260,15 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
           }
           writer.write(packed, map_act, act, x + 64 * c, y, 0, n, n, valid);
         }
-      } else if constexpr (wide) {
+      } else if constexpr (output == kTransposed) {
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+          if (tile.n * kTileN + 64 * c < n) {
+            pack_columns(acc, c, packed);
+            writer.write_transposed(packed, map_d, row, tile.n * kTileN + 64 * c, tile.group);
+          }
+        }
+      } else if constexpr (output == kFloat32) {
 #pragma unroll
         for (int c = 0; c < 8; c++) {
           if (tile.n * kTileN + 32 * c < n) {
@@ -300,13 +322,13 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     multiply<kSwiGlu, pair>(&x, &w, &h, &a, h_rows, a_rows, offsets, groups, 0, n, k);         \
   }
 
-#define PERIGEE_WEIGHTS(name, pair, cluster)                                                   \
+#define PERIGEE_WEIGHTS(name, pair, output, cluster)                                                   \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
            const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
            int n) {                                                                            \
-    multiply<kWeightGradient, pair>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets, groups,  \
-                                    m, n, 0);                                                  \
+    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,  \
+                                            groups, m, n, 0);                                  \
   }
 
 #define PERIGEE_WEIGHTS_FLOAT32(name, pair, cluster)                                           \
@@ -314,7 +336,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
            const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
            int n, int accumulate) {                                                            \
-    multiply<kWeightGradient, pair, true>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,    \
+    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,    \
                                           groups, m, n, 0, accumulate != 0);                   \
   }
 
@@ -324,8 +346,11 @@ PERIGEE_SWIGLU(grouped_gemm_swiglu, false, )
 PERIGEE_SWIGLU(grouped_gemm_swiglu_pair, true, __cluster_dims__(2, 1, 1))
 PERIGEE_ROWS(grouped_gemm_input_gradient, kInputGradient, false, )
 PERIGEE_ROWS(grouped_gemm_input_gradient_pair, kInputGradient, true, __cluster_dims__(2, 1, 1))
-PERIGEE_WEIGHTS(grouped_gemm_weight_gradient, false, )
-PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_pair, true, __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient, false, kPlain, )
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_pair, true, kPlain, __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_transposed, false, kTransposed, )
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_transposed_pair, true, kTransposed,
+                __cluster_dims__(2, 1, 1))
 PERIGEE_WEIGHTS_FLOAT32(grouped_gemm_weight_gradient_float32, false, )
 PERIGEE_WEIGHTS_FLOAT32(grouped_gemm_weight_gradient_float32_pair, true, __cluster_dims__(2, 1, 1))
 

@@ -268,6 +268,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         hopper::wgmma_commit();
         hopper::barrier_wait(&s.v_full[v_stage], v_phase);
         const uint64_t v = hopper::operand(s.v[v_stage][0], kTall, 1024);
+        hopper::wgmma_fence();
 #pragma unroll
         for (int kk = 0; kk < 8; kk++) {
           hopper::wgmma<1>(sum_out, weight[kk], hopper::moved(v, kk * 2048),

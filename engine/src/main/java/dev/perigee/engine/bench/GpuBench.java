@@ -37,7 +37,8 @@ public final class GpuBench {
           new DecodeCases(),
           new PrefillCases(),
           new MuonCases(),
-          new LossCases());
+          new LossCases(),
+          new MovementCases());
 
   private final GpuLab lab;
   private final StringBuilder out = new StringBuilder();

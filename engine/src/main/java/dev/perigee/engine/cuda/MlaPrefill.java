@@ -87,7 +87,8 @@ public record MlaPrefill(int sequences, int tokens, int heads, float scale) {
    * @param kr_BSR the rotated part of the keys, which the heads share
    * @param out_BSHV receives the weighted values
    * @param lse_BHP receives log2 of the sums of exponentials; infinite where there is no token
-   * @param largest_H receives each head's largest scaled logit, float32, or {@link Dispatch#NONE}
+   * @param largest_H raised to each head's largest scaled logit, float32, or {@link Dispatch#NONE};
+   *     see {@link #beginLargest}
    */
   public List<Launch> forward(
       int multiprocessors,
@@ -97,7 +98,7 @@ public record MlaPrefill(int sequences, int tokens, int heads, float scale) {
       DeviceBuffer out_BSHV,
       DeviceBuffer lse_BHP,
       DeviceBuffer largest_H) {
-    Launch attend =
+    return List.of(
         launch(
             "mla_prefill_forward",
             multiprocessors,
@@ -112,14 +113,13 @@ public record MlaPrefill(int sequences, int tokens, int heads, float scale) {
             integer(sequences),
             integer(tokens),
             integer(heads),
-            real(scale));
-    if (largest_H == Dispatch.NONE) {
-      return List.of(attend);
-    }
-    return List.of(
-        launch(
-            "mla_prefill_begin", (heads + 63) / 64, 64, 0, address(largest_H), integer(heads)),
-        attend);
+            real(scale)));
+  }
+
+  /** Before the first micro-batch of a step: no logit has been seen. */
+  public Launch beginLargest(DeviceBuffer largest_H) {
+    return launch(
+        "mla_prefill_begin", (heads + 63) / 64, 64, 0, address(largest_H), integer(heads));
   }
 
   /**

@@ -181,11 +181,89 @@ def loss(tokens, hidden, vocabulary):
         cases[f"linear + cross-entropy {kind}"] = lambda f=f: torch.autograd.grad(f(x, w), [x, w])
 
 
+def movement(rows, hidden, heads, width, experts, chosen, numbers):
+    """Everything under torch.compile, but AdamW: fused=True, in float32, without the bf16 copy."""
+
+    def case(name, f, *inputs):
+        compiled = torch.compile(f)
+        cases[name] = lambda: compiled(*inputs)
+
+    def norm(x, residual, gain):
+        r = x + residual
+        return r, F.rms_norm(r, (hidden,), gain, 1e-5)
+
+    x, residual, dy, dr = (normal(rows, hidden) for _ in range(4))
+    gain = normal(hidden)
+    case("residual + RMSNorm", norm, x, residual, gain)
+    x.requires_grad_(), gain.requires_grad_()
+    results = torch.compile(norm)(x, residual, gain)
+    cases["residual + RMSNorm backward"] = lambda: torch.autograd.grad(
+        results, [x, gain], [dr, dy], retain_graph=True
+    )
+
+    def rope(q, cosine, sine):
+        a, b = q[..., 128::2].float(), q[..., 129::2].float()
+        turned = torch.stack((a * cosine - b * sine, b * cosine + a * sine), -1)
+        q[..., 128:] = turned.flatten(-2).to(q.dtype)
+
+    angles = torch.randn(rows, 1, 32, device="cuda")
+    case("RoPE", rope, normal(rows, heads, 192), angles, angles)
+
+    def swiglu(h):
+        gate, up = h.chunk(2, -1)
+        return F.silu(gate) * up
+
+    h = normal(rows, 2 * width)
+    case("SwiGLU", swiglu, h)
+    h.requires_grad_()
+    a, da = torch.compile(swiglu)(h), normal(rows, width)
+    cases["SwiGLU backward"] = lambda: torch.autograd.grad(a, [h], da, retain_graph=True)
+
+    def router(x, w, bias):
+        scores = F.linear(x, w).float().sigmoid()
+        index = torch.topk(scores + bias, chosen, dim=-1).indices
+        weights = scores.gather(1, index)
+        return index, weights / weights.sum(-1, keepdim=True)
+
+    case("router", router, x.detach(), normal(experts, hidden, deviation=0.02),
+         torch.zeros(experts, device="cuda"))
+    tokens = rows // 4
+    order = torch.argsort(torch.randint(experts, (tokens * chosen,), device="cuda"))
+    back = torch.argsort(order)
+    few, many = normal(tokens, hidden), normal(tokens * chosen, hidden)
+    weights = torch.rand(tokens, chosen, 1, device="cuda")
+    case("permute", lambda few, order: few[order // chosen], few, order)
+    case(
+        "combine",
+        lambda many, back, weights: (many[back].view(tokens, chosen, hidden) * weights)
+        .sum(1)
+        .to(torch.bfloat16),
+        many, back, weights,
+    )
+    p = torch.nn.Parameter(torch.randn(numbers, device="cuda"))
+    p.grad = torch.randn_like(p)
+    cases["AdamW"] = torch.optim.AdamW([p], lr=1e-3, fused=True).step
+
+    def quantize(x):
+        largest = x.abs().amax((-3, -1), keepdim=True).float()
+        return (x.float() * (448 / largest)).to(torch.float8_e4m3fn), largest / 448
+
+    def dequantize(q, scale):
+        return (q.float() * scale).to(torch.bfloat16)
+
+    matrix = normal(numbers // hidden, hidden)
+    square = matrix.view(-1, 128, hidden // 128, 128)
+    row = matrix.view(-1, 1, hidden // 128, 128)
+    case("FP8 quantize 128 x 128", quantize, square)
+    case("FP8 quantize 1 x 128", quantize, row)
+    case("FP8 dequantize", dequantize, *quantize(row))
+
+
 def nothing():
     pass
 
 
-GROUPS = {f.__name__: f for f in (ceilings, experts, decode, prefill, muon, loss, nothing)}
+GROUPS = {f.__name__: f for f in (ceilings, experts, decode, prefill, muon, loss, movement, nothing)}
 
 
 def milliseconds(f, repeats):

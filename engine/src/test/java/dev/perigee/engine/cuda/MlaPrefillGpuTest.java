@@ -124,6 +124,7 @@ class MlaPrefillGpuTest {
         DeviceBuffer dq = gpu.poisoned(2L * q.length);
         DeviceBuffer dkv = gpu.poisoned(2L * kv.length);
         DeviceBuffer dkr = gpu.poisoned(2L * kr.length);
+        gpu.stream.launch(m.beginLargest(largest));
         m.forward(blocks, q_BSHQ, kv_BSHC, kr_BSR, out, lse, largest)
             .forEach(gpu.stream::launch);
         m.backward(
