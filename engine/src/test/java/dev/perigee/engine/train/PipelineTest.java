@@ -54,7 +54,8 @@ final class PipelineTest {
         null,
         tiny.network(),
         new RunConfig.Pipeline(
-            virtual, SEQUENCES / mesh.data() / MICRO_BATCHES, overlap, split, layout));
+            virtual, SEQUENCES / mesh.data() / MICRO_BATCHES, overlap, split, layout),
+        tiny.memory());
   }
 
   /** The run that all others are compared with. */

@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.plan.Hardware;
 import dev.perigee.plan.Layout;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.plan.Workload;
 import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
@@ -30,6 +31,9 @@ public record JobPlan(RunConfig run, Hardware hardware, List<String> problems) {
     Hardware used = hardware == null ? JobHardware.of(job.getSpec()) : hardware;
     RunConfig run = RunConfigs.of(job, problems);
     problems.addAll(run.problems());
+    if (problems.isEmpty()) {
+      problems.addAll(StepPlan.problems(run, run.model().config()));
+    }
     if (problems.isEmpty()) {
       problems.addAll(JobEstimate.problems(run, used));
     }
