@@ -6,6 +6,7 @@ import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.MemorySpec;
 import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
+import dev.perigee.api.Parallelism;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
@@ -39,8 +40,7 @@ final class RunConfigs {
               + " is more than the model's longest context "
               + shape.maxPositionEmbeddings());
     }
-    RunConfig run =
-        new RunConfig(
+    return new RunConfig(
         job.getMetadata().getNamespace() + "/" + job.getMetadata().getName(),
         spec.seed(),
         new RunConfig.Model(
@@ -58,7 +58,7 @@ final class RunConfigs {
         spec.sequenceLength(),
         spec.batchTokens(),
         new Mesh(
-            1,
+            spec.parallelism().pipeline(),
             spec.parallelism().data(),
             spec.parallelism().expert(),
             spec.parallelism().ranksPerPod()),
@@ -74,8 +74,18 @@ final class RunConfigs {
             spec.checkpoints().intervalSteps(),
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
-        network(spec.failurePolicy().deadlines()));
-    return run.with(memory(spec.memory()));
+        network(spec.failurePolicy().deadlines()),
+        pipeline(spec.parallelism()),
+        memory(spec.memory()));
+  }
+
+  private static RunConfig.Pipeline pipeline(Parallelism parallelism) {
+    return new RunConfig.Pipeline(
+        parallelism.virtualStages(),
+        parallelism.microBatchSequences(),
+        parallelism.expertOverlap(),
+        parallelism.splitWeightGradient(),
+        parallelism.layout());
   }
 
   private static RunConfig.Memory memory(MemorySpec memory) {
