@@ -103,7 +103,8 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory == oldSelf.memory && self.batchTokens =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory =="
+            + " oldSelf.memory && self.compute == oldSelf.compute && self.batchTokens =="
             + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
@@ -111,8 +112,9 @@ import java.util.List;
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, memory, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
-            + " evaluation can change only while the job is suspended; set suspend: true first")
+        "spec: parallelism, memory, compute, batchTokens, optimizer, schedule, steps, tokens,"
+            + " checkpoints and evaluation can change only while the job is suspended; set suspend:"
+            + " true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
@@ -153,6 +155,8 @@ public record PretrainJobSpec(
     @JsonPropertyDescription("What is kept of activations, and how.")
         @Default("{}")
         MemorySpec memory,
+    @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
+        ComputeSpec compute,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")

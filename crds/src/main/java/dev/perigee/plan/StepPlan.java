@@ -24,6 +24,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
    */
   private static final int MICRO_BATCH_TOKENS = 512;
 
+  /** The same on a GPU, which wants work for all of its multiprocessors. */
+  private static final int GPU_MICRO_BATCH_TOKENS = 8192;
+
   /** Micro-batches for each stage that are aimed at: the bubble is then a third or less. */
   private static final int MICRO_BATCHES_PER_STAGE = 2;
 
@@ -72,18 +75,23 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
             ? 1
             : MICRO_BATCHES_PER_STAGE * run.mesh().pipeline();
     return microBatchSequences(
-        run.batchSequences() / run.mesh().data(), run.sequenceLength(), atLeast);
+        run.batchSequences() / run.mesh().data(),
+        run.sequenceLength(),
+        run.compute().backend() == RunConfig.Compute.Backend.cuda
+            ? GPU_MICRO_BATCH_TOKENS
+            : MICRO_BATCH_TOKENS,
+        atLeast);
   }
 
   /**
    * Sequences of a micro-batch: the largest power of two that divides a rank's share, stays within
-   * {@link #MICRO_BATCH_TOKENS}, and leaves enough micro-batches. A power of two gives meshes of 1,
+   * the tokens that a micro-batch may have, and leaves enough micro-batches. A power of two gives meshes of 1,
    * 2 and 4 ranks the same micro-batches as long as the share is large enough.
    */
-  static int microBatchSequences(long share, int sequenceLength, int atLeast) {
+  static int microBatchSequences(long share, int sequenceLength, int most, int atLeast) {
     int size = 1;
     while (share % (2L * size) == 0
-        && 2L * size * sequenceLength <= MICRO_BATCH_TOKENS
+        && 2L * size * sequenceLength <= most
         && share / (2L * size) >= atLeast) {
       size *= 2;
     }

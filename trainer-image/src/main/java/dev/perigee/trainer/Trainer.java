@@ -74,11 +74,13 @@ public final class Trainer {
     ModelConfig shape = shape(launch);
     progress = new Progress(config.steps());
     ending.sayLast(progress::lastWords);
-    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log);
+    Accelerator accelerator = Accelerator.find(config.compute());
+    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log, accelerator);
     try (HttpEndpoint _ =
         HttpEndpoint.start(
             launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
       introduce(launch, shape);
+      accelerator.describe(launch.ranks().pods().get(launch.pod()).ranks().size()).ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
       Fabric fabric =
           Fabric.connect(

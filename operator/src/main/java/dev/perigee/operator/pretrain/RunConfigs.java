@@ -75,7 +75,7 @@ final class RunConfigs {
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
         network(spec.failurePolicy().deadlines()));
-    return run.with(memory(spec.memory()));
+    return run.with(memory(spec.memory())).with(spec.compute().toCompute());
   }
 
   private static RunConfig.Memory memory(MemorySpec memory) {
