@@ -95,7 +95,8 @@ final class FakeGpu implements Queue, DeviceMemory {
     return e == null ? -1 : e.getKey() + e.getValue().capacity() - address;
   }
 
-  private ByteBuffer at(DeviceBuffer b) {
+  /** The bytes of a buffer. */
+  ByteBuffer at(DeviceBuffer b) {
     assertThat(roomAt(b.address())).as("room for %s", b).isGreaterThanOrEqualTo(b.bytes());
     Map.Entry<Long, ByteBuffer> e = buffers.floorEntry(b.address());
     return e.getValue()
