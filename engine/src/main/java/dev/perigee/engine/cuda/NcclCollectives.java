@@ -74,10 +74,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
    * @throws CudaException when NCCL is not on this machine, or refuses
    */
   public static NcclCollectives join(
-      Stream stream,
-      DeviceMemory memory,
-      Collectives meeting,
-      Supplier<Optional<String>> ended) {
+      Stream stream, DeviceMemory memory, Collectives meeting, Supplier<Optional<String>> ended) {
     Nccl nccl = NcclLibrary.load().orElseThrow(() -> new CudaException(NcclLibrary.ABSENT));
     Line line = new Line(stream, memory, stream.handle(), stream::isIdle);
     return join(nccl, line, meeting, ended);
@@ -97,8 +94,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     }
     line.queue.bind();
     long communicator = nccl.initRank(meeting.size(), id, meeting.index());
-    return new NcclCollectives(
-        nccl, line, meeting.size(), meeting.index(), communicator, ended);
+    return new NcclCollectives(nccl, line, meeting.size(), meeting.index(), communicator, ended);
   }
 
   @Override
@@ -144,9 +140,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     }
 
     void download(Tensor x) {
-      download((long) Float.BYTES * x.size())
-          .asFloatBuffer()
-          .get(x.floats(), x.offset(), x.size());
+      download((long) Float.BYTES * x.size()).asFloatBuffer().get(x.floats(), x.offset(), x.size());
     }
   }
 
@@ -202,9 +196,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   private void allReduce(DeviceBuffer x, int count, Nccl.Type type, Nccl.Op op) {
     together(
-        () ->
-            nccl.allReduce(
-                x.address(), x.address(), count, type, op, communicator, line.stream));
+        () -> nccl.allReduce(x.address(), x.address(), count, type, op, communicator, line.stream));
   }
 
   @Override
@@ -229,14 +221,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
             if (counts[i] > 0) {
               long at = there.address() + Float.BYTES * starts[i];
               nccl.reduce(
-                  at,
-                  at,
-                  counts[i],
-                  Nccl.Type.FLOAT32,
-                  Nccl.Op.SUM,
-                  i,
-                  communicator,
-                  line.stream);
+                  at, at, counts[i], Nccl.Type.FLOAT32, Nccl.Op.SUM, i, communicator, line.stream);
             }
           }
         });
@@ -354,8 +339,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     DeviceBuffer there = there(first, x);
     together(
         () ->
-            nccl.send(
-                there.address(), x.size(), Nccl.Type.FLOAT32, to, communicator, line.stream));
+            nccl.send(there.address(), x.size(), Nccl.Type.FLOAT32, to, communicator, line.stream));
   }
 
   @Override

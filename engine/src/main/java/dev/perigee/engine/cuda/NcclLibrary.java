@@ -183,8 +183,7 @@ final class NcclLibrary implements Nccl {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment error = arena.allocate(JAVA_INT);
       check(
-          "ncclCommGetAsyncError",
-          () -> (int) commGetAsyncError.invokeExact(communicator, error));
+          "ncclCommGetAsyncError", () -> (int) commGetAsyncError.invokeExact(communicator, error));
       int rc = error.get(JAVA_INT, 0);
       return rc == 0 ? null : words(rc);
     }
@@ -246,8 +245,7 @@ final class NcclLibrary implements Nccl {
         "ncclBroadcast",
         () ->
             (int)
-                broadcast.invokeExact(
-                    send, receive, count, type.code, root, communicator, stream));
+                broadcast.invokeExact(send, receive, count, type.code, root, communicator, stream));
   }
 
   @Override

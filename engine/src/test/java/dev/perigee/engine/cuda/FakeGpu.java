@@ -17,8 +17,8 @@ import java.util.TreeMap;
 
 /**
  * Stands for a GPU: has memory, copies, and a record of launches, but runs none. It refuses what an
- * H100 or the compiled kernel would: a wrong kind of argument, a grid or block that is too large, an
- * address outside of every buffer.
+ * H100 or the compiled kernel would: a wrong kind of argument, a grid or block that is too large,
+ * an address outside of every buffer.
  */
 final class FakeGpu implements Queue, DeviceMemory {
   private static final int MOST_SHARED = 232448;

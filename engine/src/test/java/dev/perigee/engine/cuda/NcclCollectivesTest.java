@@ -145,8 +145,7 @@ final class NcclCollectivesTest {
     c.allToAllCounts(new int[] {3});
     c.close();
     assertThat(nccl.record)
-        .containsExactly(
-            "REDUCE 5 FLOAT32 0", "SEND 1 INT32 0", "RECEIVE 1 INT32 0", "destroy");
+        .containsExactly("REDUCE 5 FLOAT32 0", "SEND 1 INT32 0", "RECEIVE 1 INT32 0", "destroy");
     assertThatThrownBy(() -> c.reduceScatterSum(Tensor.zeros(5), new int[] {4}))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("[4]");

@@ -79,10 +79,7 @@ final class NcclLibraryTest {
     FunctionDescriptor type = FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments);
     MethodHandle called =
         MethodHandles.lookup()
-            .bind(
-                this,
-                "called",
-                MethodType.methodType(int.class, String.class, Object[].class))
+            .bind(this, "called", MethodType.methodType(int.class, String.class, Object[].class))
             .bindTo(name)
             .asCollector(Object[].class, arguments.length)
             .asType(type.toMethodType());

@@ -41,40 +41,40 @@ final class RunConfigs {
     }
     RunConfig run =
         new RunConfig(
-        job.getMetadata().getNamespace() + "/" + job.getMetadata().getName(),
-        spec.seed(),
-        new RunConfig.Model(
-            shape,
-            firstWeights(job)
-                .map(weights -> RunFiles.MODEL_FOLDER + "/" + weights.path())
-                .orElse(null),
-            source(job).map(PretrainJobStatus.CheckpointReference::digest).orElse(null)),
-        spec.data().stream().map(RunConfigs::source).toList(),
-        new RunConfig.Tokenizer(
-            spec.tokenizer().kind(),
-            spec.tokenizer().path() == null
-                ? null
-                : RunFiles.TOKENIZER_FOLDER + "/" + spec.tokenizer().path()),
-        spec.sequenceLength(),
-        spec.batchTokens(),
-        new Mesh(
-            1,
-            spec.parallelism().data(),
-            spec.parallelism().expert(),
-            spec.parallelism().ranksPerPod()),
-        optimizer(spec.optimizer()),
-        new RunConfig.Schedule(
-            spec.schedule().peakLearningRate(),
-            spec.schedule().warmupSteps(),
-            spec.schedule().decaySteps(),
-            spec.schedule().finalLearningRate()),
-        spec.totalSteps(),
-        new RunConfig.Checkpoint(
-            RunFiles.CHECKPOINTS_FOLDER + "/" + checkpointPath(job),
-            spec.checkpoints().intervalSteps(),
-            spec.checkpoints().keep()),
-        evaluation(spec.evaluation()),
-        network(spec.failurePolicy().deadlines()));
+            job.getMetadata().getNamespace() + "/" + job.getMetadata().getName(),
+            spec.seed(),
+            new RunConfig.Model(
+                shape,
+                firstWeights(job)
+                    .map(weights -> RunFiles.MODEL_FOLDER + "/" + weights.path())
+                    .orElse(null),
+                source(job).map(PretrainJobStatus.CheckpointReference::digest).orElse(null)),
+            spec.data().stream().map(RunConfigs::source).toList(),
+            new RunConfig.Tokenizer(
+                spec.tokenizer().kind(),
+                spec.tokenizer().path() == null
+                    ? null
+                    : RunFiles.TOKENIZER_FOLDER + "/" + spec.tokenizer().path()),
+            spec.sequenceLength(),
+            spec.batchTokens(),
+            new Mesh(
+                1,
+                spec.parallelism().data(),
+                spec.parallelism().expert(),
+                spec.parallelism().ranksPerPod()),
+            optimizer(spec.optimizer()),
+            new RunConfig.Schedule(
+                spec.schedule().peakLearningRate(),
+                spec.schedule().warmupSteps(),
+                spec.schedule().decaySteps(),
+                spec.schedule().finalLearningRate()),
+            spec.totalSteps(),
+            new RunConfig.Checkpoint(
+                RunFiles.CHECKPOINTS_FOLDER + "/" + checkpointPath(job),
+                spec.checkpoints().intervalSteps(),
+                spec.checkpoints().keep()),
+            evaluation(spec.evaluation()),
+            network(spec.failurePolicy().deadlines()));
     return run.with(memory(spec.memory())).with(spec.compute().toCompute());
   }
 
