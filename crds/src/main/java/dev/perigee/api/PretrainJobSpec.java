@@ -55,6 +55,55 @@ import java.util.List;
     fieldPath = ".batchTokens")
 @ValidationRule(
     value =
+        "!has(self.parallelism.microBatchSequences) || self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) % self.parallelism.microBatchSequences == 0",
+    message =
+        "parallelism.microBatchSequences: must divide batchTokens / (sequenceLength ×"
+            + " parallelism.data)",
+    messageExpression =
+        "'parallelism.microBatchSequences: %d does not divide the %d sequences of a rank"
+            + " (batchTokens / sequenceLength /"
+            + " data)'.format([self.parallelism.microBatchSequences, self.batchTokens /"
+            + " (self.sequenceLength * self.parallelism.data)])",
+    fieldPath = ".parallelism.microBatchSequences")
+@ValidationRule(
+    value =
+        "self.parallelism.virtualStages == 1 || self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
+            + " self.parallelism.microBatchSequences : 1) % self.parallelism.pipeline == 0",
+    message =
+        "parallelism.virtualStages: with more than 1, the micro-batches of a rank must be a"
+            + " multiple of parallelism.pipeline",
+    messageExpression =
+        "'parallelism.virtualStages: %d virtual stages need a multiple of %d micro-batches, one for"
+            + " each stage, and a rank has %d'.format([self.parallelism.virtualStages,"
+            + " self.parallelism.pipeline, self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
+            + " self.parallelism.microBatchSequences : 1)])",
+    fieldPath = ".parallelism.virtualStages")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.parallelism.pipeline * self.parallelism.virtualStages <="
+            + " self.model.config.numHiddenLayers + 2",
+    message =
+        "parallelism.pipeline: pipeline × virtualStages must not be more than the model's layers"
+            + " + 2, where embedding and head stand alone",
+    messageExpression =
+        "'parallelism.pipeline: pipeline × virtualStages = %d chunks for a model of %d layers; use"
+            + " at most %d, where embedding and head stand alone'.format([self.parallelism.pipeline"
+            + " * self.parallelism.virtualStages, self.model.config.numHiddenLayers,"
+            + " self.model.config.numHiddenLayers + 2])",
+    fieldPath = ".parallelism.pipeline")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || !self.model.config.tieWordEmbeddings ||"
+            + " self.parallelism.pipeline == 1",
+    message =
+        "parallelism.pipeline: must be 1 for a model with tieWordEmbeddings, whose embedding and"
+            + " head would be on different stages",
+    fieldPath = ".parallelism.pipeline")
+@ValidationRule(
+    value =
         "!has(self.model.config) || self.sequenceLength <= self.model.config.maxPositionEmbeddings",
     message = "sequenceLength: must not be more than model.config.maxPositionEmbeddings",
     fieldPath = ".sequenceLength")

@@ -6,6 +6,7 @@ import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.MemorySpec;
 import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
+import dev.perigee.api.Parallelism;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
@@ -39,43 +40,53 @@ final class RunConfigs {
               + " is more than the model's longest context "
               + shape.maxPositionEmbeddings());
     }
-    RunConfig run =
-        new RunConfig(
-            job.getMetadata().getNamespace() + "/" + job.getMetadata().getName(),
-            spec.seed(),
-            new RunConfig.Model(
-                shape,
-                firstWeights(job)
-                    .map(weights -> RunFiles.MODEL_FOLDER + "/" + weights.path())
-                    .orElse(null),
-                source(job).map(PretrainJobStatus.CheckpointReference::digest).orElse(null)),
-            spec.data().stream().map(RunConfigs::source).toList(),
-            new RunConfig.Tokenizer(
-                spec.tokenizer().kind(),
-                spec.tokenizer().path() == null
-                    ? null
-                    : RunFiles.TOKENIZER_FOLDER + "/" + spec.tokenizer().path()),
-            spec.sequenceLength(),
-            spec.batchTokens(),
-            new Mesh(
-                1,
-                spec.parallelism().data(),
-                spec.parallelism().expert(),
-                spec.parallelism().ranksPerPod()),
-            optimizer(spec.optimizer()),
-            new RunConfig.Schedule(
-                spec.schedule().peakLearningRate(),
-                spec.schedule().warmupSteps(),
-                spec.schedule().decaySteps(),
-                spec.schedule().finalLearningRate()),
-            spec.totalSteps(),
-            new RunConfig.Checkpoint(
-                RunFiles.CHECKPOINTS_FOLDER + "/" + checkpointPath(job),
-                spec.checkpoints().intervalSteps(),
-                spec.checkpoints().keep()),
-            evaluation(spec.evaluation()),
-            network(spec.failurePolicy().deadlines()));
-    return run.with(memory(spec.memory())).with(spec.compute().toCompute());
+    return new RunConfig(
+        job.getMetadata().getNamespace() + "/" + job.getMetadata().getName(),
+        spec.seed(),
+        new RunConfig.Model(
+            shape,
+            firstWeights(job)
+                .map(weights -> RunFiles.MODEL_FOLDER + "/" + weights.path())
+                .orElse(null),
+            source(job).map(PretrainJobStatus.CheckpointReference::digest).orElse(null)),
+        spec.data().stream().map(RunConfigs::source).toList(),
+        new RunConfig.Tokenizer(
+            spec.tokenizer().kind(),
+            spec.tokenizer().path() == null
+                ? null
+                : RunFiles.TOKENIZER_FOLDER + "/" + spec.tokenizer().path()),
+        spec.sequenceLength(),
+        spec.batchTokens(),
+        new Mesh(
+            spec.parallelism().pipeline(),
+            spec.parallelism().data(),
+            spec.parallelism().expert(),
+            spec.parallelism().ranksPerPod()),
+        optimizer(spec.optimizer()),
+        new RunConfig.Schedule(
+            spec.schedule().peakLearningRate(),
+            spec.schedule().warmupSteps(),
+            spec.schedule().decaySteps(),
+            spec.schedule().finalLearningRate()),
+        spec.totalSteps(),
+        new RunConfig.Checkpoint(
+            RunFiles.CHECKPOINTS_FOLDER + "/" + checkpointPath(job),
+            spec.checkpoints().intervalSteps(),
+            spec.checkpoints().keep()),
+        evaluation(spec.evaluation()),
+        network(spec.failurePolicy().deadlines()),
+        pipeline(spec.parallelism()),
+        memory(spec.memory()),
+        spec.compute().toCompute());
+  }
+
+  private static RunConfig.Pipeline pipeline(Parallelism parallelism) {
+    return new RunConfig.Pipeline(
+        parallelism.virtualStages(),
+        parallelism.microBatchSequences(),
+        parallelism.expertOverlap(),
+        parallelism.splitWeightGradient(),
+        parallelism.layout());
   }
 
   private static RunConfig.Memory memory(MemorySpec memory) {
