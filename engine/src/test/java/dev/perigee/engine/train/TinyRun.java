@@ -111,6 +111,11 @@ final class TinyRun {
     return steps(first, last, this::pattern);
   }
 
+  /** Takes one step, and tells a recorder of it. */
+  StepReport step(long number, StepRecorder recorder) {
+    return step.run(number, this::pattern, recorder);
+  }
+
   Outcome steps(long first, long last, Sequences sequences) {
     List<StepReport> reports = new ArrayList<>();
     for (long s = first; s <= last; s++) {

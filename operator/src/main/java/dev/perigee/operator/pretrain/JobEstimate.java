@@ -30,7 +30,8 @@ final class JobEstimate {
 
   /** Layouts that would work, for one that does not. */
   static List<String> hints(RunConfig run, Hardware hardware) {
-    return NearestLayouts.hints(Workload.of(run), run.mesh(), run.pipeline().virtualStages(), hardware);
+    return NearestLayouts.hints(
+        Workload.of(run), run.mesh(), run.pipeline().virtualStages(), hardware);
   }
 
   /** The estimate for the status; the one that stands there when it is of the same specification. */

@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.plan.Hardware;
 import dev.perigee.plan.Layout;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.plan.Workload;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.RunConfig;
