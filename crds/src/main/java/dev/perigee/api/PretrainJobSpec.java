@@ -174,6 +174,12 @@ import java.util.List;
         "spec: resources, image, imagePullPolicy, podOverrides and scheduling can change only while"
             + " the job is suspended; set suspend: true first")
 @ValidationRule(
+    value = "self.failurePolicy.restart != 'InPlace' || self.scheduling.adapter == 'None'",
+    message =
+        "failurePolicy.restart: InPlace needs scheduling.adapter None, because schedulers of gangs"
+            + " let each start in as a group of its own",
+    fieldPath = ".failurePolicy.restart")
+@ValidationRule(
     value =
         "has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy"
             + " == oldSelf.managedBy)",
