@@ -71,18 +71,22 @@ public final class RealApi {
         versions().findAny().isPresent(),
         "SKIPPED: no kube-apiserver in " + BINARIES + ", so nothing was tried against a real one");
     if (started == null) {
-      started = start();
+      started = start(servesPodGroups());
     }
     return started;
   }
 
-  /** Starts a server; it stops with this JVM. */
-  public static RealApi start() {
+  /** Starts a server as it comes; it stops with this JVM. */
+  public static RealApi startWithoutAlpha() {
+    return start(false);
+  }
+
+  private static RealApi start(boolean podGroups) {
     KubeAPIServerConfigBuilder wanted =
         KubeAPIServerConfigBuilder.anAPIServerConfig()
             .withOfflineMode(true)
             .withUpdateKubeConfig(false);
-    if (servesPodGroups()) {
+    if (podGroups) {
       wanted
           .withApiServerFlag("--runtime-config=scheduling.k8s.io/v1alpha2=true")
           .withApiServerFlag("--feature-gates=GenericWorkload=true");
