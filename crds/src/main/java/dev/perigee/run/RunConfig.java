@@ -3,6 +3,8 @@ package dev.perigee.run;
 import com.fasterxml.jackson.annotation.JsonIgnore;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -31,6 +33,7 @@ import java.util.Set;
  * @param evaluation how to score on held-out data, null for not at all
  * @param network ports and patience
  * @param pipeline how an optimizer step goes through the stages
+ * @param memory what is kept of activations, where and how; null for {@link Memory#DEFAULT}
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -48,7 +51,8 @@ public record RunConfig(
     Checkpoint checkpoint,
     Evaluation evaluation,
     Network network,
-    Pipeline pipeline) {
+    Pipeline pipeline,
+    Memory memory) {
 
   /**
    * The model.
@@ -90,6 +94,61 @@ public record RunConfig(
     public enum Kind {
       bytes,
       tiktoken
+    }
+  }
+
+  /**
+   * What a rank keeps of its activations between forward and backward, and how (Kimi K2 report,
+   * section 2.4).
+   *
+   * @param recompute what is computed again in backward instead of kept
+   * @param fp8 what is kept in eight bits
+   * @param offload whether activations that wait long enough in a pipeline go to host memory
+   * @param bucketMebibytes gradients or weights that ranks exchange in one go, in MiB
+   */
+  public record Memory(
+      Set<Recompute> recompute, Set<Fp8> fp8, boolean offload, int bucketMebibytes) {
+    /** Everything is kept where and as it is. */
+    public static final Memory DEFAULT = new Memory(Set.of(), Set.of(), false, 32);
+
+    /** Bytes of a bucket. */
+    @JsonIgnore
+    public long bucketBytes() {
+      return (long) bucketMebibytes << 20;
+    }
+
+    /** What can be computed again. */
+    public enum Recompute {
+      /** Results of norms, from their input and scale. */
+      norms,
+      /** The gated product, from the gate and up projections. */
+      swiGlu,
+      /** Queries, keys and values of attention, from their latents. */
+      latentProjections,
+      /** The routed experts' results, from the gated product. */
+      expertDown
+    }
+
+    /** What can be kept in eight bits. */
+    public enum Fp8 {
+      /** Rows at their routed experts: the input of the up projection. */
+      expertInput,
+      /** Gate and up projections: the input of SwiGLU. */
+      swiGluInput
+    }
+
+    public Memory {
+      recompute = sorted(recompute, Recompute.class);
+      fp8 = sorted(fp8, Fp8.class);
+    }
+
+    /** In the order of declaration, so that equal configurations have equal digests. */
+    private static <E extends Enum<E>> Set<E> sorted(Set<E> some, Class<E> type) {
+      EnumSet<E> set = EnumSet.noneOf(type);
+      if (some != null) {
+        set.addAll(some);
+      }
+      return Collections.unmodifiableSet(set);
     }
   }
 
@@ -230,9 +289,10 @@ public record RunConfig(
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
     pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
+    memory = memory == null ? Memory.DEFAULT : memory;
   }
 
-  /** A run with {@link Pipeline#DEFAULT}. */
+  /** A run with {@link Pipeline#DEFAULT} and {@link Memory#DEFAULT}. */
   public RunConfig(
       String job,
       long seed,
@@ -263,7 +323,8 @@ public record RunConfig(
         checkpoint,
         evaluation,
         network,
-        Pipeline.DEFAULT);
+        Pipeline.DEFAULT,
+        Memory.DEFAULT);
   }
 
   /** The same run with another way through the stages. */
@@ -283,6 +344,28 @@ public record RunConfig(
         checkpoint,
         evaluation,
         network,
+        other,
+        memory);
+  }
+
+  /** The same run with another use of memory. */
+  public RunConfig with(Memory other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
         other);
   }
 
@@ -337,6 +420,7 @@ public record RunConfig(
       }
     }
     checkPipeline(found);
+    checkMemory(found);
     checkOptimizer(found);
     checkSchedule(found);
     if (checkpoint == null) {
@@ -413,6 +497,17 @@ public record RunConfig(
           (source.builtin() == null) != (source.path() == null),
           at + ": expected exactly one of builtin and path");
     }
+  }
+
+  private void checkMemory(List<String> found) {
+    require(
+        found,
+        memory.bucketMebibytes() >= 1 && memory.bucketMebibytes() <= 4096,
+        "memory.bucketMebibytes: " + memory.bucketMebibytes() + " is not in 1 to 4096");
+    require(
+        found,
+        !memory.offload() || mesh == null || mesh.pipeline() > 1,
+        "memory.offload: no activation waits without a pipeline; leave it out, or use more stages");
   }
 
   private void checkOptimizer(List<String> found) {

@@ -49,6 +49,14 @@ public final class Saved {
     tensor = null;
   }
 
+  /** Drops again what can be made once more, if it lies in this region. */
+  void dropAgain() {
+    if (tensor != null && again != null && region.holds(tensor)) {
+      region.release(tensor);
+      tensor = null;
+    }
+  }
+
   /** Moves the numbers to the host, unless they are elsewhere already. */
   void offload(HostStore to) {
     if (tensor != null && again == null && region.holds(tensor)) {

@@ -127,6 +127,16 @@ public final class Chunk {
       return cut ? 2 * mixtures.size() + 1 : 1;
     }
 
+    /** Moves what backward needs to the host, and gives its memory back. */
+    public void offload() {
+      memory.offload(backend.hostStore());
+    }
+
+    /** Brings it back. */
+    public void load() {
+      memory.load();
+    }
+
     /** Ends the pass; its tensors must not be used any more. */
     @Override
     public void close() {
@@ -186,7 +196,7 @@ public final class Chunk {
       }
       if (part == p.parts() - 1 && isLast()) {
         p.normed_TH = finalNorm.forward(p.x_TH);
-        p.logits_TV = head.forward(p.normed_TH.y_TC());
+        p.logits_TV = head.forward(p.normed_TH.y());
         p.loss = backend.crossEntropy(p.logits_TV, p.targets, p.gradScale);
       }
     }
@@ -238,6 +248,9 @@ public final class Chunk {
   /** Computes the gradient of a part's input; {@link #backwardWeight} is to follow. */
   public void backwardInput(Pass p, int part) {
     backward(p, part, Weights.LATER, none -> {});
+    if (part == 0) {
+      p.memory.dropAgain(); // some of it only the input's gradient needed
+    }
   }
 
   private void backward(Pass p, int part, Weights weights, Consumer<List<Parameter>> done) {
@@ -321,7 +334,7 @@ public final class Chunk {
   }
 
   private void headWeights(Pass p) {
-    head.backwardWeight(p.logits_TV, p.normed_TH.y_TC());
+    head.backwardWeight(p.logits_TV, p.normed_TH.y());
     finalNorm.backwardWeight(p.normed_TH, p.dnormed_TH);
   }
 
@@ -339,6 +352,6 @@ public final class Chunk {
 
   /** Logits of the last layer's output. */
   Tensor logits(Tensor x_TH) {
-    return head.forward(finalNorm.forward(x_TH).y_TC());
+    return head.forward(finalNorm.forward(x_TH).y());
   }
 }

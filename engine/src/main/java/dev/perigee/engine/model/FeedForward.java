@@ -1,5 +1,6 @@
 package dev.perigee.engine.model;
 
+import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
@@ -15,13 +16,13 @@ sealed interface FeedForward permits DenseFfn, MoeLayer {
   }
 
   /** Begins to compute. */
-  Output begin(Tensor x_TH, Tokens tokens);
+  Output begin(Saved x_TH, Tokens tokens);
 
   /** Completes the output. */
   void finish(Output out);
 
   /** Everything at once; a mixture's ranks call it together. */
-  default Output forward(Tensor x_TH, Tokens tokens) {
+  default Output forward(Saved x_TH, Tokens tokens) {
     Output out = begin(x_TH, tokens);
     if (this instanceof MoeLayer moe) {
       moe.dispatch(out);

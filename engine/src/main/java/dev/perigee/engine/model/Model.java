@@ -8,6 +8,7 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.plan.StageLayout;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -47,16 +48,23 @@ public final class Model {
   private final ModelConfig config;
   private final Backend backend;
   private final StagePlace place;
+  private final boolean sharesExperts;
   private final ParameterStore store;
   private final Rotary rotary;
   private final List<Integer> layers = new ArrayList<>(); // of the model, that this rank holds
   private final List<Block> blocks = new ArrayList<>(); // of those layers
   private final List<Chunk> chunks = new ArrayList<>();
 
-  private Model(ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+  private Model(
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     this.config = config;
     this.backend = backend;
     this.place = place;
+    this.sharesExperts = expertGroup.size() > 1;
     store = new ParameterStore(backend);
     rotary = new Rotary(config, backend);
     int v = config.vocabSize();
@@ -74,7 +82,7 @@ public final class Model {
       int first = layout.firstLayer(chunk);
       for (int layer = first; layer < first + layout.layers().get(chunk); layer++) {
         int declared = store.parameters().size();
-        ofChunk.add(new Block(layer, config, rotary, backend, expertGroup, store));
+        ofChunk.add(new Block(layer, config, memory, rotary, backend, expertGroup, store));
         parametersOfBlocks.add(declaredSince(declared));
         layers.add(layer);
       }
@@ -116,16 +124,27 @@ public final class Model {
     return create(config, backend, expertGroup, StagePlace.whole(config));
   }
 
+  /** The same with everything kept between forward and backward. */
+  public static Model create(
+      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+    return create(config, backend, expertGroup, place, RunConfig.Memory.DEFAULT);
+  }
+
   /**
    * A rank's part of a model, with weights of zero and norms of one.
    *
    * @param expertGroup the ranks that share the routed experts of the same layers
    * @param place which layers
+   * @param memory what is kept between forward and backward, and how
    * @throws IllegalArgumentException when the shape is not valid, its experts do not divide, or
    *     embedding and head share weights and are on different stages
    */
   public static Model create(
-      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     List<String> problems = new ArrayList<>(config.problems());
     problems.addAll(place.layout().problems(place.layout().chunks(), config.numHiddenLayers()));
     problems.addAll(StepPlan.tiedEmbeddings(config, place.stages()));
@@ -137,7 +156,7 @@ public final class Model {
     if (!problems.isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", problems));
     }
-    return new Model(config, backend, expertGroup, place);
+    return new Model(config, backend, expertGroup, place, memory);
   }
 
   /** The model's shape. */
@@ -419,6 +438,11 @@ public final class Model {
   /** This rank's chunks, in the order of the model. */
   public List<Chunk> chunks() {
     return chunks;
+  }
+
+  /** Whether other ranks hold some of the routed experts of this rank's layers. */
+  public boolean sharesExperts() {
+    return sharesExperts;
   }
 
   /** Which part of the model this is. */

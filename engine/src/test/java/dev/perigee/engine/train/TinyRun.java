@@ -53,10 +53,10 @@ final class TinyRun {
   }
 
   /** A run of tokens that repeats after a few: easy to learn, hard to guess. */
-  static void pattern(long number, int length, int[] ids, int[] targets, int at) {
+  static void pattern(long number, int vocabulary, int length, int[] ids, int[] targets, int at) {
     SplittableRandom random = new SplittableRandom(number);
     int period = 2 + random.nextInt(5);
-    int[] motif = random.ints(period, 0, MODEL.vocabSize()).toArray();
+    int[] motif = random.ints(period, 0, vocabulary).toArray();
     for (int i = 0; i < length; i++) {
       ids[at + i] = motif[i % period];
       targets[at + i] = i + 1 < period ? -1 : motif[(i + 1) % period];
@@ -86,15 +86,27 @@ final class TinyRun {
             shape,
             new CpuBackend(),
             groups.expert(),
-            new StagePlace(plan.layout(), groups.pipeline()));
+            new StagePlace(plan.layout(), groups.pipeline()),
+            config.memory());
     model.initialize(config.seed());
-    optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
+    optimizer =
+        new Optimizer(
+            config.optimizer(),
+            model.parameters(),
+            model.backend(),
+            groups,
+            config.memory().bucketBytes());
     step = new TrainStep(config, model, optimizer, groups);
   }
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
-    return steps(first, last, (number, ids, targets, at) -> pattern(number, length, ids, targets, at));
+    return steps(first, last, this::pattern);
+  }
+
+  /** Takes one step, and tells a recorder of it. */
+  StepReport step(long number, StepRecorder recorder) {
+    return step.run(number, this::pattern, recorder);
   }
 
   Outcome steps(long first, long last, Sequences sequences) {
@@ -103,6 +115,15 @@ final class TinyRun {
       reports.add(step.run(s, sequences));
     }
     return new Outcome(reports, weights());
+  }
+
+  /** Only the passes of a step: gradients are there, nothing has been summed or updated. */
+  void passes(long s) {
+    step.forwardBackward(s, this::pattern, ready -> {}, StepRecorder.NONE);
+  }
+
+  private void pattern(long number, int[] ids, int[] targets, int at) {
+    pattern(number, model.config().vocabSize(), length, ids, targets, at);
   }
 
   /** Copies of this rank's weights and buffers. */

@@ -107,10 +107,10 @@ public sealed interface PretrainPlan {
     if (choice instanceof Placements.Choice.Unavailable(var problem)) {
       problems.add(problem);
     }
-    RunConfig run = RunConfigs.of(job, problems);
-    problems.addAll(run.problems());
+    JobPlan asked = JobPlan.of(job, null);
+    RunConfig run = asked.run();
+    problems.addAll(asked.problems());
     if (!problems.isEmpty() || !(choice instanceof Placements.Choice.Chosen(var placement))) {
-      problems.addAll(NearestLayouts.hints(run));
       return new Impossible(generation, problems);
     }
     RankMap ranks = ranks(job, run.mesh(), generation);
@@ -133,7 +133,7 @@ public sealed interface PretrainPlan {
         ranks,
         new GangPlan(generation, service, configMap, placement.group(gang), pods),
         placement,
-        layout(run, configMap.getData().get(RunFiles.RANK_MAP), placement, gang));
+        layout(job, run, configMap.getData().get(RunFiles.RANK_MAP), placement, gang));
   }
 
   private static RankMap ranks(PretrainJob job, Mesh mesh, int generation) {
@@ -164,7 +164,7 @@ public sealed interface PretrainPlan {
   }
 
   private static PretrainJobStatus.Layout layout(
-      RunConfig run, String rankMap, Placement placement, PodGang gang) {
+      PretrainJob job, RunConfig run, String rankMap, Placement placement, PodGang gang) {
     ModelConfig model = run.model().config();
     Mesh mesh = run.mesh();
     return new PretrainJobStatus.Layout(
@@ -178,7 +178,8 @@ public sealed interface PretrainPlan {
             placement.adapter(),
             placement.apiVersion().orElse(null),
             placement.apiVersion().isPresent() ? gang.name() : null,
-            placement.apiVersion().isPresent() ? gang.scheduling().queue() : null));
+            placement.apiVersion().isPresent() ? gang.scheduling().queue() : null),
+        JobEstimate.of(job, run));
   }
 
   private static Service service(PretrainJob job) {
