@@ -16,14 +16,17 @@ constexpr int kTokens = 64;   // of a block
 constexpr int kExperts = 64;  // of a tile of the product
 constexpr int kDepth = 64;
 constexpr int kPitch = kDepth / 2 + 4;  // words of a shared row: the rows of a fragment differ in bank
+constexpr int kStages = 4;  // of which all but one are under way while one is multiplied
 constexpr float kTiny = 1e-20f;
 
-// Eight bf16 numbers of row `row` from column `column`, zero outside.
-__device__ __forceinline__ uint4 eight(const __nv_bfloat16* x, int row, int rows, int column,
-                                       int columns) {
-  return row < rows && column < columns
-             ? __ldg(reinterpret_cast<const uint4*>(x + (long)row * columns + column))
-             : make_uint4(0, 0, 0, 0);
+// Starts copying eight bf16 numbers of row `row` from column `column`, zero outside.
+__device__ __forceinline__ void fetch_eight(uint32_t* to, const __nv_bfloat16* x, int row, int rows,
+                                            int column, int columns) {
+  const bool there = row < rows && column < columns;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(there ? x + (long)row * columns + column : x), "r"(there ? 16 : 0)
+               : "memory");
 }
 
 // c[16 x 8] += a[16 x 16] b[16 x 8] on tensor cores: products of bf16 are exact, sums float32.
@@ -38,44 +41,51 @@ __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint3
 
 }  // namespace
 
-// 256 threads; dynamic shared memory for kTokens x experts scores.
+// 256 threads; dynamic shared memory: the stages, then kTokens x experts scores.
 extern "C" __global__ void __launch_bounds__(256)
     router_forward(const __nv_bfloat16* x, const __nv_bfloat16* w, const float* bias, int* expert,
                    float* score, float* weight, int tokens, int hidden, int experts, int chosen,
                    float scale) {
-  __shared__ uint32_t sx[kTokens][kPitch], sw[kExperts][kPitch];  // pairs of bf16
-  extern __shared__ float scores[];                               // [kTokens][experts]
+  using Tile = uint32_t[kTokens][kPitch];  // pairs of bf16
+  extern __shared__ uint32_t shared[];
+  Tile* sx = reinterpret_cast<Tile*>(shared);
+  Tile* sw = sx + kStages;
+  float* scores = reinterpret_cast<float*>(sw + kStages);  // [kTokens][experts]
   const int first = blockIdx.x * kTokens;
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t4 = threadIdx.x % 4;
   const int m0 = warp % 4 * 16, n0 = warp / 4 * 32;  // a warp's 16 tokens and 32 experts
   const int row = threadIdx.x / 8, column = threadIdx.x % 8 * 8;
+  const int steps = (hidden + kDepth - 1) / kDepth;
   for (int e0 = 0; e0 < experts; e0 += kExperts) {
     float acc[4][4] = {};
-    uint4 next_x[2], next_w[2];
-    const auto fetch = [&](int k) {
+    const auto fetch = [&](int step) {
+      if (step < steps) {
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        next_x[i] = eight(x, first + row + 32 * i, tokens, k + column, hidden);
-        next_w[i] = eight(w, e0 + row + 32 * i, experts, k + column, hidden);
+        for (int i = 0; i < 2; i++) {
+          const int r = row + 32 * i, k = step * kDepth + column;
+          fetch_eight(&sx[step % kStages][r][column / 2], x, first + r, tokens, k, hidden);
+          fetch_eight(&sw[step % kStages][r][column / 2], w, e0 + r, experts, k, hidden);
+        }
       }
+      asm volatile("cp.async.commit_group;" ::: "memory");  // empty or not: the wait counts groups
     };
-    fetch(0);
-    for (int k = 0; k < hidden; k += kDepth) {
+    __syncthreads();  // the tiles of the experts before are used up
+    for (int step = 0; step < kStages - 1; step++) {
+      fetch(step);
+    }
+    for (int step = 0; step < steps; step++) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
       __syncthreads();
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        *reinterpret_cast<uint4*>(&sx[row + 32 * i][column / 2]) = next_x[i];
-        *reinterpret_cast<uint4*>(&sw[row + 32 * i][column / 2]) = next_w[i];
-      }
-      __syncthreads();
-      fetch(k + kDepth);
+      fetch(step + kStages - 1);  // into the stage that everybody has left
+      const Tile& tx = sx[step % kStages];
+      const Tile& tw = sw[step % kStages];
 #pragma unroll
       for (int i = 0; i < kDepth / 2; i += 8) {
-        const uint32_t a[4] = {sx[m0 + g][i + t4], sx[m0 + g + 8][i + t4], sx[m0 + g][i + t4 + 4],
-                               sx[m0 + g + 8][i + t4 + 4]};
+        const uint32_t a[4] = {tx[m0 + g][i + t4], tx[m0 + g + 8][i + t4], tx[m0 + g][i + t4 + 4],
+                               tx[m0 + g + 8][i + t4 + 4]};
 #pragma unroll
         for (int n = 0; n < 4; n++) {
-          mma(acc[n], a, sw[n0 + 8 * n + g][i + t4], sw[n0 + 8 * n + g][i + t4 + 4]);
+          mma(acc[n], a, tw[n0 + 8 * n + g][i + t4], tw[n0 + 8 * n + g][i + t4 + 4]);
         }
       }
     }

@@ -286,6 +286,25 @@ class GangIT {
         .isEqualTo(sha256(last.resolve("trainer/manifest.json")));
   }
 
+  @Test
+  void aRestartInPlaceKeepsThePodOfRankZero() throws IOException {
+    create(
+        manifest("kept", "{backoffSeconds: 1} => {backoffSeconds: 1, restart: InPlace}")
+            .replace("  sequenceLength:", "  scheduling: {adapter: None}\n  sequenceLength:"));
+    await("kept", GangIT::isTraining);
+    Map<String, String> before = pods();
+
+    perigee.cluster().node().processesOf("default", "kept-1").stream()
+        .filter(p -> p.info().command().orElse("").endsWith("java"))
+        .forEach(ProcessHandle::destroyForcibly);
+
+    JobView end = ended("kept");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().attempt().number()).isEqualTo(2);
+    assertThat(pods().get("kept-0")).isEqualTo(before.get("kept-0"));
+    assertThat(pods().get("kept-1")).isNotEqualTo(before.get("kept-1"));
+  }
+
   private void edit(String name, Consumer<ObjectNode> change) {
     perigee
         .cluster()

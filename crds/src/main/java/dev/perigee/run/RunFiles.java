@@ -35,6 +35,12 @@ public final class RunFiles {
    */
   public static final String PEERS_FOLDER = "peers";
 
+  /**
+   * Folder that outlives the container but not the pod; absent for pods whose containers are never
+   * started again.
+   */
+  public static final String STATE_FOLDER = "state";
+
   /** Folder of checkpoints. */
   public static final String CHECKPOINTS_FOLDER = "checkpoints";
 

@@ -52,10 +52,10 @@ final class PipelineTest {
         STEPS,
         tiny.checkpoint(),
         null,
-        tiny.network(),
-        new RunConfig.Pipeline(
-            virtual, SEQUENCES / mesh.data() / MICRO_BATCHES, overlap, split, layout),
-        tiny.memory());
+            tiny.network())
+        .with(
+            new RunConfig.Pipeline(
+                virtual, SEQUENCES / mesh.data() / MICRO_BATCHES, overlap, split, layout));
   }
 
   /** The run that all others are compared with. */

@@ -33,6 +33,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Predicate;
 import java.util.stream.IntStream;
 
 /** What a job comes to: a pure function of the job. */
@@ -216,12 +217,17 @@ public sealed interface PretrainPlan {
 
   /**
    * The rank map with the address of every pod, once all have one. Published beside the first, which
-   * pods mount before they have an address.
+   * pods mount before they have an address. It has one name for all starts, so that a pod that stays
+   * over a restart hears from it of the next.
+   *
+   * @param stays which pods of the start before are to be part of this one
    */
-  static Optional<ConfigMap> peers(PretrainJob job, RankMap ranks, ObservedGang observed) {
+  static Optional<ConfigMap> peers(
+      PretrainJob job, RankMap ranks, ObservedGang observed, Predicate<PodState> stays) {
     Map<Integer, String> addresses = new HashMap<>();
-    for (PodState pod : observed.of(ranks.generation())) {
-      if (pod.ip() != null) {
+    for (PodState pod : observed.pods()) {
+      boolean part = pod.generation() == ranks.generation() || stays.test(pod);
+      if (part && pod.ip() != null) {
         addresses.put(pod.index(), pod.ip());
       }
     }
@@ -237,15 +243,14 @@ public sealed interface PretrainPlan {
                 .toList());
     return Optional.of(
         new ConfigMapBuilder()
-            .withMetadata(ofStart(job, peersName(job, ranks.generation()), ranks.generation()))
-            .withImmutable(true)
+            .withMetadata(metadata(job, peersName(job)))
             .addToData(RunFiles.RANK_MAP, json(known))
             .build());
   }
 
-  /** Name of the ConfigMap with the addresses of one start. */
-  static String peersName(PretrainJob job, int generation) {
-    return configMapName(job, generation) + "-peers";
+  /** Name of the ConfigMap with the pods' addresses. */
+  static String peersName(PretrainJob job) {
+    return JobNames.service(job.getMetadata().getName()) + "-peers";
   }
 
   /** Metadata of an object that belongs to one start. */

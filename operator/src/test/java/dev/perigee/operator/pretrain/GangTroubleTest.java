@@ -201,8 +201,8 @@ class GangTroubleTest {
     cluster.runAll();
     cluster.reconcile();
     assertThat(cluster.configMapNames())
-        .containsExactly("demo-attempt-1", "demo-attempt-1-peers");
-    assertThat(cluster.configMap("demo-attempt-1-peers").getData().get("ranks.json"))
+        .containsExactly("demo-attempt-1", "demo-peers");
+    assertThat(cluster.configMap("demo-peers").getData().get("ranks.json"))
         .contains("\"ip\" : \"127.0.0.2\"", "\"ip\" : \"127.0.0.3\"");
     assertThat(cluster.reconcile().actions()).isEmpty();
     cluster.lose("demo-1", PodReason.Evicted);
@@ -211,7 +211,10 @@ class GangTroubleTest {
     cluster.pass(10);
     cluster.reconcile();
     cluster.reconcile();
-    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2");
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2", "demo-peers");
+    assertThat(cluster.configMap("demo-peers").getData().get("ranks.json"))
+        .as("until all pods of the second start have one")
+        .contains("\"generation\" : 1");
   }
 
   @Test

@@ -132,6 +132,7 @@ public final class RealApi {
         .waitUntilCondition(
             c ->
                 c.getStatus() != null
+                    && c.getStatus().getConditions() != null
                     && c.getStatus().getConditions().stream()
                         .anyMatch(
                             t -> t.getType().equals("Established") && t.getStatus().equals("True")),
