@@ -29,6 +29,10 @@ sealed interface ProgressView {
     private static final int BAR = 30;
     private static final String ERASE_LINE = "\u001b[2K";
 
+    // A line that wrapped would be two to erase: the terminal cuts it off at its edge instead.
+    private static final String WRAP_OFF = "\u001b[?7l";
+    private static final String WRAP_ON = "\u001b[?7h";
+
     private final PrintWriter out;
     private final Map<String, TimeLeft> left = new HashMap<>();
     private int drawn;
@@ -48,7 +52,7 @@ sealed interface ProgressView {
         lines.addAll(lines(job));
       }
       erase();
-      lines.forEach(out::println);
+      lines.forEach(line -> out.println(WRAP_OFF + line + WRAP_ON));
       out.flush();
       drawn = lines.size();
     }

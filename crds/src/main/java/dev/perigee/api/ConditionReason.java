@@ -1,9 +1,24 @@
 package dev.perigee.api;
 
+import java.util.Optional;
+import java.util.stream.Stream;
+
 /** Why a condition is as it is: the whole list. */
 public enum ConditionReason {
   /** Pods are being created and started. */
   Starting,
+  /** The job that it continues from is not complete yet. */
+  WaitingForSource,
+  /** The job that it continues from does not exist. */
+  SourceMissing,
+  /** The job that it continues from failed, or is complete without a checkpoint. */
+  SourceFailed,
+  /** The job continues, directly or through others, from itself. */
+  SourceCircle,
+  /** An older job writes its checkpoints to the same folder. */
+  OutputPathTaken,
+  /** Pods wait for a queue or quota to let them in. */
+  AwaitingAdmission,
   /** The API server refuses a pod, for example because of a quota. */
   CreationRefused,
   /** No node takes a pod. */
@@ -36,8 +51,29 @@ public enum ConditionReason {
   BadConfig,
   /** The program says that data is damaged. */
   CorruptData,
+  /** Pods were not admitted within failurePolicy.deadlines.admissionSeconds. */
+  AdmissionDeadline,
+  /** No node took a pod within failurePolicy.deadlines.schedulingSeconds. */
+  SchedulingDeadline,
+  /** A container did not start within failurePolicy.deadlines.imagePullSeconds. */
+  ImagePullDeadline,
+  /** Peers did not meet within failurePolicy.deadlines.rendezvousSeconds. */
+  RendezvousDeadline,
+  /** Data and weights were not read within failurePolicy.deadlines.loadingSeconds. */
+  LoadingDeadline,
+  /** The first step was not done within failurePolicy.deadlines.firstStepSeconds. */
+  FirstStepDeadline,
+  /** The programs no longer got on, and a rule says that this is final. */
+  Hang,
+  /** The job was not done within activeDeadlineSeconds. */
+  DeadlineExceeded,
   /** The gang broke more often than failurePolicy.maxRestarts. */
   TooManyRestarts,
   /** A rule of failurePolicy.rules says that this failure is final. */
-  FailedByRule
+  FailedByRule;
+
+  /** The reason of that name, empty for a word that this version does not use. */
+  public static Optional<ConditionReason> of(String name) {
+    return Stream.of(values()).filter(reason -> reason.name().equals(name)).findFirst();
+  }
 }

@@ -44,11 +44,15 @@ public record PodOverrides(
         String schedulerName,
     @JsonPropertyDescription("Secrets with the credentials of the image's registry.")
         List<SecretName> imagePullSecrets,
+    @JsonPropertyDescription(
+            "Devices by dynamic resource allocation; the program's container gets every one.")
+        @Size(max = 16)
+        List<DeviceClaim> resourceClaims,
     @JsonPropertyDescription("User, group and volume group of the pods.") @Default("{}")
         Identity identity,
     @JsonPropertyDescription(
-            "Seconds between SIGTERM and SIGKILL: the time to finish a step and save.")
-        @Default("120")
+            "Seconds between SIGTERM and SIGKILL: the time to finish a step and save. When absent,"
+                + " what two saves and two steps were measured to take, and 600 before the first.")
         @Min(1)
         @Max(86400)
         Long terminationGracePeriodSeconds) {
@@ -57,6 +61,24 @@ public record PodOverrides(
   public record SecretName(
       @JsonPropertyDescription("Name of the Secret.") @Required @Size(min = 1, max = 253)
           String name) {}
+
+  /** A claim of devices: one that all pods share, or a template from which each gets its own. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  @ValidationRule(
+      value = "has(self.resourceClaimName) != has(self.resourceClaimTemplateName)",
+      message =
+          "podOverrides.resourceClaims: give exactly one of resourceClaimName and"
+              + " resourceClaimTemplateName")
+  public record DeviceClaim(
+      @JsonPropertyDescription("Names the claim within the pod.") @Required @Size(min = 1, max = 63)
+          String name,
+      @JsonPropertyDescription("A ResourceClaim in the job's namespace, shared by all pods.")
+          @Size(min = 1, max = 253)
+          String resourceClaimName,
+      @JsonPropertyDescription(
+              "A ResourceClaimTemplate in the job's namespace; each pod gets a claim of its own.")
+          @Size(min = 1, max = 253)
+          String resourceClaimTemplateName) {}
 
   /** Who the program runs as; never root. */
   public record Identity(

@@ -33,6 +33,18 @@ import java.util.List;
     message = "parallelism.expert: must be 1 for a model without routed experts",
     fieldPath = ".parallelism.expert")
 @ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertDown' in self.memory.recompute)",
+    message = "memory.recompute: expertDown is for models with routed experts",
+    fieldPath = ".memory.recompute")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertInput' in self.memory.fp8)",
+    message = "memory.fp8: expertInput is for models with routed experts",
+    fieldPath = ".memory.fp8")
+@ValidationRule(
     value = "self.batchTokens % (self.sequenceLength * self.parallelism.data) == 0",
     message = "batchTokens: must be a multiple of sequenceLength × parallelism.data",
     messageExpression =
@@ -41,6 +53,55 @@ import java.util.List;
             + " (self.batchTokens / (self.sequenceLength * self.parallelism.data) + 1) *"
             + " self.sequenceLength * self.parallelism.data])",
     fieldPath = ".batchTokens")
+@ValidationRule(
+    value =
+        "!has(self.parallelism.microBatchSequences) || self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) % self.parallelism.microBatchSequences == 0",
+    message =
+        "parallelism.microBatchSequences: must divide batchTokens / (sequenceLength ×"
+            + " parallelism.data)",
+    messageExpression =
+        "'parallelism.microBatchSequences: %d does not divide the %d sequences of a rank"
+            + " (batchTokens / sequenceLength /"
+            + " data)'.format([self.parallelism.microBatchSequences, self.batchTokens /"
+            + " (self.sequenceLength * self.parallelism.data)])",
+    fieldPath = ".parallelism.microBatchSequences")
+@ValidationRule(
+    value =
+        "self.parallelism.virtualStages == 1 || self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
+            + " self.parallelism.microBatchSequences : 1) % self.parallelism.pipeline == 0",
+    message =
+        "parallelism.virtualStages: with more than 1, the micro-batches of a rank must be a"
+            + " multiple of parallelism.pipeline",
+    messageExpression =
+        "'parallelism.virtualStages: %d virtual stages need a multiple of %d micro-batches, one for"
+            + " each stage, and a rank has %d'.format([self.parallelism.virtualStages,"
+            + " self.parallelism.pipeline, self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
+            + " self.parallelism.microBatchSequences : 1)])",
+    fieldPath = ".parallelism.virtualStages")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.parallelism.pipeline * self.parallelism.virtualStages <="
+            + " self.model.config.numHiddenLayers + 2",
+    message =
+        "parallelism.pipeline: pipeline × virtualStages must not be more than the model's layers"
+            + " + 2, where embedding and head stand alone",
+    messageExpression =
+        "'parallelism.pipeline: pipeline × virtualStages = %d chunks for a model of %d layers; use"
+            + " at most %d, where embedding and head stand alone'.format([self.parallelism.pipeline"
+            + " * self.parallelism.virtualStages, self.model.config.numHiddenLayers,"
+            + " self.model.config.numHiddenLayers + 2])",
+    fieldPath = ".parallelism.pipeline")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || !self.model.config.tieWordEmbeddings ||"
+            + " self.parallelism.pipeline == 1",
+    message =
+        "parallelism.pipeline: must be 1 for a model with tieWordEmbeddings, whose embedding and"
+            + " head would be on different stages",
+    fieldPath = ".parallelism.pipeline")
 @ValidationRule(
     value =
         "!has(self.model.config) || self.sequenceLength <= self.model.config.maxPositionEmbeddings",
@@ -91,7 +152,8 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.batchTokens =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory =="
+            + " oldSelf.memory && self.compute == oldSelf.compute && self.batchTokens =="
             + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
@@ -99,17 +161,29 @@ import java.util.List;
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
-            + " evaluation can change only while the job is suspended; set suspend: true first")
+        "spec: parallelism, memory, compute, batchTokens, optimizer, schedule, steps, tokens,"
+            + " checkpoints and evaluation can change only while the job is suspended; set suspend:"
+            + " true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
             + " || self.resources == oldSelf.resources) && has(self.image) == has(oldSelf.image) &&"
             + " (!has(self.image) || self.image == oldSelf.image) && self.imagePullPolicy =="
-            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides)",
+            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides && self.scheduling == oldSelf.scheduling)",
     message =
-        "spec: resources, image, imagePullPolicy and podOverrides can change only while the job is"
-            + " suspended; set suspend: true first")
+        "spec: resources, image, imagePullPolicy, podOverrides and scheduling can change only while"
+            + " the job is suspended; set suspend: true first")
+@ValidationRule(
+    value = "self.failurePolicy.restart != 'InPlace' || self.scheduling.adapter == 'None'",
+    message =
+        "failurePolicy.restart: InPlace needs scheduling.adapter None, because schedulers of gangs"
+            + " let each start in as a group of its own",
+    fieldPath = ".failurePolicy.restart")
+@ValidationRule(
+    value =
+        "has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy"
+            + " == oldSelf.managedBy)",
+    message = "managedBy: cannot change, because two controllers would hold the same pods")
 public record PretrainJobSpec(
     @JsonPropertyDescription("The model's shape and first weights. Cannot change.") @Required
         ModelSpec model,
@@ -133,6 +207,11 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
+    @JsonPropertyDescription("What is kept of activations, and how.")
+        @Default("{}")
+        MemorySpec memory,
+    @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
+        ComputeSpec compute,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")
@@ -159,13 +238,36 @@ public record PretrainJobSpec(
         PullPolicy imagePullPolicy,
     @JsonPropertyDescription("What is passed through to the pods.") @Default("{}")
         PodOverrides podOverrides,
+    @JsonPropertyDescription("Who lets the gang in as a whole, and how its pods are placed.")
+        @Default(SchedulingSpec.AUTO)
+        SchedulingSpec scheduling,
     @JsonPropertyDescription("What to do when a pod fails.") @Default("{}")
         FailurePolicy failurePolicy,
     @JsonPropertyDescription(
             "Whether the job holds no pods. Set to true, the pods save and go; set to false again,"
                 + " training continues where it was.")
         @Default("false")
-        Boolean suspend) {
+        Boolean suspend,
+    @JsonPropertyDescription(
+            "Who reconciles the job: perigee.dev/operator, or when absent this operator too. It"
+                + " leaves a job with another value alone. Cannot change.")
+        @Size(min = 1, max = 63)
+        String managedBy,
+    @JsonPropertyDescription(
+            "Seconds that the job may take from status.startTime until it fails; absent for any"
+                + " time. Time spent suspended does not count.")
+        @Min(1)
+        @Max(1e9)
+        Long activeDeadlineSeconds,
+    @JsonPropertyDescription(
+            "Seconds after its end until the job is deleted, its checkpoints not; absent for"
+                + " never.")
+        @Min(0)
+        @Max(1e9)
+        Long ttlSecondsAfterFinished) {
+
+  /** The value of managedBy that means this operator, as its absence does. */
+  public static final String OPERATOR = "perigee.dev/operator";
 
   /** When an image is pulled. */
   public enum PullPolicy {

@@ -14,15 +14,16 @@ public record PretrainJobStatus(
             "Ready, Reconciling, Stalled, Complete, Failed and Suspended, always all six.")
         List<Condition> conditions,
     @JsonPropertyDescription("How the job is laid out over pods.") Layout layout,
-    @JsonPropertyDescription("The current start of the gang.") Attempt attempt,
+    @JsonPropertyDescription("The current start of the gang.") GangAttempt attempt,
     @JsonPropertyDescription("Restarts that counted against failurePolicy.maxRestarts.")
         Integer restarts,
     @JsonPropertyDescription("Restarts that did not count.") Integer disruptions,
-    @JsonPropertyDescription("Why the gang last broke.") Failure lastFailure,
+    @JsonPropertyDescription("Why the gang last broke.") GangFailure lastFailure,
     @JsonPropertyDescription("Numbers of the last step.") Progress progress,
     @JsonPropertyDescription("The newest score on held-out data.") Evaluation evaluation,
     @JsonPropertyDescription("The newest checkpoint that is complete on the volume.")
         CheckpointReference lastDurableCheckpoint,
+    @JsonPropertyDescription("What model.from was resolved to, once and for all.") Source source,
     @JsonPropertyDescription("When the first pods were asked for, RFC 3339.") String startTime,
     @JsonPropertyDescription("When the job became Complete or Failed, RFC 3339.")
         String completionTime) {
@@ -30,7 +31,7 @@ public record PretrainJobStatus(
   /** Nothing known yet. */
   public static final PretrainJobStatus EMPTY =
       new PretrainJobStatus(
-          null, List.of(), null, null, null, null, null, null, null, null, null, null);
+          null, List.of(), null, null, null, null, null, null, null, null, null, null, null);
 
   public PretrainJobStatus {
     conditions = conditions == null ? List.of() : List.copyOf(conditions);
@@ -57,28 +58,42 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("Parameters that one token uses, when the shape is known.")
           Long activeParameters,
       @JsonPropertyDescription("SHA-256 of the rank map in the job's ConfigMap.")
-          String rankMapDigest) {}
-
-  /** One start of the gang. */
-  @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record Attempt(
-      @JsonPropertyDescription("Counts the starts, from 1; the label perigee.dev/generation.")
-          Integer number,
+          String rankMapDigest,
+      @JsonPropertyDescription("Who lets the gang in as a whole.") Scheduling scheduling,
       @JsonPropertyDescription(
-              "Whether all its pods existed at once; from then on a missing pod is a loss.")
-          Boolean formed,
-      @JsonPropertyDescription("Not started before this time, RFC 3339.") String notBefore) {}
+              "What the planner expects; absent when only a checkpoint knows the model's shape.")
+          Estimate estimate) {}
 
-  /** Why a gang broke, and what was done about it. */
+  /** What the planner expects of a job before it runs; {@code perigee plan} says more. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record Failure(
-      @JsonPropertyDescription("The attempt that broke.") Integer attempt,
-      @JsonPropertyDescription("The pod that broke it.") String pod,
-      @JsonPropertyDescription("Its exit code, when it had one.") Integer exitCode,
-      @JsonPropertyDescription("One word that says why.") String reason,
-      @JsonPropertyDescription("One line for a person.") String message,
-      @JsonPropertyDescription("What was done.") FailurePolicy.Action action,
-      @JsonPropertyDescription("When it was noticed, RFC 3339.") String time) {}
+  public record Estimate(
+      @JsonPropertyDescription("Memory of the fullest rank, for people.") String memoryPerRank,
+      @JsonPropertyDescription("The same by kind, in bytes.") Memory memory,
+      @JsonPropertyDescription("Said when that is more than a rank has.") String tooMuch,
+      @JsonPropertyDescription("Share of a step in which ranks wait for each other, 0 to 1.")
+          Double bubbleShare,
+      @JsonPropertyDescription("Seconds of a step, when the speed of the GPU is known.")
+          Double stepSeconds,
+      @JsonPropertyDescription(
+              "The model's operations over what the GPUs could do at their peak, 0 to 1.")
+          Double modelFlopsUtilization) {}
+
+  /** Bytes of the fullest rank by kind. */
+  public record Memory(
+      @JsonPropertyDescription("Weights.") Long parameters,
+      @JsonPropertyDescription("Gradients, in float32.") Long gradients,
+      @JsonPropertyDescription("What the optimizer keeps on the rank.") Long optimizer,
+      @JsonPropertyDescription("Activations of the micro-batches that are under way.")
+          Long activations,
+      @JsonPropertyDescription("Of exchanges and of Newton–Schulz.") Long buffers) {}
+
+  /** Who lets the gang in as a whole: chosen when a start begins, kept until it ends. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Scheduling(
+      @JsonPropertyDescription("None, Kueue, Volcano or PodGroup.") SchedulingSpec.Adapter adapter,
+      @JsonPropertyDescription("Group and version of the API that is used.") String apiVersion,
+      @JsonPropertyDescription("Name of the group of pods.") String group,
+      @JsonPropertyDescription("The queue, when there is one.") String queue) {}
 
   /** Numbers of the last step, from rank 0. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
@@ -95,7 +110,12 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("Heads that QK-Clip scaled.") Integer clippedHeads,
       @JsonPropertyDescription("Tokens of the busiest expert over the mean.")
           Double expertImbalance,
-      @JsonPropertyDescription("When rank 0 reported this, RFC 3339.") String updatedAt) {}
+      @JsonPropertyDescription("When rank 0 reported this, RFC 3339.") String updatedAt,
+      @JsonPropertyDescription("Median time of the last steps, in seconds.") Double stepSeconds,
+      @JsonPropertyDescription(
+              "The attempt that reported this; one before attempt.number until the gang has taken"
+                  + " its first step again.")
+          Integer attempt) {}
 
   /** A score on held-out data. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
@@ -107,10 +127,54 @@ public record PretrainJobStatus(
       @JsonPropertyDescription("How many problems were asked.") Integer problems,
       @JsonPropertyDescription("What the model says to a prompt.") String sample) {}
 
+  /** The checkpoint that a reference came to. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Source(
+      @JsonPropertyDescription("The job that wrote it.") String pretrainJob,
+      @JsonPropertyDescription("Its checkpoint.") CheckpointReference checkpoint) {}
+
   /** Where a checkpoint lies. */
   @JsonInclude(JsonInclude.Include.NON_NULL)
   public record CheckpointReference(
       @JsonPropertyDescription("The step it was taken after.") Long step,
       @JsonPropertyDescription("The folder, relative to the volume's root.") String path,
-      @JsonPropertyDescription("The volume.") VolumeSource volume) {}
+      @JsonPropertyDescription("The volume.") VolumeSource volume,
+      @JsonPropertyDescription("SHA-256 of its manifest, trainer/manifest.json.") String digest,
+      @JsonPropertyDescription("How long it took to write, in seconds.") Double seconds) {}
+
+  /** The same status, resolved to a source. */
+  public PretrainJobStatus with(Source resolved) {
+    return new PretrainJobStatus(
+        observedGeneration,
+        conditions,
+        layout,
+        attempt,
+        restarts,
+        disruptions,
+        lastFailure,
+        progress,
+        evaluation,
+        lastDurableCheckpoint,
+        resolved,
+        startTime,
+        completionTime);
+  }
+
+  /** The same status with other conditions, for a generation of the specification. */
+  public PretrainJobStatus with(Long generation, List<Condition> others) {
+    return new PretrainJobStatus(
+        generation,
+        others,
+        layout,
+        attempt,
+        restarts,
+        disruptions,
+        lastFailure,
+        progress,
+        evaluation,
+        lastDurableCheckpoint,
+        source,
+        startTime,
+        completionTime);
+  }
 }

@@ -65,6 +65,16 @@ public record Mesh(int pipeline, int data, int expert, int ranksPerPod) {
     return range(rank / data * data + rank % expert, replicas(), expert);
   }
 
+  /** Global ranks that work on the same share of the batch, by stage. */
+  public List<Integer> pipelineGroup(int rank) {
+    return range(rank % data, pipeline, data);
+  }
+
+  /** All global ranks. */
+  public List<Integer> ranks() {
+    return range(0, world(), 1);
+  }
+
   private static List<Integer> range(int first, int count, int step) {
     List<Integer> ranks = new ArrayList<>(count);
     for (int i = 0; i < count; i++) {

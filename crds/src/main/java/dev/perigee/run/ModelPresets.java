@@ -28,7 +28,7 @@ public final class ModelPresets {
     all.put(
         "quickstart",
         new ModelConfig(
-            258, 128, 256, 64, 2, 1, 4, 64, 64, 32, 16, 32, 16, 2, 1, 1, 1, 1.4, true, 10_000, null,
+            258, 192, 384, 96, 2, 1, 4, 96, 64, 48, 16, 64, 16, 2, 1, 1, 1, 1.4, true, 10_000, null,
             1024, 1e-6, 0.02, false));
     // MoonshotAI/Moonlight-16B-A3B config.json.
     all.put(

@@ -3,6 +3,8 @@ package dev.perigee.run;
 import com.fasterxml.jackson.annotation.JsonIgnore;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -30,6 +32,9 @@ import java.util.Set;
  * @param checkpoint where and when to save
  * @param evaluation how to score on held-out data, null for not at all
  * @param network ports and patience
+ * @param pipeline how an optimizer step goes through the stages
+ * @param memory what is kept of activations, where and how; null for {@link Memory#DEFAULT}
+ * @param compute what ranks compute with; null for {@link Compute#DEFAULT}
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -46,7 +51,10 @@ public record RunConfig(
     long steps,
     Checkpoint checkpoint,
     Evaluation evaluation,
-    Network network) {
+    Network network,
+    Pipeline pipeline,
+    Memory memory,
+    Compute compute) {
 
   /**
    * The model.
@@ -54,9 +62,15 @@ public record RunConfig(
    * @param config its shape; null when {@code from} names a folder whose {@code config.json} says
    * @param from a checkpoint folder in Hugging Face layout to take the first weights from, or null
    *     for random weights
+   * @param digest SHA-256 of the manifest that {@code from} must have, null for any
    */
   @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record Model(ModelConfig config, String from) {}
+  public record Model(ModelConfig config, String from, String digest) {
+    /** A model whose first weights, if from a folder, may be whatever lies there. */
+    public Model(ModelConfig config, String from) {
+      this(config, from, null);
+    }
+  }
 
   /**
    * Where text comes from. Exactly one of {@code builtin} and {@code path} is given.
@@ -82,6 +96,61 @@ public record RunConfig(
     public enum Kind {
       bytes,
       tiktoken
+    }
+  }
+
+  /**
+   * What a rank keeps of its activations between forward and backward, and how (Kimi K2 report,
+   * section 2.4).
+   *
+   * @param recompute what is computed again in backward instead of kept
+   * @param fp8 what is kept in eight bits
+   * @param offload whether activations that wait long enough in a pipeline go to host memory
+   * @param bucketMebibytes gradients or weights that ranks exchange in one go, in MiB
+   */
+  public record Memory(
+      Set<Recompute> recompute, Set<Fp8> fp8, boolean offload, int bucketMebibytes) {
+    /** Everything is kept where and as it is. */
+    public static final Memory DEFAULT = new Memory(Set.of(), Set.of(), false, 32);
+
+    /** Bytes of a bucket. */
+    @JsonIgnore
+    public long bucketBytes() {
+      return (long) bucketMebibytes << 20;
+    }
+
+    /** What can be computed again. */
+    public enum Recompute {
+      /** Results of norms, from their input and scale. */
+      norms,
+      /** The gated product, from the gate and up projections. */
+      swiGlu,
+      /** Queries, keys and values of attention, from their latents. */
+      latentProjections,
+      /** The routed experts' results, from the gated product. */
+      expertDown
+    }
+
+    /** What can be kept in eight bits. */
+    public enum Fp8 {
+      /** Rows at their routed experts: the input of the up projection. */
+      expertInput,
+      /** Gate and up projections: the input of SwiGLU. */
+      swiGluInput
+    }
+
+    public Memory {
+      recompute = sorted(recompute, Recompute.class);
+      fp8 = sorted(fp8, Fp8.class);
+    }
+
+    /** In the order of declaration, so that equal configurations have equal digests. */
+    private static <E extends Enum<E>> Set<E> sorted(Set<E> some, Class<E> type) {
+      EnumSet<E> set = EnumSet.noneOf(type);
+      if (some != null) {
+        set.addAll(some);
+      }
+      return Collections.unmodifiableSet(set);
     }
   }
 
@@ -193,8 +262,167 @@ public record RunConfig(
     public static final Network DEFAULT = new Network(8080, 29500, 600, 6);
   }
 
+  /**
+   * How an optimizer step goes through the pipeline stages.
+   *
+   * @param virtualStages runs of layers on each stage; with more than one, 1F1B is interleaved
+   * @param microBatchSequences sequences of a micro-batch, null for a choice by their number
+   * @param expertOverlap whether the exchange of rows between experts runs under the compute of
+   *     another micro-batch
+   * @param splitWeightGradient whether weight gradients are computed apart and later, under the
+   *     traffic between stages
+   * @param layout layers of each run of layers, in the order of the model; null for a choice by cost
+   */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Pipeline(
+      int virtualStages,
+      Integer microBatchSequences,
+      boolean expertOverlap,
+      boolean splitWeightGradient,
+      List<Integer> layout) {
+    /** One micro-batch after the other, through all layers of a stage. */
+    public static final Pipeline DEFAULT = new Pipeline(1, null, false, false, null);
+
+    public Pipeline {
+      layout = layout == null ? null : List.copyOf(layout);
+    }
+  }
+
+  /**
+   * What ranks compute with.
+   *
+   * @param backend the processor, or a GPU for each rank
+   * @param precision what matrix products multiply; sums, master weights and everything else are
+   *     float32
+   */
+  public record Compute(Backend backend, Precision precision) {
+    /** On the CPU, in float32. */
+    public static final Compute DEFAULT = new Compute(Backend.cpu, Precision.fp32);
+
+    /** The backends there are. */
+    public enum Backend {
+      /** The CPU, one thread a rank. */
+      cpu,
+      /** NVIDIA GPUs. */
+      cuda
+    }
+
+    /** What products multiply. */
+    public enum Precision {
+      /** float32 numbers. */
+      fp32,
+      /** float32 numbers rounded to bf16. */
+      bf16
+    }
+  }
+
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
+    pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
+    memory = memory == null ? Memory.DEFAULT : memory;
+    compute = compute == null ? Compute.DEFAULT : compute;
+  }
+
+  /** A run with {@link Pipeline#DEFAULT}, {@link Memory#DEFAULT} and {@link Compute#DEFAULT}. */
+  public RunConfig(
+      String job,
+      long seed,
+      Model model,
+      List<DataSource> data,
+      Tokenizer tokenizer,
+      int sequenceLength,
+      long batchTokens,
+      Mesh mesh,
+      Optimizer optimizer,
+      Schedule schedule,
+      long steps,
+      Checkpoint checkpoint,
+      Evaluation evaluation,
+      Network network) {
+    this(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        Pipeline.DEFAULT,
+        Memory.DEFAULT,
+        Compute.DEFAULT);
+  }
+
+  /** The same run with another way through the stages. */
+  public RunConfig with(Pipeline other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        other,
+        memory,
+        compute);
+  }
+
+  /** The same run on something else. */
+  public RunConfig with(Compute other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
+        memory,
+        other);
+  }
+
+  /** The same run with another use of memory. */
+  public RunConfig with(Memory other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
+        other,
+        compute);
   }
 
   /** Sequences of one step over all ranks. */
@@ -213,6 +441,10 @@ public record RunConfig(
     } else if (model.config() != null) {
       found.addAll(model.config().problems());
     }
+    require(
+        found,
+        model == null || model.digest() == null || model.from() != null,
+        "model.digest: expected only with a folder in from");
     checkData(found);
     if (tokenizer == null || tokenizer.kind() == null) {
       found.add("tokenizer.kind: missing; expected bytes or tiktoken");
@@ -230,10 +462,6 @@ public record RunConfig(
       int experts = model == null || model.config() == null ? -1 : model.config().nRoutedExperts();
       List<String> meshProblems = mesh.problems(experts);
       found.addAll(meshProblems);
-      require(
-          found,
-          mesh.pipeline() <= 1,
-          "mesh.pipeline: " + mesh.pipeline() + " stages; expected 1, the engine has no pipeline");
       if (meshProblems.isEmpty() && sequenceLength >= 2) {
         long unit = (long) sequenceLength * mesh.data();
         require(
@@ -247,6 +475,9 @@ public record RunConfig(
                 + Math.max(1, Math.round((double) batchTokens / unit)) * unit);
       }
     }
+    checkPipeline(found);
+    checkMemory(found);
+    checkCompute(found);
     checkOptimizer(found);
     checkSchedule(found);
     if (checkpoint == null) {
@@ -290,6 +521,33 @@ public record RunConfig(
     return found;
   }
 
+  private void checkPipeline(List<String> found) {
+    require(
+        found,
+        pipeline.virtualStages() >= 1,
+        "parallelism.virtualStages: " + pipeline.virtualStages() + " is less than 1");
+    require(
+        found,
+        pipeline.microBatchSequences() == null || pipeline.microBatchSequences() >= 1,
+        "parallelism.microBatchSequences: " + pipeline.microBatchSequences() + " is less than 1");
+    require(
+        found,
+        pipeline.layout() == null || !pipeline.layout().isEmpty(),
+        "parallelism.layout: empty; expected the layers of each of the pipeline × virtualStages"
+            + " chunks");
+  }
+
+  private void checkCompute(List<String> found) {
+    if (compute.backend() == null || compute.precision() == null) {
+      found.add("compute: expected a backend (cpu or cuda) and a precision (fp32 or bf16)");
+    } else {
+      require(
+          found,
+          compute.backend() == Compute.Backend.cuda || compute.precision() == Compute.Precision.fp32,
+          "compute.precision: bf16 needs backend cuda; the CPU computes in fp32");
+    }
+  }
+
   private void checkData(List<String> found) {
     require(found, !data.isEmpty(), "data: empty; expected at least one source");
     Set<String> names = new HashSet<>();
@@ -307,6 +565,17 @@ public record RunConfig(
           (source.builtin() == null) != (source.path() == null),
           at + ": expected exactly one of builtin and path");
     }
+  }
+
+  private void checkMemory(List<String> found) {
+    require(
+        found,
+        memory.bucketMebibytes() >= 1 && memory.bucketMebibytes() <= 4096,
+        "memory.bucketMebibytes: " + memory.bucketMebibytes() + " is not in 1 to 4096");
+    require(
+        found,
+        !memory.offload() || mesh == null || mesh.pipeline() > 1,
+        "memory.offload: no activation waits without a pipeline; leave it out, or use more stages");
   }
 
   private void checkOptimizer(List<String> found) {

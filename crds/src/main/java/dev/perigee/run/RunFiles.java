@@ -17,6 +17,9 @@ public final class RunFiles {
   /** Environment variable with the pod's own address, which HTTP and peers are bound to. */
   public static final String POD_IP_VARIABLE = "PERIGEE_POD_IP";
 
+  /** Environment variable with the seconds between SIGTERM and SIGKILL. */
+  public static final String GRACE_VARIABLE = "PERIGEE_GRACE_SECONDS";
+
   /** Folder of the two files that the operator writes; read-only. */
   public static final String RUN_FOLDER = "run";
 
@@ -25,6 +28,18 @@ public final class RunFiles {
 
   /** {@link RankMap} in {@link #RUN_FOLDER}. */
   public static final String RANK_MAP = "ranks.json";
+
+  /**
+   * Folder that gets a {@link #RANK_MAP} with addresses once all pods have one, for clusters whose
+   * names do not resolve; empty before, absent for a gang of one pod.
+   */
+  public static final String PEERS_FOLDER = "peers";
+
+  /**
+   * Folder that outlives the container but not the pod; absent for pods whose containers are never
+   * started again.
+   */
+  public static final String STATE_FOLDER = "state";
 
   /** Folder of checkpoints. */
   public static final String CHECKPOINTS_FOLDER = "checkpoints";

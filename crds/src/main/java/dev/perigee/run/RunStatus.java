@@ -22,6 +22,11 @@ import com.fasterxml.jackson.annotation.JsonInclude;
  * @param checkpoint folder of the newest durable checkpoint, as the program sees it, null when none
  * @param evaluation the newest evaluation on held-out data, null when none
  * @param updatedAt RFC 3339 time of these numbers
+ * @param stepSeconds median time of the last steps, null before the first
+ * @param checkpointSeconds how long the newest save took, null before the first
+ * @param checkpointDigest SHA-256 of the manifest in {@code checkpoint}, null when there is none
+ * @param idleSeconds time since the program last got on with anything (a step, a phase, a save),
+ *     by its own clock, so that nobody has to compare two machines' clocks
  */
 @JsonIgnoreProperties(ignoreUnknown = true)
 @JsonInclude(JsonInclude.Include.NON_NULL)
@@ -41,7 +46,11 @@ public record RunStatus(
     Double expertImbalance,
     String checkpoint,
     Evaluation evaluation,
-    String updatedAt) {
+    String updatedAt,
+    Double stepSeconds,
+    Double checkpointSeconds,
+    String checkpointDigest,
+    Double idleSeconds) {
 
   /** Where a program is in its life. */
   public enum Phase {

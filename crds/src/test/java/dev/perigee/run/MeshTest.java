@@ -15,6 +15,8 @@ class MeshTest {
     assertThat(mesh.expertGroup(7)).isEqualTo(List.of(6, 7));
     assertThat(mesh.expertReplicaGroup(7)).isEqualTo(List.of(5, 7));
     assertThat(mesh.dataGroup(7)).isEqualTo(List.of(4, 5, 6, 7));
+    assertThat(mesh.pipelineGroup(7)).isEqualTo(List.of(3, 7));
+    assertThat(mesh.ranks()).isEqualTo(List.of(0, 1, 2, 3, 4, 5, 6, 7));
   }
 
   @Test

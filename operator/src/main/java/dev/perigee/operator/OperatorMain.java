@@ -4,31 +4,68 @@ import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientBuilder;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.javaoperatorsdk.operator.OperatorException;
+import java.io.IOException;
 import java.util.Arrays;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 
 /**
  * The operator as a program of its own, in a cluster or beside one (it finds the cluster as kubectl
  * does).
  *
- * <p>Environment: {@code PERIGEE_NAMESPACES}, namespaces to watch, separated by commas, empty for
- * all; {@code PERIGEE_TRAINER_IMAGE}, image of jobs that name none.
+ * <p>Environment:
+ *
+ * <ul>
+ *   <li>{@code PERIGEE_NAMESPACES}: namespaces to watch, separated by commas; empty for all
+ *   <li>{@code PERIGEE_TRAINER_IMAGE}: image of jobs that name none
+ *   <li>{@code PERIGEE_HTTP_PORT}: port of {@code /healthz}, {@code /readyz} and {@code /metrics};
+ *       8080 when absent
+ *   <li>{@code PERIGEE_LEASE}: {@code namespace/name} of the Lease that replicas share; when absent
+ *       there is only this one
+ *   <li>{@code PERIGEE_IDENTITY}: this replica's name in the Lease; needed with {@code
+ *       PERIGEE_LEASE}
+ * </ul>
  */
 public final class OperatorMain {
+  private static final int DEFAULT_HTTP_PORT = 8080;
+
   private OperatorMain() {}
 
-  /** Runs until the process is told to stop. */
+  /** Runs until the process is told to stop; exit status 1 when it cannot go on. */
   public static void main(String[] args) throws InterruptedException {
-    OperatorOptions options = options(System.getenv());
-    try (KubernetesClient client = new KubernetesClientBuilder().build();
-        OperatorRuntime runtime = OperatorRuntime.start(client, options)) {
-      Runtime.getRuntime().addShutdownHook(new Thread(runtime::close));
-      runtime.awaitClose();
-    } catch (OperatorException | KubernetesClientException e) {
+    try {
+      Map<String, String> environment = System.getenv();
+      if (!run(options(environment), election(environment), httpPort(environment))) {
+        System.err.println("perigee-operator: another replica leads now");
+        System.exit(1);
+      }
+    } catch (IllegalArgumentException
+        | OperatorException
+        | KubernetesClientException
+        | IOException e) {
       System.err.println("perigee-operator: " + e.getMessage());
       System.exit(1);
+    }
+  }
+
+  private static boolean run(
+      OperatorOptions options, Optional<LeaderElection> election, int httpPort)
+      throws InterruptedException, IOException {
+    AtomicReference<OperatorRuntime> started = new AtomicReference<>();
+    try (KubernetesClient client = new KubernetesClientBuilder().build();
+        OperatorEndpoint _ =
+            OperatorEndpoint.start(
+                httpPort,
+                () ->
+                    started.get() == null ? Optional.of("starting") : started.get().notReady(),
+                () -> started.get() == null ? "" : started.get().metrics().text());
+        OperatorRuntime runtime = OperatorRuntime.start(client, options, election)) {
+      started.set(runtime);
+      Runtime.getRuntime().addShutdownHook(new Thread(runtime::close));
+      return runtime.awaitClose();
     }
   }
 
@@ -45,5 +82,38 @@ public final class OperatorMain {
         defaults.pollInterval(),
         defaults.statusProbe(),
         defaults.clock());
+  }
+
+  static int httpPort(Map<String, String> environment) {
+    String value = environment.get("PERIGEE_HTTP_PORT");
+    try {
+      int port = value == null ? DEFAULT_HTTP_PORT : Integer.parseInt(value);
+      if (port >= 0 && port <= 65535) {
+        return port;
+      }
+    } catch (NumberFormatException e) {
+      // said below
+    }
+    throw new IllegalArgumentException(
+        "PERIGEE_HTTP_PORT: " + value + " is not a port, 0 to 65535 (0 for any free one)");
+  }
+
+  static Optional<LeaderElection> election(Map<String, String> environment) {
+    String lease = environment.get("PERIGEE_LEASE");
+    if (lease == null) {
+      return Optional.empty();
+    }
+    String[] parts = lease.split("/", -1);
+    if (parts.length != 2 || parts[0].isEmpty() || parts[1].isEmpty()) {
+      throw new IllegalArgumentException(
+          "PERIGEE_LEASE: " + lease + " is not <namespace>/<name> of a Lease");
+    }
+    String identity = environment.getOrDefault("PERIGEE_IDENTITY", "");
+    if (identity.isEmpty()) {
+      throw new IllegalArgumentException(
+          "PERIGEE_IDENTITY: needed with PERIGEE_LEASE, and different for each replica; for"
+              + " example the pod's name");
+    }
+    return Optional.of(new LeaderElection(parts[0], parts[1], identity));
   }
 }

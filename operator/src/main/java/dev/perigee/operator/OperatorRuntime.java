@@ -1,68 +1,186 @@
 package dev.perigee.operator;
 
+import static java.util.stream.Collectors.counting;
+import static java.util.stream.Collectors.groupingBy;
+
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.pretrain.PretrainJobReconciler;
 import io.fabric8.kubernetes.client.KubernetesClient;
+import io.fabric8.kubernetes.client.extended.leaderelection.LeaderCallbacks;
 import io.javaoperatorsdk.operator.Operator;
+import io.javaoperatorsdk.operator.OperatorException;
+import io.javaoperatorsdk.operator.RegisteredController;
+import io.javaoperatorsdk.operator.api.config.LeaderElectionConfiguration;
+import io.javaoperatorsdk.operator.api.config.LeaderElectionConfigurationBuilder;
+import io.javaoperatorsdk.operator.processing.Controller;
 import io.javaoperatorsdk.operator.processing.retry.GenericRetry;
 import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
+import java.util.stream.Stream;
 
 /** The operator at work, in a process of its own or inside another. */
 public final class OperatorRuntime implements AutoCloseable {
-  private final Operator operator;
   private final CountDownLatch closed = new CountDownLatch(1);
+  private final OperatorMetrics metrics = new OperatorMetrics();
+  private final NodeWatch nodes;
+  private final Operator operator;
+  private final KubernetesClient client;
+  private final Optional<LeaderElection> election;
+  private volatile boolean closing;
+  private volatile boolean lost;
 
-  private OperatorRuntime(Operator operator) {
-    this.operator = operator;
+  private OperatorRuntime(
+      KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
+    this.client = client;
+    this.election = election;
+    nodes = NodeWatch.start(client);
+    operator =
+        new Operator(
+            overrider -> {
+              overrider
+                  .withKubernetesClient(client)
+                  .withCloseClientOnStop(false)
+                  .withMetrics(metrics)
+                  .checkingCRDAndValidateLocalModel(false) // needs rights on the whole cluster
+                  .withUseSSAToPatchPrimaryResource(true)
+                  .withReconciliationTerminationTimeout(Duration.ofSeconds(5));
+              election.map(this::configuration).ifPresent(overrider::withLeaderElectionConfiguration);
+            });
+    RegisteredController<PretrainJob> controller =
+        operator.register(
+            new PretrainJobReconciler(options, nodes),
+            overrider -> {
+              // Until it works: an API server that is away for a while comes back.
+              overrider.withRetry(
+                  new GenericRetry()
+                      .withoutMaxAttempts()
+                      .setInitialInterval(Duration.ofSeconds(1))
+                      .setIntervalMultiplier(2)
+                      .setMaxInterval(30_000));
+              if (!options.namespaces().isEmpty()) {
+                overrider.settingNamespaces(options.namespaces());
+              }
+            });
+    metrics.jobs(PretrainJob.KIND, () -> byReason((Controller<PretrainJob>) controller));
+    metrics.leading(election.isEmpty());
   }
 
   /**
-   * Starts the operator. It works until closed.
+   * Starts an operator that is the only one. It works until closed.
+   *
+   * @see #start(KubernetesClient, OperatorOptions, Optional)
+   */
+  public static OperatorRuntime start(KubernetesClient client, OperatorOptions options) {
+    return start(client, options, Optional.empty());
+  }
+
+  /**
+   * Starts the operator. It works until closed, while it leads.
    *
    * @param client how to reach the cluster; it stays the caller's and is not closed
    * @param options how to behave
+   * @param election how replicas agree on who works; empty when there is only this one
    * @throws io.javaoperatorsdk.operator.OperatorException when the cluster cannot be reached or
    *     lacks the custom resource definitions
    */
-  public static OperatorRuntime start(KubernetesClient client, OperatorOptions options) {
-    Operator operator =
-        new Operator(
-            overrider ->
-                overrider
-                    .withKubernetesClient(client)
-                    .withCloseClientOnStop(false)
-                    .checkingCRDAndValidateLocalModel(true)
-                    .withUseSSAToPatchPrimaryResource(true)
-                    .withReconciliationTerminationTimeout(Duration.ofSeconds(5)));
-    operator.register(
-        new PretrainJobReconciler(options),
-        overrider -> {
-          // Until it works: an API server that is away for a while comes back.
-          overrider.withRetry(
-              new GenericRetry()
-                  .withoutMaxAttempts()
-                  .setInitialInterval(Duration.ofSeconds(1))
-                  .setIntervalMultiplier(2)
-                  .setMaxInterval(30_000));
-          if (!options.namespaces().isEmpty()) {
-            overrider.settingNamespaces(options.namespaces());
-          }
-        });
-    operator.start();
-    return new OperatorRuntime(operator);
+  public static OperatorRuntime start(
+      KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
+    requireDefinitions(client);
+    OperatorRuntime runtime = new OperatorRuntime(client, options, election);
+    runtime.operator.start();
+    return runtime;
   }
 
-  /** Stops watching and reconciling; what runs in the cluster goes on. */
+  /** Stops watching and reconciling; what runs in the cluster goes on. The Lease is given back. */
   @Override
   public synchronized void close() {
-    if (closed.getCount() > 0) {
+    if (!closing) {
+      closing = true;
       operator.stop();
+      metrics.leading(false);
+      election.ifPresent(e -> e.release(client));
+      nodes.close();
       closed.countDown();
     }
   }
 
-  /** Waits until another thread closes this. */
-  public void awaitClose() throws InterruptedException {
+  /**
+   * Waits until another thread closes this, or until another replica leads.
+   *
+   * @return false when the Lease was lost: a process must end then, and begin anew as a follower
+   */
+  public boolean awaitClose() throws InterruptedException {
     closed.await();
+    return !lost;
+  }
+
+  /** What Prometheus reads. */
+  public OperatorMetrics metrics() {
+    return metrics;
+  }
+
+  /** Why this replica is not ready, empty when it watches everything that it should. */
+  public Optional<String> notReady() {
+    if (closing || lost) {
+      return Optional.of("stopping");
+    }
+    if (!operator.getRuntimeInfo().isStarted()) {
+      return Optional.of("starting");
+    }
+    if (operator.getRuntimeInfo().allEventSourcesAreHealthy()) {
+      return Optional.empty();
+    }
+    return Optional.of("not watching: " + operator.getRuntimeInfo().unhealthyEventSources());
+  }
+
+  private LeaderElectionConfiguration configuration(LeaderElection election) {
+    LeaderCallbacks callbacks =
+        new LeaderCallbacks(() -> metrics.leading(true), this::stoppedLeading, leader -> {});
+    return LeaderElectionConfigurationBuilder.aLeaderElectionConfiguration(election.lease())
+        .withLeaseNamespace(election.namespace())
+        .withIdentity(election.identity())
+        .withLeaseDuration(LeaderElection.LEASE_DURATION)
+        .withRenewDeadline(LeaderElection.RENEW_DEADLINE)
+        .withRetryPeriod(LeaderElection.RETRY_PERIOD)
+        .withLeaderCallbacks(callbacks)
+        .buildForTest(false); // without a System.exit: awaitClose says when the process has to end
+  }
+
+  private void stoppedLeading() {
+    metrics.leading(false);
+    if (!closing) {
+      lost = true;
+      closed.countDown();
+    }
+  }
+
+  /** By discovery, which every account may do, unlike reading definitions. */
+  private static void requireDefinitions(KubernetesClient client) {
+    if (!client.supports(PretrainJob.class)) {
+      throw new OperatorException(
+          "the cluster does not serve "
+              + PretrainJob.GROUP
+              + "/"
+              + PretrainJob.VERSION
+              + " PretrainJob; install the definitions: kubectl apply --server-side -f crds/yaml");
+    }
+  }
+
+  private static Map<String, Long> byReason(Controller<PretrainJob> controller) {
+    try (Stream<PretrainJob> jobs =
+        controller.getEventSourceManager().getControllerEventSource().list()) {
+      return jobs.collect(
+          groupingBy(
+              job ->
+                  Optional.ofNullable(job.getStatus())
+                      .flatMap(status -> status.condition(ConditionType.Ready))
+                      .map(Condition::reason)
+                      .orElse("Unobserved"),
+              counting()));
+    }
   }
 }

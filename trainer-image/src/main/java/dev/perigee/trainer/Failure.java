@@ -3,6 +3,7 @@ package dev.perigee.trainer;
 import dev.perigee.engine.checkpoint.CheckpointFormatException;
 import dev.perigee.engine.checkpoint.CorruptCheckpointsException;
 import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.cuda.OutOfDeviceMemoryException;
 import dev.perigee.engine.data.DataException;
 import dev.perigee.engine.model.WeightMismatchException;
 import dev.perigee.engine.parallel.LostPeerException;
@@ -11,6 +12,8 @@ import dev.perigee.engine.train.NotFiniteException;
 import dev.perigee.run.ExitCode;
 import java.io.IOException;
 import java.net.BindException;
+import java.nio.file.FileSystemException;
+import java.nio.file.ReadOnlyFileSystemException;
 
 /**
  * How the program ends because of an error.
@@ -29,6 +32,12 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
       case CorruptCheckpointsException e -> expected(ExitCode.CORRUPT_DATA, e);
       case WeightMismatchException e -> expected(ExitCode.BAD_CONFIG, e);
       case CheckpointFormatException e -> expected(ExitCode.BAD_CONFIG, e);
+      case StorageException e when isReadOnly(e) ->
+          // No restart makes it writable.
+          new Failure(
+              ExitCode.BAD_CONFIG,
+              firstLine(e) + "; checkpoints need a volume that can be written",
+              false);
       case StorageException e -> expected(ExitCode.STORAGE, e);
       // The same steps would lead to the same place again.
       case NotFiniteException e -> expected(ExitCode.BAD_CONFIG, e);
@@ -37,6 +46,11 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
       case BindException e -> expected(ExitCode.BAD_CONFIG, e);
       case IOException e ->
           new Failure(ExitCode.STORAGE, e.getClass().getSimpleName() + ": " + firstLine(e), false);
+      case OutOfDeviceMemoryException e ->
+          new Failure(
+              ExitCode.OUT_OF_MEMORY,
+              "out of GPU memory: " + firstLine(e) + "; use a smaller batch, sequence or model",
+              false);
       case OutOfMemoryError e ->
           new Failure(
               ExitCode.OUT_OF_MEMORY,
@@ -50,6 +64,19 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
 
   private static Failure expected(ExitCode exitCode, Throwable error) {
     return new Failure(exitCode, firstLine(error), false);
+  }
+
+  /** Whether the volume is mounted read-only (EROFS), in the words of the platform. */
+  private static boolean isReadOnly(Throwable error) {
+    for (Throwable at = error; at != null; at = at.getCause()) {
+      if (at instanceof ReadOnlyFileSystemException
+          || (at instanceof FileSystemException e
+              && e.getReason() != null
+              && e.getReason().contains("Read-only file system"))) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private static String firstLine(Throwable error) {

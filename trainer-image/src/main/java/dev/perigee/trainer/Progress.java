@@ -32,7 +32,11 @@ final class Progress {
   private StepReport last;
   private String checkpoint;
   private RunStatus.Evaluation evaluation;
+  private final ArrayDeque<Double> stepSeconds = new ArrayDeque<>();
+  private Double checkpointSeconds;
+  private String checkpointDigest;
   private Instant updatedAt = Instant.now();
+  private long updatedNanos = System.nanoTime();
 
   Progress(long totalSteps) {
     this.totalSteps = totalSteps;
@@ -65,6 +69,12 @@ final class Progress {
     step = report.step();
     tokens += report.tokens();
     last = report;
+    if (!marks.isEmpty()) {
+      stepSeconds.add((System.nanoTime() - marks.getLast().nanos) / 1e9);
+      if (stepSeconds.size() > SPEED_WINDOW) {
+        stepSeconds.removeFirst();
+      }
+    }
     marks.add(new Mark(System.nanoTime(), tokens));
     if (marks.size() > SPEED_WINDOW + 1) {
       marks.removeFirst();
@@ -72,10 +82,18 @@ final class Progress {
     touch();
   }
 
-  synchronized void saved(long atStep, String folder) {
+  /** A checkpoint was found, written by a run before this. */
+  synchronized void found(long atStep, String folder, String digest) {
     durableStep = atStep;
     checkpoint = folder;
+    checkpointDigest = digest;
     touch();
+  }
+
+  /** A checkpoint was written. */
+  synchronized void saved(long atStep, String folder, String digest, double seconds) {
+    checkpointSeconds = seconds;
+    found(atStep, folder, digest);
   }
 
   synchronized void evaluated(RunStatus.Evaluation result) {
@@ -85,6 +103,16 @@ final class Progress {
 
   private void touch() {
     updatedAt = Instant.now();
+    updatedNanos = System.nanoTime();
+  }
+
+  /** Median time of the last steps, null before the first. */
+  private Double medianStepSeconds() {
+    if (stepSeconds.isEmpty()) {
+      return null;
+    }
+    double[] sorted = stepSeconds.stream().mapToDouble(Double::doubleValue).sorted().toArray();
+    return sorted[sorted.length / 2];
   }
 
   synchronized Phase phase() {
@@ -149,6 +177,10 @@ final class Progress {
         last == null ? null : (Double) last.expertImbalance(),
         checkpoint,
         evaluation,
-        updatedAt.truncatedTo(ChronoUnit.MILLIS).toString());
+        updatedAt.truncatedTo(ChronoUnit.MILLIS).toString(),
+        medianStepSeconds(),
+        checkpointSeconds,
+        checkpointDigest,
+        (System.nanoTime() - updatedNanos) / 1e9);
   }
 }

@@ -4,9 +4,11 @@ import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.data.TrainingData;
 import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus.Phase;
@@ -18,7 +20,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The program of a PretrainJob's pod, from top to bottom: read the configuration ({@link Launch}),
@@ -26,8 +30,11 @@ import java.util.List;
  * rank of the pod run ({@link RankRun}) until all is done or something fails ({@link Ending}).
  */
 public final class Trainer {
-  /** After SIGTERM a step is finished and saved; Kubernetes' default patience is 30 s. */
-  private static final Duration STOP_PATIENCE = Duration.ofSeconds(25);
+  /** Kubernetes' default time between SIGTERM and SIGKILL, for a program that is not told. */
+  private static final Duration USUAL_GRACE = Duration.ofSeconds(30);
+
+  /** Kept of the grace for saying why it ends. */
+  private static final Duration LAST_WORDS = Duration.ofSeconds(2);
 
   private static final Duration GOODBYE_PATIENCE = Duration.ofSeconds(5);
 
@@ -68,20 +75,24 @@ public final class Trainer {
     ModelConfig shape = shape(launch);
     progress = new Progress(config.steps());
     ending.sayLast(progress::lastWords);
-    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log);
+    Accelerator accelerator = Accelerator.find(config.compute());
+    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log, accelerator);
     try (HttpEndpoint _ =
         HttpEndpoint.start(
             launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
       introduce(launch, shape);
+      accelerator.describe(launch.ranks().pods().get(launch.pod()).ranks().size()).ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
+      RankMap ranks = new Turn(launch.root()).take(launch.ranks(), log);
       Fabric fabric =
           Fabric.connect(
               config.job(),
               launch.digest(),
-              launch.ranks(),
+              ranks,
               launch.pod(),
               config.network(),
-              launch.address());
+              launch.address(),
+              PeerFile.in(launch.root(), ranks.generation()));
       ExitCode exitCode;
       try {
         enter(pod, Phase.Loading);
@@ -139,7 +150,8 @@ public final class Trainer {
           e);
     }
     Mesh mesh = launch.config().mesh();
-    List<String> problems = mesh.problems(shape.nRoutedExperts());
+    List<String> problems = new ArrayList<>(mesh.problems(shape.nRoutedExperts()));
+    problems.addAll(StepPlan.problems(launch.config(), shape));
     if (!problems.isEmpty()) {
       throw new TrainerException(ExitCode.BAD_CONFIG, file + ": " + String.join("; ", problems));
     }
@@ -175,6 +187,10 @@ public final class Trainer {
           "model of %,d parameters, %,d active for a token; data parallel %d, expert parallel %d"
               .formatted(
                   shape.totalParameters(), shape.activeParameters(), mesh.data(), mesh.expert()));
+      StepPlan plan = StepPlan.of(launch.config(), shape);
+      if (plan.layout().chunks() > 1) {
+        log.line("pipeline of " + plan);
+      }
     }
   }
 
@@ -187,13 +203,35 @@ public final class Trainer {
       // Nothing has been done since the last checkpoint.
       ending.now(ExitCode.STOPPED);
     }
+    Duration patience = stopPatience(System.getenv());
     try {
-      Thread.sleep(STOP_PATIENCE);
+      Thread.sleep(patience);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
     System.err.println(
-        "perigee-trainer: not saved within " + STOP_PATIENCE.toSeconds() + " s of SIGTERM");
+        "perigee-trainer: not saved within " + patience.toSeconds() + " s of SIGTERM");
     ending.now(ExitCode.INTERNAL);
+  }
+
+  /** How long after SIGTERM a save may take: nearly all of the pod's grace. */
+  static Duration stopPatience(Map<String, String> environment) {
+    Duration grace = USUAL_GRACE;
+    String seconds = environment.getOrDefault(RunFiles.GRACE_VARIABLE, "");
+    try {
+      if (!seconds.isBlank()) {
+        grace = Duration.ofSeconds(Long.parseLong(seconds.strip()));
+      }
+    } catch (NumberFormatException e) {
+      System.err.println(
+          "perigee-trainer: "
+              + RunFiles.GRACE_VARIABLE
+              + ": "
+              + seconds
+              + " is not a number of seconds; taking "
+              + grace.toSeconds());
+    }
+    Duration patience = grace.minus(LAST_WORDS);
+    return patience.isPositive() ? patience : Duration.ofMillis(500);
   }
 }

@@ -1,9 +1,13 @@
 package dev.perigee.trainer;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.perigee.engine.checkpoint.CheckpointStore;
+import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
@@ -13,6 +17,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -82,6 +87,20 @@ class BadInputTest {
       gang.startPod(0);
       ends(gang, ExitCode.BAD_CONFIG, "network.httpPort: cannot listen on " + gang.address(0));
     }
+  }
+
+  @Test
+  void aGpuThatIsNotThereIsSaidInOneLine() throws Exception {
+    assumeTrue(Cuda.whyAbsent().isPresent(), "this machine has a GPU");
+    RunConfig onGpu =
+        config(1)
+            .with(
+                new RunConfig.Compute(
+                    RunConfig.Compute.Backend.cuda, RunConfig.Compute.Precision.bf16));
+    ends(
+        Gang.start(folder, onGpu),
+        ExitCode.BAD_CONFIG,
+        "compute.backend: cuda, but " + Cuda.whyAbsent().orElseThrow());
   }
 
   @Test
@@ -171,6 +190,43 @@ class BadInputTest {
             .startPod(0),
         ExitCode.BAD_CONFIG,
         "model.from: there is no " + folder.resolve("none/config.json"));
+  }
+
+  @Test
+  void aFolderToStartFromThatIsNotThereIsNamedWhenTheShapeIsKnownToo() throws Exception {
+    ends(
+        edited(
+                run -> run.withObject("/model").put("from", folder.resolve("none").toString()))
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "model.from: there is no " + folder.resolve("none"));
+  }
+
+  @Test
+  void aCheckpointThatIsNotTheOneThatWasMeantIsRefused() throws Exception {
+    train(1);
+    Path step = folder.resolve("volume/step-00000001");
+    ends(
+        edited(
+                run -> {
+                  run.withObject("/model").put("from", step.toString()).put("digest", "0123");
+                  run.withObject("/checkpoint")
+                      .put("directory", folder.resolve("another").toString());
+                })
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "has the manifest " + CheckpointStore.digest(step) + "; expected 0123");
+  }
+
+  @Test
+  void aVolumeThatIsReadOnlyFailsBecauseNoRestartHelps() {
+    Failure failure =
+        Failure.of(
+            new StorageException(
+                "cannot write to /perigee/checkpoints/demo: x",
+                new FileSystemException("/perigee/checkpoints/demo", null, "Read-only file system")));
+    assertThat(failure.exitCode()).isEqualTo(ExitCode.BAD_CONFIG);
+    assertThat(failure.message()).contains("a volume that can be written");
   }
 
   private void train(long steps) throws Exception {

@@ -5,14 +5,20 @@ import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.function.IntFunction;
 
 /**
- * Memory for activations, taken and given back in scopes, so that a training step allocates nothing
- * once it is warm. Belongs to one rank's thread.
+ * Memory for activations, taken and given back in regions, so that a training step allocates
+ * nothing once it is warm. A {@link Scope} is a region that ends where it began, in the manner of a
+ * stack; a {@link Region} of its own lives until it is released, whatever else has come and gone.
+ *
+ * <p>One rank's thread takes memory and opens scopes; a thread that exchanges rows for it may take
+ * from a region too.
  *
  * <p>{@link #take} hands out memory that keeps whatever it held: an operation that writes into it
  * must write all of it.
@@ -22,7 +28,7 @@ public final class Arena {
 
   private final IntFunction<Storage> allocate;
   private final NavigableMap<Integer, Deque<Storage>> free = new TreeMap<>();
-  private final List<Storage> taken = new ArrayList<>();
+  private final Deque<Region> entered = new ArrayDeque<>();
   private long currentBytes;
   private long peakBytes;
   private long reservedBytes;
@@ -30,31 +36,120 @@ public final class Arena {
   /** An arena whose memory comes from {@code allocate}, which is given a number of elements. */
   public Arena(IntFunction<Storage> allocate) {
     this.allocate = allocate;
+    entered.push(new Region());
   }
 
-  /** Gives back, at its close, everything that was taken since it was opened. */
+  /** Memory that is given back as a whole. */
+  public final class Region {
+    private final List<Storage> taken = new ArrayList<>();
+
+    /** What is saved for a backward pass, and the same by the memory that it is in. */
+    private final List<Saved> saved = new ArrayList<>();
+
+    private final Map<Storage, Saved> savedIn = new IdentityHashMap<>();
+
+    private Region() {}
+
+    /** A tensor until this region is released. Its numbers are undefined. */
+    public Tensor take(int... shape) {
+      return takeInto(this, shape);
+    }
+
+    /** Makes this the region that {@link Arena#take} takes from until the scope closes. */
+    public Scope enter() {
+      return new Scope(this, false);
+    }
+
+    /** Gives everything back; what was taken must not be used any more. */
+    public void release() {
+      giveBack(this);
+    }
+
+    /**
+     * Gives back one tensor before everything else.
+     *
+     * @param x what {@link #take} made, or a view of all of it
+     * @throws IllegalArgumentException when it is not this region's
+     */
+    public void release(Tensor x) {
+      giveBack(this, x.storage());
+    }
+
+    /**
+     * Says that a backward pass needs a tensor of this region. The same memory is saved once,
+     * however often this is said.
+     */
+    public Saved save(Tensor x) {
+      return savedIn.computeIfAbsent(
+          x.storage(),
+          _ -> {
+            saved.add(new Saved(this, x));
+            return saved.getLast();
+          });
+    }
+
+    boolean holds(Tensor x) {
+      return isIn(this, x.storage());
+    }
+
+    /** Gives back what was made again here, which can be made once more. */
+    public void dropAgain() {
+      saved.forEach(Saved::dropAgain);
+    }
+
+    /** Moves all that is saved here to the host. */
+    public void offload(HostStore to) {
+      saved.forEach(s -> s.offload(to));
+    }
+
+    /** Brings all of it back. */
+    public void load() {
+      saved.forEach(Saved::load);
+    }
+  }
+
+  /** A stretch of a program in which memory comes from one region. */
   public final class Scope implements AutoCloseable {
-    private final int mark = taken.size();
+    private final Region region;
+    private final boolean own;
 
-    private Scope() {}
+    private Scope(Region region, boolean own) {
+      this.region = region;
+      this.own = own;
+      entered.push(region);
+    }
 
+    /** Ends the stretch; gives back what was taken in it if {@link Arena#open} began it. */
     @Override
     public void close() {
-      while (taken.size() > mark) {
-        Storage storage = taken.removeLast();
-        currentBytes -= 4L * storage.length();
-        free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+      entered.pop();
+      if (own) {
+        region.release();
       }
     }
   }
 
-  /** Opens a scope; scopes close in the reverse order. */
-  public Scope open() {
-    return new Scope();
+  /** A new region, which lives until it is released. */
+  public Region region() {
+    return new Region();
   }
 
-  /** A tensor until the innermost open scope closes. Its numbers are undefined. */
+  /** The region that {@link #take} takes from now. */
+  public Region innermost() {
+    return entered.element();
+  }
+
+  /** Opens a scope with memory of its own; scopes close in the reverse order. */
+  public Scope open() {
+    return new Scope(new Region(), true);
+  }
+
+  /** A tensor until the innermost region is released. Its numbers are undefined. */
   public Tensor take(int... shape) {
+    return entered.element().take(shape);
+  }
+
+  private synchronized Tensor takeInto(Region region, int... shape) {
     int n = 1;
     for (int d : shape) {
       n = Math.multiplyExact(n, d);
@@ -68,24 +163,52 @@ public final class Arena {
     } else {
       storage = reusable.pop();
     }
-    taken.add(storage);
+    region.taken.add(storage);
     currentBytes += 4L * size;
     peakBytes = Math.max(peakBytes, currentBytes);
     return new Tensor(storage, 0, shape);
   }
 
+  private synchronized void giveBack(Region region) {
+    region.saved.clear();
+    region.savedIn.clear();
+    while (!region.taken.isEmpty()) {
+      Storage storage = region.taken.removeLast();
+      currentBytes -= 4L * storage.length();
+      free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+    }
+  }
+
+  private synchronized boolean isIn(Region region, Storage storage) {
+    return region.taken.stream().anyMatch(s -> s == storage);
+  }
+
+  private synchronized void giveBack(Region region, Storage storage) {
+    // Mostly one of the last: a search from the end is short.
+    for (int i = region.taken.size() - 1; i >= 0; i--) {
+      if (region.taken.get(i) == storage) {
+        region.taken.remove(i);
+        region.savedIn.remove(storage);
+        currentBytes -= 4L * storage.length();
+        free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+        return;
+      }
+    }
+    throw new IllegalArgumentException("memory that this region does not have");
+  }
+
   /** Bytes handed out now. */
-  public long currentBytes() {
+  public synchronized long currentBytes() {
     return currentBytes;
   }
 
   /** The most bytes that were handed out at one time. */
-  public long peakBytes() {
+  public synchronized long peakBytes() {
     return peakBytes;
   }
 
   /** Bytes allocated so far, in use or free. */
-  public long reservedBytes() {
+  public synchronized long reservedBytes() {
     return reservedBytes;
   }
 

@@ -23,6 +23,9 @@ public interface Backend {
   /** Memory for activations. */
   Arena arena();
 
+  /** Memory of the host for activations that are not needed for a while. */
+  HostStore hostStore();
+
   /** x = value. */
   void fill(Tensor x, float value);
 
@@ -54,6 +57,34 @@ public interface Backend {
 
   /** y[s] = x[rows[s]]. */
   void gatherRows(Tensor x_TC, int[] rows, Tensor y_SC);
+
+  /**
+   * Packs rows as eight-bit numbers; see {@link Fp8}.
+   *
+   * @param packed_TP rows of {@link Fp8#packedWidth} words
+   */
+  default void packFp8(Tensor x_TC, Tensor packed_TP) {
+    Tensor x = x_TC.onHost();
+    Tensor packed = packed_TP.onHost();
+    int c = x.dim(1);
+    int p = packed.dim(1);
+    for (int t = 0; t < x.dim(0); t++) {
+      Fp8.pack(x.floats(), x.offset() + t * c, c, packed.floats(), packed.offset() + t * p);
+    }
+    packed_TP.assign(packed);
+  }
+
+  /** The way back of {@link #packFp8}: x is near what it was. */
+  default void unpackFp8(Tensor packed_TP, Tensor x_TC) {
+    Tensor packed = packed_TP.onHost();
+    Tensor x = x_TC.onHost();
+    int c = x.dim(1);
+    int p = packed.dim(1);
+    for (int t = 0; t < x.dim(0); t++) {
+      Fp8.unpack(packed.floats(), packed.offset() + t * p, x.floats(), x.offset() + t * c, c);
+    }
+    x_TC.assign(x);
+  }
 
   // Products.
 

@@ -11,6 +11,7 @@ import java.util.Arrays;
 public final class CpuBackend implements Backend {
   private final Gemm gemm;
   private final Arena arena = new Arena(n -> new Storage.HostFloats(new float[n]));
+  private final HostStore hostStore = new ArrayStore();
   private final VectorLoops loops = new VectorLoops();
   private final CpuAttention attention;
   private final float[][] scratch = {{}, {}, {}, {}};
@@ -34,6 +35,11 @@ public final class CpuBackend implements Backend {
   @Override
   public Arena arena() {
     return arena;
+  }
+
+  @Override
+  public HostStore hostStore() {
+    return hostStore;
   }
 
   @Override

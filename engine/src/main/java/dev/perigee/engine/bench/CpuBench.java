@@ -5,11 +5,13 @@ import dev.perigee.engine.backend.Gemm;
 import dev.perigee.engine.bench.MeteredGemm.Shape;
 import dev.perigee.engine.bench.MeteredGemm.Total;
 import dev.perigee.engine.model.Model;
+import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.train.Sequences;
 import dev.perigee.engine.train.StepReport;
 import dev.perigee.engine.train.TrainStep;
+import dev.perigee.plan.FlopCount;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -67,13 +69,26 @@ public final class CpuBench {
     return new Options("quickstart", model, ranks, 128, 4096, 40, 40);
   }
 
-  /** Measures the quickstart with two ranks; writes the page to the file named by the argument. */
+  /**
+   * Measures the quickstart with two ranks; writes the page to the file named by the argument, where
+   * it keeps what somebody wrote below the tables: all from the first heading of second order.
+   */
   public static void main(String[] args) throws Exception {
     String page = run(quickstart(2)).toMarkdown();
     System.out.println(page);
     if (args.length > 0) {
-      Files.writeString(Path.of(args[0]), page);
+      Path file = Path.of(args[0]);
+      Files.writeString(file, page + written(file));
     }
+  }
+
+  private static String written(Path file) throws IOException {
+    if (!Files.exists(file)) {
+      return "";
+    }
+    String before = Files.readString(file);
+    int heading = before.indexOf("\n## ");
+    return heading < 0 ? "" : before.substring(heading);
   }
 
   /** Runs the benchmark; takes some seconds. */
@@ -121,11 +136,16 @@ public final class CpuBench {
    * What one rank measured.
    *
    * @param ceiling GFLOP/s of large products on this thread
+   * @param optimizerFlops what the optimizer needs for the matrices of this rank; those that all
+   *     ranks hold count with rank 0
    * @param groups products inside the steps, similar shapes together
    * @param own GFLOP/s of OpenBLAS alone on each group's shape, for the groups that were timed
    */
   private record RankResult(
-      double ceiling, List<StepReport> steps, Map<Shape, Group> groups, Map<Shape, Double> own) {}
+      double ceiling,
+      double optimizerFlops,
+      List<StepReport> steps,
+      Map<Shape, Group> groups, Map<Shape, Double> own) {}
 
   /** Products whose sizes differ little, as those of experts do. */
   private static final class Group {
@@ -152,6 +172,7 @@ public final class CpuBench {
     private final CyclicBarrier together;
     private final MeteredGemm gemm = new MeteredGemm(Gemm.fastest());
     private final TrainStep step;
+    private final double optimizerFlops;
 
     Rank(Options options, RunConfig config, Fabric fabric, int rank, CyclicBarrier together) {
       this.options = options;
@@ -162,6 +183,11 @@ public final class CpuBench {
       Optimizer optimizer =
           new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
       step = new TrainStep(config, model, optimizer, groups);
+      optimizerFlops =
+          model.parameters().stream()
+              .filter(p -> rank == 0 || p.sharing() == Parameter.Sharing.EXPERT)
+              .mapToDouble(p -> Optimizer.productFlops(p, config.optimizer()))
+              .sum();
     }
 
     RankResult run() throws Exception {
@@ -185,7 +211,7 @@ public final class CpuBench {
       for (Shape similar : longest(groups)) {
         own.put(similar, rate(groups.get(similar).longest, OWN_SECONDS));
       }
-      return new RankResult(ceiling, steps, groups, own);
+      return new RankResult(ceiling, optimizerFlops, steps, groups, own);
     }
 
     private void randomTokens(long number, int[] ids, int[] targets, int at) {
@@ -290,8 +316,10 @@ public final class CpuBench {
     double ceiling = 0;
     double nanos = 0;
     double flops = 0;
+    double optimizerFlops = 0;
     for (RankResult rank : ranks) {
       ceiling += rank.ceiling;
+      optimizerFlops += rank.optimizerFlops;
       for (Group g : rank.groups.values()) {
         nanos += g.nanos;
         flops += g.flops;
@@ -339,7 +367,8 @@ public final class CpuBench {
         ceiling,
         products,
         seconds[seconds.length / 2],
-        ModelFlops.training(o.model, o.sequenceLength) * config.batchSequences(),
+        FlopCount.model(o.model, o.sequenceLength).training() * config.batchTokens(),
+        optimizerFlops,
         flops / o.steps,
         nanos / o.steps / o.ranks / 1e9,
         exchange);

@@ -41,7 +41,8 @@ public record CheckRow(String name, double figure, double tolerance) {
    * ‖found − expected‖ / ‖expected‖ in the Frobenius norm; the numerator alone when expected is
    * zero.
    */
-  static double relative(Tensor found, Tensor expected) {
+  static double relative(Tensor anywhere, Tensor expected) {
+    Tensor found = anywhere.onHost();
     double difference = 0;
     double norm = 0;
     for (int i = 0; i < expected.size(); i++) {

@@ -82,6 +82,11 @@ public final class CheckpointStore {
    * @param folder in Hugging Face layout
    */
   public record Durable(Path folder, TrainerState state) {
+    /** SHA-256 of its manifest, which holds that of every other file. */
+    public String digest() throws StorageException {
+      return CheckpointStore.digest(folder);
+    }
+
     /** The weights. */
     public Safetensors weights() throws IOException {
       return Safetensors.open(folder);
@@ -94,6 +99,21 @@ public final class CheckpointStore {
      */
     public void readOptimizer(Map<String, Tensor> state) throws IOException {
       TrainerFiles.readOptimizer(folder, state);
+    }
+  }
+
+  /**
+   * SHA-256 in hexadecimal of a checkpoint's manifest, which holds that of every other file: the
+   * name of exactly this content.
+   */
+  public static String digest(Path checkpoint) throws StorageException {
+    Path manifest = checkpoint.resolve(Manifest.FILE);
+    try {
+      MessageDigest digest = Manifest.sha256();
+      digest.update(Files.readAllBytes(manifest));
+      return Manifest.hex(digest);
+    } catch (IOException e) {
+      throw new StorageException("cannot read " + manifest + ": " + reason(e), e);
     }
   }
 

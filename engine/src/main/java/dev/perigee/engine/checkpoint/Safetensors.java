@@ -159,8 +159,9 @@ public final class Safetensors {
           "tensor %s has shape %s; expected %s"
               .formatted(name, Arrays.toString(e.shape), Arrays.toString(into.shape())));
     }
-    float[] x = into.floats();
-    int at = into.offset();
+    Tensor host = into.onHost();
+    float[] x = host.floats();
+    int at = host.offset();
     ChunkReader chunks = new ChunkReader(e);
     while (chunks.next()) {
       ByteBuffer b = chunks.buffer;
@@ -183,6 +184,7 @@ public final class Safetensors {
       }
       at += n;
     }
+    into.assign(host);
   }
 
   /**

@@ -43,7 +43,8 @@ public final class SafetensorsWriter {
     }
     writeHeader(out, header);
     ByteBuffer chunk = ByteBuffer.allocate(1 << 18).order(ByteOrder.LITTLE_ENDIAN);
-    for (Tensor x : tensors.values()) {
+    for (Tensor tensor : tensors.values()) {
+      Tensor x = tensor.onHost();
       float[] values = x.floats();
       int end = x.offset() + x.size();
       for (int i = x.offset(); i < end; ) {

@@ -78,9 +78,10 @@ public final class Generator {
         next[i] = tokens[i][Math.min(at, used[i] - 1)];
       }
       model.step(next, cache, logits_BV);
+      Tensor host_BV = logits_BV.onHost();
       for (int i = 0; i < batch; i++) {
         if (!ended[i] && at == used[i] - 1) {
-          int token = choose(logits_BV, i, vocabulary, sampling.temperature(), random[i]);
+          int token = choose(host_BV, i, vocabulary, sampling.temperature(), random[i]);
           tokens[i][used[i]++] = token;
           ended[i] = token == stopToken || used[i] == tokens[i].length;
         }

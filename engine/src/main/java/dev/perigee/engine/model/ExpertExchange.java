@@ -1,5 +1,6 @@
 package dev.perigee.engine.model;
 
+import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
@@ -10,23 +11,30 @@ import java.util.Arrays;
  * expert, and back. An expert's rows are in the order of (source rank, token), whatever the layout
  * is.
  *
+ * <p>{@link #agree}, {@link #there} and {@link #back} only exchange; the ranks of the group call
+ * them together, on whatever thread. The others only compute, on the rank's thread.
+ *
  * <p>S pairs of this rank's tokens, sorted by expert; R rows that this rank's experts work on,
  * sorted by expert and, within one, by source rank.
  */
 final class ExpertExchange {
   private final Backend backend;
   private final Collectives group;
+  private final int[] counts;
   private final int[] slot_TK;
+  private final int[] pair_S;
   private final int[] token_S;
-  private final int[] sentTo;
-  private final int[] receivedFrom;
-  private final int[] rowsOfExpert;
-  private final int[] toGrouped; // grouped row i is received row toGrouped[i]
-  private final int[] toReceived; // and back
-  private final int rows;
+
+  // Known from {@link #agree} on.
+  private int[] sentTo;
+  private int[] receivedFrom;
+  private int[] rowsOfExpert;
+  private int[] toGrouped; // grouped row i is received row toGrouped[i]
+  private int[] toReceived; // and back
+  private int rows;
 
   /**
-   * Plans the exchange; the ranks of the group call it together.
+   * What this rank has to send.
    *
    * @param chosen_TK each token's experts
    * @param counts tokens of this rank for each expert of the model
@@ -35,30 +43,33 @@ final class ExpertExchange {
       int[] chosen_TK, int chosenPerToken, int[] counts, Backend backend, Collectives group) {
     this.backend = backend;
     this.group = group;
+    this.counts = counts;
     int experts = counts.length;
     int[] next = new int[experts];
     for (int e = 1; e < experts; e++) {
       next[e] = next[e - 1] + counts[e - 1];
     }
     slot_TK = new int[chosen_TK.length];
+    pair_S = new int[chosen_TK.length];
     token_S = new int[chosen_TK.length];
     for (int i = 0; i < chosen_TK.length; i++) {
       int slot = next[chosen_TK[i]]++;
       slot_TK[i] = slot;
+      pair_S[slot] = i;
       token_S[slot] = i / chosenPerToken;
     }
+  }
+
+  /** Learns how many rows come from where. */
+  void agree() {
     int ranks = group.size();
-    int local = experts / ranks;
+    int local = counts.length / ranks;
     if (ranks == 1) {
       rowsOfExpert = counts;
-      rows = chosen_TK.length;
-      sentTo = null;
-      receivedFrom = null;
-      toGrouped = null;
-      toReceived = null;
+      rows = token_S.length;
       return;
     }
-    int[] countsFrom = exchangeCounts(counts, local);
+    int[] countsFrom = exchangeCounts(local);
     sentTo = new int[ranks];
     receivedFrom = new int[ranks];
     rowsOfExpert = new int[local];
@@ -92,7 +103,7 @@ final class ExpertExchange {
   }
 
   /** How many rows every rank sends to each of this rank's experts, [source rank, expert]. */
-  private int[] exchangeCounts(int[] counts, int local) {
+  private int[] exchangeCounts(int local) {
     int ranks = group.size();
     Tensor send = Tensor.zeros(ranks, local); // whole numbers up to 2^24 are exact in float32
     for (int i = 0; i < counts.length; i++) {
@@ -119,33 +130,60 @@ final class ExpertExchange {
     return slot_TK;
   }
 
-  /** Takes each token's row to its experts: [T, C] here to [R, C] there. */
-  Tensor dispatch(Tensor x_TC) {
-    Tensor send_SC = backend.arena().take(token_S.length, x_TC.dim(1));
-    backend.gatherRows(x_TC, token_S, send_SC);
-    return toExperts(send_SC);
+  /** One number for each pair, by expert: [T, K] to [S, 1]. */
+  Tensor column(Tensor x_TK) {
+    Tensor x_S1 = backend.arena().take(pair_S.length, 1);
+    backend.gatherRows(x_TK.view(pair_S.length, 1), pair_S, x_S1);
+    return x_S1;
   }
 
-  /** Takes rows by pair to the experts: [S, C] here to [R, C] there. */
-  Tensor toExperts(Tensor send_SC) {
+  /** The way back of {@link #column}. */
+  void fromColumn(Tensor x_S1, Tensor x_TK) {
+    backend.gatherRows(x_S1, slot_TK, x_TK.view(pair_S.length, 1));
+  }
+
+  /** A row for each pair, by expert: [T, C] to [S, C]. */
+  Tensor rows(Tensor x_TC) {
+    Tensor send_SC = backend.arena().take(token_S.length, x_TC.dim(1));
+    backend.gatherRows(x_TC, token_S, send_SC);
+    return send_SC;
+  }
+
+  /** Takes rows to the ranks of their experts: [S, C] here to [R, C] there, as they arrive. */
+  Tensor there(Tensor send_SC, Arena.Region memory) {
     if (group.size() == 1) {
       return send_SC;
     }
-    Tensor received_RC = backend.arena().take(rows, send_SC.dim(1));
+    Tensor received_RC = memory.take(rows, send_SC.dim(1));
     group.allToAll(send_SC, sentTo, received_RC, receivedFrom);
-    Tensor grouped_RC = backend.arena().take(rows, send_SC.dim(1));
-    backend.gatherRows(received_RC, toGrouped, grouped_RC);
-    return grouped_RC;
+    return received_RC;
   }
 
-  /** The way back: [R, C] there to [S, C] here. */
-  Tensor fromExperts(Tensor grouped_RC) {
+  /** Sorts rows that have arrived by expert. */
+  Tensor group(Tensor received_RC) {
+    return gather(received_RC, toGrouped);
+  }
+
+  /** Sorts rows by expert into the order in which they arrived. */
+  Tensor ungroup(Tensor grouped_RC) {
+    return gather(grouped_RC, toReceived);
+  }
+
+  private Tensor gather(Tensor x_RC, int[] order) {
     if (group.size() == 1) {
-      return grouped_RC;
+      return x_RC;
     }
-    Tensor received_RC = backend.arena().take(rows, grouped_RC.dim(1));
-    backend.gatherRows(grouped_RC, toReceived, received_RC);
-    Tensor back_SC = backend.arena().take(token_S.length, grouped_RC.dim(1));
+    Tensor y_RC = backend.arena().take(rows, x_RC.dim(1));
+    backend.gatherRows(x_RC, order, y_RC);
+    return y_RC;
+  }
+
+  /** The way back: [R, C] there, in the order of their arrival, to [S, C] here. */
+  Tensor back(Tensor received_RC, Arena.Region memory) {
+    if (group.size() == 1) {
+      return received_RC;
+    }
+    Tensor back_SC = memory.take(token_S.length, received_RC.dim(1));
     group.allToAll(received_RC, receivedFrom, back_SC, sentTo);
     return back_SC;
   }

@@ -16,10 +16,10 @@ public final class LatentCache {
   private final int positions;
   private int filled;
 
-  LatentCache(ModelConfig config, Backend backend, int batch, int positions) {
+  LatentCache(ModelConfig config, int layers, Backend backend, int batch, int positions) {
     this.batch = batch;
     this.positions = positions;
-    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+    for (int layer = 0; layer < layers; layer++) {
       layers_BPC.add(backend.zeros(batch, positions, config.kvLoraRank() + config.qkRopeHeadDim()));
     }
   }
@@ -39,6 +39,7 @@ public final class LatentCache {
     return positions;
   }
 
+  /** Of one of the rank's own layers, by its place among them. */
   Tensor layer_BPC(int layer) {
     return layers_BPC.get(layer);
   }

@@ -5,17 +5,17 @@ import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.StageLayout;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.TreeSet;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
+import java.util.SequencedMap;
 
 /**
  * A DeepSeek-V3 or Kimi-K2 model, and the table of contents of this package:
@@ -33,40 +33,84 @@ import java.util.regex.Pattern;
  * for its input and backward for its weights. {@link #step} runs one token with a {@link
  * LatentCache}.
  *
+ * <p>In a pipeline a rank holds some layers only, in one or several {@link Chunk}s ({@link
+ * StagePlace}). Training takes micro-batches through the chunks by a schedule; what is called on the
+ * model itself goes through all stages at once.
+ *
  * <p>T = batch · length tokens, H hidden, V vocabulary. One model belongs to one rank's thread;
  * with expert parallelism the ranks of the group make the same calls together.
  */
 public final class Model {
-  private static final Pattern EXPERT =
-      Pattern.compile(
-          "model\\.layers\\.(\\d+)\\.mlp\\.experts\\.(\\d+)\\.(gate|up|down)_proj\\.weight");
-  private static final Pattern LAYER = Pattern.compile("model\\.layers\\.(\\d+)\\..*");
+  static final String EMBEDDING = "model.embed_tokens.weight";
+  static final String FINAL_NORM = "model.norm.weight";
+  static final String HEAD = "lm_head.weight";
 
   private final ModelConfig config;
   private final Backend backend;
+  private final StagePlace place;
+  private final boolean sharesExperts;
   private final ParameterStore store;
   private final Rotary rotary;
-  private final Weight embedding_VH;
-  private final List<Block> blocks = new ArrayList<>();
-  private final RmsNorm finalNorm;
-  private final Linear head;
+  private final List<Integer> layers = new ArrayList<>(); // of the model, that this rank holds
+  private final List<Block> blocks = new ArrayList<>(); // of those layers
+  private final List<Chunk> chunks = new ArrayList<>();
 
-  private Model(ModelConfig config, Backend backend, Collectives expertGroup) {
+  private Model(
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     this.config = config;
     this.backend = backend;
+    this.place = place;
+    this.sharesExperts = expertGroup.size() > 1;
     store = new ParameterStore(backend);
     rotary = new Rotary(config, backend);
     int v = config.vocabSize();
     int h = config.hiddenSize();
-    embedding_VH = store.table("model.embed_tokens.weight", v, h);
-    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      blocks.add(new Block(layer, config, rotary, backend, expertGroup, store));
+    StageLayout layout = place.layout();
+    Weight embedding_VH = null;
+    for (int chunk : place.chunks()) {
+      Parameter embedding = null;
+      if (chunk == 0) {
+        embedding_VH = store.table(EMBEDDING, v, h);
+        embedding = store.parameters().getLast();
+      }
+      List<Block> ofChunk = new ArrayList<>();
+      List<List<Parameter>> parametersOfBlocks = new ArrayList<>();
+      int first = layout.firstLayer(chunk);
+      for (int layer = first; layer < first + layout.layers().get(chunk); layer++) {
+        int declared = store.parameters().size();
+        ofChunk.add(new Block(layer, config, memory, rotary, backend, expertGroup, store));
+        parametersOfBlocks.add(declaredSince(declared));
+        layers.add(layer);
+      }
+      int declared = store.parameters().size();
+      RmsNorm finalNorm = null;
+      Linear head = null;
+      if (chunk == layout.chunks() - 1) {
+        finalNorm = new RmsNorm(backend, store.gains(FINAL_NORM, h), config.rmsNormEps());
+        head =
+            new Linear(backend, config.tieWordEmbeddings() ? embedding_VH : store.table(HEAD, v, h));
+      }
+      chunks.add(
+          new Chunk(
+              backend,
+              embedding,
+              ofChunk,
+              parametersOfBlocks,
+              finalNorm,
+              head,
+              declaredSince(declared),
+              rotary,
+              h));
+      blocks.addAll(ofChunk);
     }
-    finalNorm = new RmsNorm(backend, store.gains("model.norm.weight", h), config.rmsNormEps());
-    head =
-        new Linear(
-            backend,
-            config.tieWordEmbeddings() ? embedding_VH : store.table("lm_head.weight", v, h));
+  }
+
+  private List<Parameter> declaredSince(int first) {
+    return List.copyOf(store.parameters().subList(first, store.parameters().size()));
   }
 
   /**
@@ -77,7 +121,33 @@ public final class Model {
    * @throws IllegalArgumentException when the shape is not valid, or its experts do not divide
    */
   public static Model create(ModelConfig config, Backend backend, Collectives expertGroup) {
+    return create(config, backend, expertGroup, StagePlace.whole(config));
+  }
+
+  /** The same with everything kept between forward and backward. */
+  public static Model create(
+      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+    return create(config, backend, expertGroup, place, RunConfig.Memory.DEFAULT);
+  }
+
+  /**
+   * A rank's part of a model, with weights of zero and norms of one.
+   *
+   * @param expertGroup the ranks that share the routed experts of the same layers
+   * @param place which layers
+   * @param memory what is kept between forward and backward, and how
+   * @throws IllegalArgumentException when the shape is not valid, its experts do not divide, or
+   *     embedding and head share weights and are on different stages
+   */
+  public static Model create(
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     List<String> problems = new ArrayList<>(config.problems());
+    problems.addAll(place.layout().problems(place.layout().chunks(), config.numHiddenLayers()));
+    problems.addAll(StepPlan.tiedEmbeddings(config, place.stages()));
     if (config.nRoutedExperts() % expertGroup.size() != 0) {
       problems.add(
           "%d routed experts do not divide over %d ranks"
@@ -86,7 +156,7 @@ public final class Model {
     if (!problems.isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", problems));
     }
-    return new Model(config, backend, expertGroup);
+    return new Model(config, backend, expertGroup, place, memory);
   }
 
   /** The model's shape. */
@@ -138,59 +208,7 @@ public final class Model {
    * @throws WeightMismatchException when a tensor is missing, unknown or of another shape
    */
   public void load(Safetensors weights) throws IOException {
-    List<String> differences = new ArrayList<>();
-    Set<String> known = new HashSet<>();
-    for (Parameter p : parameters()) {
-      compare(weights, p.name(), p.value(), differences);
-      known.add(p.name());
-    }
-    for (Map.Entry<String, Tensor> b : buffers().entrySet()) {
-      compare(weights, b.getKey(), b.getValue(), differences);
-      known.add(b.getKey());
-    }
-    for (String name : new TreeSet<>(weights.names())) {
-      if (!known.contains(name) && !belongsElsewhere(name)) {
-        differences.add(name + " is not in the model");
-      }
-    }
-    if (!differences.isEmpty()) {
-      throw new WeightMismatchException(weights.path(), differences);
-    }
-    for (Parameter p : parameters()) {
-      weights.read(p.name(), p.value());
-    }
-    for (Map.Entry<String, Tensor> b : buffers().entrySet()) {
-      weights.read(b.getKey(), b.getValue());
-    }
-  }
-
-  private static void compare(
-      Safetensors weights, String name, Tensor expected, List<String> differences) {
-    if (!weights.contains(name)) {
-      differences.add(name + " is missing");
-    } else if (!Arrays.equals(weights.shape(name), expected.shape())) {
-      differences.add(
-          "%s has shape %s, the model's is %s"
-              .formatted(
-                  name, Arrays.toString(weights.shape(name)), Arrays.toString(expected.shape())));
-    }
-  }
-
-  /** Another rank's expert, a layer after the last, or a tensor that is computed or shared. */
-  private boolean belongsElsewhere(String name) {
-    Matcher expert = EXPERT.matcher(name);
-    if (expert.matches()) {
-      int layer = Integer.parseInt(expert.group(1));
-      if (layer < config.numHiddenLayers()
-          && config.isMoeLayer(layer)
-          && Integer.parseInt(expert.group(2)) < config.nRoutedExperts()) {
-        return true;
-      }
-    }
-    Matcher layer = LAYER.matcher(name);
-    return (layer.matches() && Integer.parseInt(layer.group(1)) >= config.numHiddenLayers())
-        || name.endsWith("rotary_emb.inv_freq")
-        || (config.tieWordEmbeddings() && name.equals("lm_head.weight"));
+    new WeightLoader(config).load(weights, parameters(), buffers());
   }
 
   /**
@@ -202,73 +220,107 @@ public final class Model {
    * @return the cross-entropy in nats, summed over the targets that count
    */
   public double forwardBackward(int[] ids, int[] targets, int batch, int length, double gradScale) {
-    try (Arena.Scope _ = backend.arena().open()) {
-      Tokens tokens = tokens(ids, batch, length, true);
-      Forward f = forward(ids, tokens);
-      Tensor logits_TV = head.forward(f.normed_TH.y_TC());
-      double loss = backend.crossEntropy(logits_TV, targets, (float) gradScale);
-
-      Tensor dnormed_TH = head.backwardInput(logits_TV);
-      head.backwardWeight(logits_TV, f.normed_TH.y_TC());
-      Tensor d_TH = finalNorm.backwardInput(f.normed_TH, dnormed_TH);
-      finalNorm.backwardWeight(f.normed_TH, dnormed_TH);
-      for (int layer = blocks.size() - 1; layer >= 0; layer--) {
-        blocks.get(layer).backward(f.passes.get(layer), d_TH);
-      }
-      backend.embeddingBackward(ids, d_TH, embedding_VH.gradient());
-      return loss;
+    if (chunks.size() != 1 || place.stages() != 1) {
+      throw new IllegalStateException("a model in several chunks goes by a schedule");
+    }
+    Chunk whole = chunks.getFirst();
+    try (Chunk.Pass pass = whole.pass(ids, targets, batch, length, gradScale, false)) {
+      whole.forward(pass, 0);
+      whole.backward(pass, 0, done -> {});
+      return pass.loss();
     }
   }
 
-  /** The cross-entropy in nats, summed over the targets that are not negative. */
+  /**
+   * The cross-entropy in nats, summed over the targets that are not negative; the same on every
+   * stage. The stages call it together.
+   */
   public double forwardLoss(int[] ids, int[] targets, int batch, int length) {
+    double[] loss = new double[1];
+    rotary.reach(length);
     try (Arena.Scope _ = backend.arena().open()) {
-      Forward f = forward(ids, tokens(ids, batch, length, false));
-      return backend.crossEntropy(head.forward(f.normed_TH.y_TC()), targets, 0);
+      Tokens tokens = Tokens.sequences(ids, batch, length, false);
+      Tensor x_TH = through(ids, (i, x) -> blocks.get(i).forward(x, tokens));
+      if (x_TH != null) {
+        loss[0] = backend.crossEntropy(chunks.getLast().logits(x_TH), targets, 0);
+      }
     }
+    place.pipeline().allReduceSum(loss);
+    return loss[0];
   }
 
-  /** Logits of every position, a new tensor [batch · length, V]. */
+  /**
+   * Logits of every position, a new tensor [batch · length, V], the same on every stage. The stages
+   * call it together.
+   */
   public Tensor logits(int[] ids, int batch, int length) {
     Tensor logits_TV = backend.zeros(ids.length, config.vocabSize());
+    rotary.reach(length);
     try (Arena.Scope _ = backend.arena().open()) {
-      Forward f = forward(ids, tokens(ids, batch, length, false));
-      backend.copy(head.forward(f.normed_TH.y_TC()), logits_TV);
+      Tokens tokens = Tokens.sequences(ids, batch, length, false);
+      Tensor x_TH = through(ids, (i, x) -> blocks.get(i).forward(x, tokens));
+      fromLastStage(x_TH, logits_TV);
     }
     return logits_TV;
   }
 
-  private record Forward(List<Block.Pass> passes, RmsNorm.Output normed_TH) {}
-
-  private Forward forward(int[] ids, Tokens tokens) {
-    rotary.reach(tokens.length());
-    Tensor x_TH = backend.arena().take(ids.length, config.hiddenSize());
-    backend.embedding(ids, embedding_VH.value(), x_TH);
-    List<Block.Pass> passes = new ArrayList<>();
-    for (Block block : blocks) {
-      Block.Pass pass = block.forward(x_TH, tokens);
-      passes.add(pass);
-      x_TH = pass.y_TH();
-    }
-    return new Forward(passes, finalNorm.forward(x_TH));
+  /** One of this rank's blocks, by its place among them, on rows of the hidden width. */
+  @FunctionalInterface
+  private interface Through {
+    Tensor block(int i, Tensor x_TH);
   }
 
-  private static Tokens tokens(int[] ids, int batch, int length, boolean recording) {
-    if (batch < 0 || length < 1 || ids.length != batch * length) {
-      throw new IllegalArgumentException(
-          "%d tokens for %d sequences of %d".formatted(ids.length, batch, length));
+  /**
+   * Takes tokens through the whole model, stage by stage.
+   *
+   * @return the last layer's output on the last stage, null on the others
+   */
+  private Tensor through(int[] ids, Through through) {
+    Tensor x_TH = null;
+    int at = 0;
+    int last = place.layout().chunks() - 1;
+    for (int c = 0; c < chunks.size(); c++) {
+      int chunk = place.chunks().get(c);
+      if (chunk == 0) {
+        x_TH = chunks.getFirst().embed(ids);
+      } else if (place.stages() > 1) {
+        x_TH = backend.arena().take(ids.length, config.hiddenSize());
+        place
+            .pipeline()
+            .receive(place.stageOf(chunk - 1), StagePlace.activationsInto(chunk), x_TH);
+      }
+      for (Block _ : chunks.get(c).blocks()) {
+        x_TH = through.block(at++, x_TH);
+      }
+      if (chunk == last) {
+        return x_TH;
+      }
+      if (place.stages() > 1) {
+        int next = chunk + 1;
+        place.pipeline().send(place.stageOf(next), StagePlace.activationsInto(next), x_TH);
+      }
     }
-    return Tokens.sequences(batch, length, recording);
+    return null;
+  }
+
+  /** Logits of the last layer's output, brought from the last stage to the others. */
+  private void fromLastStage(Tensor x_TH, Tensor logits_TV) {
+    if (x_TH != null) {
+      backend.copy(chunks.getLast().logits(x_TH), logits_TV);
+    }
+    if (place.stages() > 1) {
+      place.pipeline().broadcast(logits_TV, place.stageOf(place.layout().chunks() - 1));
+    }
   }
 
   /** An empty cache for {@code batch} sequences of at most {@code positions} tokens. */
   public LatentCache newCache(int batch, int positions) {
     rotary.reach(positions);
-    return new LatentCache(config, backend, batch, positions);
+    return new LatentCache(config, blocks.size(), backend, batch, positions);
   }
 
   /**
-   * Runs one token of each sequence, and adds it to the cache.
+   * Runs one token of each sequence, and adds it to the cache. The stages call it together.
    *
    * @param ids one token for each sequence of the cache
    * @param logits_BV receives the logits of the next token
@@ -281,47 +333,70 @@ public final class Model {
     }
     try (Arena.Scope _ = backend.arena().open()) {
       Tokens tokens = Tokens.step(ids.length, cache.filled());
-      Tensor x_BH = backend.arena().take(ids.length, config.hiddenSize());
-      backend.embedding(ids, embedding_VH.value(), x_BH);
-      for (int layer = 0; layer < blocks.size(); layer++) {
-        x_BH = blocks.get(layer).step(x_BH, tokens, cache.layer_BPC(layer));
-      }
-      backend.copy(head.forward(finalNorm.forward(x_BH).y_TC()), logits_BV);
+      Tensor x_BH =
+          through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
+      fromLastStage(x_BH, logits_BV);
     }
     cache.advance();
   }
 
   /**
-   * What forwardBackward saw since the last reset, on this rank.
+   * What training saw since the last reset, on this rank.
    *
-   * @param maxLogit [layer][head] largest attention logit over the allowed pairs, −∞ before the
-   *     first pass
-   * @param tokensPerExpert [MoE layer][expert of the model] tokens that chose it
+   * @param maxLogit [layer][head] largest attention logit over the allowed pairs; −∞ before the
+   *     first pass, and for the layers of other stages
+   * @param tokensPerExpert [MoE layer][expert of the model] tokens that chose it; 0 for the layers
+   *     of other stages
    */
   @SuppressWarnings("ArrayRecordComponent") // never compared
   public record Statistics(float[][] maxLogit, long[][] tokensPerExpert) {}
 
   /** A copy of the statistics. */
   public Statistics statistics() {
-    return new Statistics(
-        blocks.stream().map(b -> b.attention().maxLogit()).toArray(float[][]::new),
-        moeLayers().stream().map(MoeLayer::tokensPerExpert).toArray(long[][]::new));
+    float[][] maxLogit = new float[config.numHiddenLayers()][config.numAttentionHeads()];
+    for (float[] ofLayer : maxLogit) {
+      Arrays.fill(ofLayer, Float.NEGATIVE_INFINITY);
+    }
+    int mixtures = config.numHiddenLayers() - mixture(0);
+    long[][] tokensPerExpert = new long[mixtures][config.nRoutedExperts()];
+    for (int i = 0; i < blocks.size(); i++) {
+      maxLogit[layers.get(i)] = blocks.get(i).attention().maxLogit();
+      MoeLayer moe = blocks.get(i).mixture();
+      if (moe != null) {
+        tokensPerExpert[layers.get(i) - mixture(0)] = moe.tokensPerExpert();
+      }
+    }
+    return new Statistics(maxLogit, tokensPerExpert);
+  }
+
+  /** The layer of the model's mixture {@code k}. */
+  private int mixture(int k) {
+    return k + (config.nRoutedExperts() == 0 ? config.numHiddenLayers() : config.firstKDenseReplace());
+  }
+
+  /**
+   * The routers' biases of this rank's layers, by the mixture's place in the model, as in {@link
+   * Statistics#tokensPerExpert}.
+   */
+  public SequencedMap<Integer, Tensor> routerBiases() {
+    SequencedMap<Integer, Tensor> biases = new LinkedHashMap<>();
+    for (int i = 0; i < blocks.size(); i++) {
+      MoeLayer moe = blocks.get(i).mixture();
+      if (moe != null) {
+        biases.put(layers.get(i) - mixture(0), moe.bias());
+      }
+    }
+    return biases;
   }
 
   /** Forgets the statistics. */
   public void resetStatistics() {
-    blocks.forEach(b -> b.attention().resetMaxLogit());
-    moeLayers().forEach(MoeLayer::resetTokensPerExpert);
-  }
-
-  private List<MoeLayer> moeLayers() {
-    List<MoeLayer> layers = new ArrayList<>();
     for (Block block : blocks) {
-      if (block.feedForward() instanceof MoeLayer moe) {
-        layers.add(moe);
+      block.attention().resetMaxLogit();
+      if (block.mixture() != null) {
+        block.mixture().resetTokensPerExpert();
       }
     }
-    return layers;
   }
 
   /**
@@ -333,11 +408,11 @@ public final class Model {
   public record QkProjections(
       int layer, int heads, int nope, int rope, int value, Parameter query, Parameter keyValue) {}
 
-  /** Every layer's projections that QK-Clip scales, in the order of the layers. */
+  /** The projections that QK-Clip scales of this rank's layers, in their order. */
   public List<QkProjections> qkProjections() {
     List<QkProjections> found = new ArrayList<>();
     String queryName = config.qLoraRank() > 0 ? "q_b_proj" : "q_proj";
-    for (int layer = 0; layer < blocks.size(); layer++) {
+    for (int layer : layers) {
       String prefix = "model.layers." + layer + ".self_attn.";
       found.add(
           new QkProjections(
@@ -358,6 +433,21 @@ public final class Model {
         .filter(p -> p.name().equals(name))
         .findFirst()
         .orElseThrow(() -> new IllegalArgumentException("no parameter " + name));
+  }
+
+  /** This rank's chunks, in the order of the model. */
+  public List<Chunk> chunks() {
+    return chunks;
+  }
+
+  /** Whether other ranks hold some of the routed experts of this rank's layers. */
+  public boolean sharesExperts() {
+    return sharesExperts;
+  }
+
+  /** Which part of the model this is. */
+  public StagePlace place() {
+    return place;
   }
 
   /** What it computes with. */

@@ -18,15 +18,18 @@ final class RandomWeights {
       hash = (hash ^ b) * FNV_PRIME;
     }
     SplittableRandom random = new SplittableRandom(hash);
-    float[] values = x.floats();
+    Tensor host = x.onHost();
+    float[] values = host.floats();
+    int at = host.offset();
     for (int i = 0; i < x.size(); i += 2) {
       // Box and Muller, with StrictMath so that every machine draws the same.
       double radius = deviation * StrictMath.sqrt(-2 * StrictMath.log(1 - random.nextDouble()));
       double angle = 2 * Math.PI * random.nextDouble();
-      values[x.offset() + i] = (float) (radius * StrictMath.cos(angle));
+      values[at + i] = (float) (radius * StrictMath.cos(angle));
       if (i + 1 < x.size()) {
-        values[x.offset() + i + 1] = (float) (radius * StrictMath.sin(angle));
+        values[at + i + 1] = (float) (radius * StrictMath.sin(angle));
       }
     }
+    x.assign(host);
   }
 }

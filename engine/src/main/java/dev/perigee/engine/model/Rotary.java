@@ -82,17 +82,21 @@ final class Rotary {
       return;
     }
     int rows = Math.max(positions, 2 * cos_PR.dim(0));
-    cos_PR = backend.zeros(rows, frequencies.length);
-    sin_PR = backend.zeros(rows, frequencies.length);
+    float[] cos = new float[rows * frequencies.length];
+    float[] sin = new float[cos.length];
     for (int p = 0; p < rows; p++) {
       for (int i = 0; i < frequencies.length; i++) {
         // The reference multiplies in float32, and at long contexts that is what models learned.
         double angle = (float) p * (float) frequencies[i];
         int at = p * frequencies.length + i;
-        cos_PR.floats()[cos_PR.offset() + at] = (float) (Math.cos(angle) * magnitude);
-        sin_PR.floats()[sin_PR.offset() + at] = (float) (Math.sin(angle) * magnitude);
+        cos[at] = (float) (Math.cos(angle) * magnitude);
+        sin[at] = (float) (Math.sin(angle) * magnitude);
       }
     }
+    cos_PR = backend.zeros(rows, frequencies.length);
+    sin_PR = backend.zeros(rows, frequencies.length);
+    cos_PR.assign(Tensor.of(cos, cos_PR.shape()));
+    sin_PR.assign(Tensor.of(sin, sin_PR.shape()));
   }
 
   /** Rotates the last columns of every {@code width} columns, in place. */

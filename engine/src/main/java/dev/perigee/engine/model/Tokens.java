@@ -12,8 +12,16 @@ import java.util.Arrays;
 @SuppressWarnings("ArrayRecordComponent") // never compared
 record Tokens(int batch, int length, int[] positions, boolean recording) {
 
-  /** Whole sequences from position 0. */
-  static Tokens sequences(int batch, int length, boolean recording) {
+  /**
+   * Whole sequences from position 0.
+   *
+   * @throws IllegalArgumentException when there are not batch · length ids
+   */
+  static Tokens sequences(int[] ids, int batch, int length, boolean recording) {
+    if (batch < 0 || length < 1 || ids.length != batch * length) {
+      throw new IllegalArgumentException(
+          "%d tokens for %d sequences of %d".formatted(ids.length, batch, length));
+    }
     int[] positions = new int[batch * length];
     for (int t = 0; t < positions.length; t++) {
       positions[t] = t % length;

@@ -49,12 +49,15 @@ public final class MuonCheck {
     Safetensors recorded = Safetensors.open(folder.resolve(STEPS));
     List<Update> updates = new ArrayList<>();
     for (int i = 0; recorded.contains(i + ".w0"); i++) {
-      Tensor weight = recorded.read(i + ".w0");
+      Tensor first = recorded.read(i + ".w0");
+      Tensor weight = backend.zeros(first.shape());
+      weight.assign(first);
+      Tensor gradient = backend.zeros(first.shape());
       Parameter parameter =
           new Parameter(
               i + ".w",
               weight,
-              Tensor.zeros(weight.shape()),
+              gradient,
               Parameter.Rule.MATRIX,
               Parameter.Sharing.DENSE);
       Muon muon =
@@ -68,14 +71,16 @@ public final class MuonCheck {
                   optimizer.muon().newtonSchulzCoefficients()),
               new Muon.Scratch(backend));
       for (int step = 0; recorded.contains(i + ".g" + step); step++) {
-        float[] before = weight.floats().clone();
-        muon.update(recorded.read(i + ".g" + step), 1, learningRate, step + 1);
+        float[] before = weight.onHost().floats().clone();
+        gradient.assign(recorded.read(i + ".g" + step));
+        muon.update(gradient, 1, learningRate, step + 1);
+        float[] after = weight.onHost().floats();
         Tensor theirsBefore = recorded.read(i + ".w" + step);
         Tensor theirsAfter = recorded.read(i + ".w" + (step + 1));
         double difference = 0;
         double size = 0;
         for (int k = 0; k < before.length; k++) {
-          double ours = weight.floats()[k] - before[k];
+          double ours = after[k] - before[k];
           double theirs = theirsAfter.floats()[k] - theirsBefore.floats()[k];
           difference += (ours - theirs) * (ours - theirs);
           size += theirs * theirs;

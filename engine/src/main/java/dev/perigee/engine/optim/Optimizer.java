@@ -2,107 +2,146 @@ package dev.perigee.engine.optim;
 
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.model.Parameter;
-import dev.perigee.engine.optim.SharedParameters.Owned;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.function.Consumer;
 
 /**
  * One rank's part of the optimizer: Muon for matrices and AdamW for the rest, or AdamW for all.
  * Dense parameters are shared out over the data group, routed experts over their replicas; a
  * parameter's state lives only with the rank that owns it.
  *
- * <p>A step is {@link #reduceGradients}, then {@link #update} with whatever the caller made of the
- * norm, then {@link #publishWeights}. The first and the last are collective.
+ * <p>A step is {@link #gradientsReady} while backward goes on, {@link #reduceGradients}, {@link
+ * #update} with whatever the caller made of the norm, then {@link #publishWeights}. Ranks exchange
+ * in buckets beside what they compute: gradients under the rest of backward, weights under the
+ * updates of the buckets that follow. The result does not depend on the size of a bucket.
  */
 public final class Optimizer {
-  private final Backend backend;
-  private final List<SharedParameters> shared;
-  private final List<UpdateRule> rules = new ArrayList<>();
-  private final List<Tensor> gradients = new ArrayList<>();
+  /** Bytes of a bucket unless the configuration says something else. */
+  public static final long DEFAULT_BUCKET_BYTES = 32L << 20;
 
-  /**
-   * An optimizer with fresh state.
-   *
-   * @param parameters those of this rank's model, in the same order on every rank
-   */
+  private final Backend backend;
+  private final Buckets buckets;
+
+  /** By name, in the order of the model. */
+  private final SequencedMap<String, UpdateRule> rules = new LinkedHashMap<>();
+
+  /** An optimizer with fresh state and buckets of {@link #DEFAULT_BUCKET_BYTES}. */
   public Optimizer(
       RunConfig.Optimizer config,
       List<Parameter> parameters,
       Backend backend,
       Fabric.Groups groups) {
+    this(config, parameters, backend, groups, DEFAULT_BUCKET_BYTES);
+  }
+
+  /**
+   * An optimizer with fresh state.
+   *
+   * @param parameters those of this rank's model, in the same order on every rank
+   * @param bucketBytes gradients or weights that are exchanged in one go; what a rank needs in
+   *     memory beside them
+   */
+  public Optimizer(
+      RunConfig.Optimizer config,
+      List<Parameter> parameters,
+      Backend backend,
+      Fabric.Groups groups,
+      long bucketBytes) {
     this.backend = backend;
-    this.shared =
-        List.of(
-            new SharedParameters(
-                sharing(parameters, Parameter.Sharing.DENSE), groups.data(), config),
-            new SharedParameters(
-                sharing(parameters, Parameter.Sharing.EXPERT), groups.replica(), config));
+    this.buckets = new Buckets(parameters, groups, config, bucketBytes);
     NewtonSchulz newtonSchulz =
         new NewtonSchulz(
             backend, config.muon().newtonSchulzSteps(), config.muon().newtonSchulzCoefficients());
     Muon.Scratch scratch = new Muon.Scratch(backend);
-    for (SharedParameters some : shared) {
-      for (Owned owned : some.owned()) {
-        gradients.add(owned.gradient());
-        rules.add(
-            Ownership.usesMuon(owned.parameter(), config)
-                ? new Muon(owned.parameter(), config, backend, newtonSchulz, scratch)
-                : new AdamW(owned.parameter(), config, backend));
+    for (Parameter p : parameters) {
+      if (buckets.owns(p)) {
+        rules.put(
+            p.name(),
+            Ownership.usesMuon(p, config)
+                ? new Muon(p, config, backend, newtonSchulz, scratch)
+                : new AdamW(p, config, backend));
       }
     }
   }
 
-  private static List<Parameter> sharing(List<Parameter> all, Parameter.Sharing sharing) {
-    return all.stream().filter(p -> p.sharing() == sharing).toList();
+  /**
+   * Says that backward adds nothing more to the gradients of these parameters in this step, so that
+   * their exchange can begin. Optional, and at most once a step for each; the ranks that hold a
+   * parameter need not say it at the same time.
+   *
+   * @throws IllegalStateException when it was said before in this step
+   */
+  public void gradientsReady(List<Parameter> parameters) {
+    buckets.ready(parameters);
   }
 
   /**
-   * Sums each parameter's gradient over the ranks that hold it, for the one that owns it.
+   * Sums each parameter's gradient over the ranks that hold it, for the one that owns it: what
+   * {@link #gradientsReady} has not begun, and waits for what it has.
    *
    * @return Σ g² over the parameters that this rank owns; the sum over the data group is that of
    *     the whole model
    */
   public double reduceGradients() {
-    shared.forEach(SharedParameters::reduceGradients);
+    buckets.finishGradients();
     double sum = 0;
-    for (Tensor gradient : gradients) {
-      sum += backend.sumOfSquares(gradient);
+    for (UpdateRule rule : rules.values()) {
+      sum += backend.sumOfSquares(rule.parameter().gradient());
     }
     return sum;
   }
 
   /** The first parameter that this rank owns whose summed gradient is not finite. */
   public Optional<String> firstNotFinite() {
-    for (int i = 0; i < gradients.size(); i++) {
-      if (!Double.isFinite(backend.sumOfSquares(gradients.get(i)))) {
-        return Optional.of(rules.get(i).parameter().name());
-      }
-    }
-    return Optional.empty();
+    return rules.values().stream()
+        .map(UpdateRule::parameter)
+        .filter(p -> !Double.isFinite(backend.sumOfSquares(p.gradient())))
+        .map(Parameter::name)
+        .findFirst();
   }
 
   /**
-   * Updates the parameters that this rank owns.
+   * Updates the parameters that this rank owns, and begins to bring their new weights to the other
+   * ranks that hold them.
    *
    * @param step from 1, over the whole job
    * @param gradientScale factor that makes of the summed gradients the clipped gradients of the
    *     mean loss
+   * @param then is applied to each parameter after its update and before anybody else gets it
    */
-  public void update(long step, double learningRate, double gradientScale) {
-    for (int i = 0; i < rules.size(); i++) {
-      rules.get(i).update(gradients.get(i), gradientScale, learningRate, step);
-    }
+  public void update(
+      long step, double learningRate, double gradientScale, Consumer<Parameter> then) {
+    buckets.update(
+        p -> {
+          rules.get(p.name()).update(p.gradient(), gradientScale, learningRate, step);
+          then.accept(p);
+        });
   }
 
-  /** Brings the new weights of each parameter from its owner to the other ranks that hold it. */
+  /** Returns when this rank has the new weights of every parameter from its owner. */
   public void publishWeights() {
-    shared.forEach(SharedParameters::publishWeights);
+    buckets.finishWeights();
+  }
+
+  /** Bytes that exchanging with other ranks takes beside gradients and weights. */
+  public long exchangeBytes() {
+    return (long) Float.BYTES * buckets.exchangeSize();
+  }
+
+  /** Operations of the matrix products that one update of a parameter takes: none for AdamW. */
+  public static double productFlops(Parameter parameter, RunConfig.Optimizer config) {
+    return Ownership.usesMuon(parameter, config)
+        ? NewtonSchulz.flops(
+            parameter.value().dim(0),
+            parameter.value().dim(1),
+            config.muon().newtonSchulzSteps())
+        : 0;
   }
 
   /**
@@ -113,7 +152,7 @@ public final class Optimizer {
    */
   public SequencedMap<String, Tensor> state() {
     SequencedMap<String, Tensor> state = new LinkedHashMap<>();
-    rules.forEach(rule -> state.putAll(rule.state()));
+    rules.values().forEach(rule -> state.putAll(rule.state()));
     return state;
   }
 }

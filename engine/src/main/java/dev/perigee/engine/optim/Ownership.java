@@ -19,13 +19,7 @@ final class Ownership {
 
   /** What updating a parameter takes, in operations. */
   static double cost(Parameter parameter, RunConfig.Optimizer optimizer) {
-    double cost = ELEMENT_COST * parameter.value().size();
-    if (usesMuon(parameter, optimizer)) {
-      int rows = parameter.value().dim(0);
-      int columns = parameter.value().dim(1);
-      cost += NewtonSchulz.flops(rows, columns, optimizer.muon().newtonSchulzSteps());
-    }
-    return cost;
+    return ELEMENT_COST * parameter.value().size() + Optimizer.productFlops(parameter, optimizer);
   }
 
   /** Whether Muon updates a parameter; else AdamW does. */

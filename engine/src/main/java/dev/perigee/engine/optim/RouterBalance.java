@@ -22,10 +22,12 @@ public final class RouterBalance {
     for (long load : load_E) {
       total += load;
     }
+    Tensor host_E = bias_E.onHost();
     for (int e = 0; e < load_E.length; e++) {
       // In whole numbers: sign(total − E · load) is that of mean − load without rounding.
       int sign = Long.signum(total - load_E.length * load_E[e]);
-      bias_E.floats()[bias_E.offset() + e] += (float) (rate * sign);
+      host_E.floats()[host_E.offset() + e] += (float) (rate * sign);
     }
+    bias_E.assign(host_E);
   }
 }

@@ -89,6 +89,24 @@ public interface Collectives {
   /** Copies {@code x} of the rank at {@code root} to every rank. */
   void broadcast(Tensor x, int root);
 
+  /**
+   * Sends {@code x} to one rank of the group, and does not wait for that rank. What is sent on one
+   * stream arrives in the order in which it was sent; streams do not wait for each other. Unlike the
+   * other operations, only the two ranks that exchange something call anything.
+   *
+   * @param to index of another rank in the group
+   * @param stream a number that both know it by, from 0 to 2²³ − 1
+   */
+  void send(int to, int stream, Tensor x);
+
+  /**
+   * Waits for what another rank sends on a stream.
+   *
+   * @param from index of another rank in the group
+   * @param x receives it; the same size as was sent
+   */
+  void receive(int from, int stream, Tensor x);
+
   /** Returns when every rank of the group has called it. */
   void barrier();
 

@@ -27,7 +27,10 @@ public final class Fabric implements AutoCloseable {
   private final RankMap.Pod pod;
   private final Alarm alarm = new Alarm();
   private final Map<Integer, PeerLink> links = new TreeMap<>();
-  private final Map<List<Integer>, Group> groups = new ConcurrentHashMap<>();
+  private final Map<GroupKey, Group> groups = new ConcurrentHashMap<>();
+
+  /** The same ranks may work together for several purposes at once. */
+  private record GroupKey(List<Integer> ranks, String purpose) {}
 
   private Fabric(RankMap map, int pod) {
     this.map = map;
@@ -63,12 +66,42 @@ public final class Fabric implements AutoCloseable {
       RunConfig.Network network,
       InetAddress address)
       throws IOException {
+    return connect(job, digest, map, podIndex, network, address, pod -> Optional.empty());
+  }
+
+  /**
+   * Where a pod is, as far as is known by now.
+   *
+   * @see #connect(String, String, RankMap, int, RunConfig.Network, InetAddress, Addresses)
+   */
+  @FunctionalInterface
+  public interface Addresses {
+    /** The IP address of the pod with that index, empty when it is not known yet. */
+    Optional<String> of(int podIndex);
+  }
+
+  /**
+   * Meets the other pods of a gang, by addresses that become known on the way where names are not.
+   *
+   * @param addresses is asked whenever a peer's name is not known and the rank map has no {@code
+   *     ip} for it
+   */
+  public static Fabric connect(
+      String job,
+      String digest,
+      RankMap map,
+      int podIndex,
+      RunConfig.Network network,
+      InetAddress address,
+      Addresses addresses)
+      throws IOException {
     check(map, podIndex);
     Fabric fabric = new Fabric(map, podIndex);
     if (map.pods().size() > 1) {
       Hello self = new Hello(job, map.generation(), map.pods().size(), podIndex, digest);
       try {
-        fabric.links.putAll(new Rendezvous(map, self, address, network, fabric.alarm).meet());
+        fabric.links.putAll(
+            new Rendezvous(map, self, address, network, fabric.alarm, addresses).meet());
       } catch (LostPeerException | PeerMismatchException e) {
         fabric.abort("pod " + podIndex + " did not find its peers: " + e.getMessage());
         throw e;
@@ -123,6 +156,16 @@ public final class Fabric implements AutoCloseable {
    * @param ranks global ranks of the group in their order, {@code rank} among them
    */
   public Collectives collectives(int rank, List<Integer> ranks) {
+    return collectives(rank, ranks, "");
+  }
+
+  /**
+   * The operations of one group for one purpose. Those of different purposes may go on at the same
+   * time, each called by one thread at a time.
+   *
+   * @param purpose a name, the same on every rank of the group
+   */
+  public Collectives collectives(int rank, List<Integer> ranks, String purpose) {
     int index = ranks.indexOf(rank);
     if (index < 0 || !pod.ranks().contains(rank)) {
       throw new IllegalArgumentException(
@@ -131,25 +174,32 @@ public final class Fabric implements AutoCloseable {
     if (ranks.size() == 1) {
       return Collectives.solo();
     }
-    Group group =
-        groups.computeIfAbsent(
-            List.copyOf(ranks),
-            key ->
-                new Group(
-                    key,
-                    key.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
-                    pod.index(),
-                    links,
-                    alarm));
-    return new GroupCollectives(group, index);
+    return new GroupCollectives(group(ranks, purpose), index);
+  }
+
+  /** What the ranks of this pod share of a group. */
+  Group group(List<Integer> ranks, String purpose) {
+    return groups.computeIfAbsent(
+        new GroupKey(List.copyOf(ranks), purpose),
+        key ->
+            new Group(
+                key.ranks,
+                key.purpose,
+                key.ranks.stream().mapToInt(r -> map.podOf(r).index()).toArray(),
+                pod.index(),
+                links,
+                alarm));
   }
 
   /** The groups that a rank of a mesh works in. */
   public Groups groups(Mesh mesh, int rank) {
     return new Groups(
         collectives(rank, mesh.dataGroup(rank)),
-        collectives(rank, mesh.expertGroup(rank)),
-        collectives(rank, mesh.expertReplicaGroup(rank)));
+        collectives(rank, mesh.expertGroup(rank), "experts"),
+        collectives(rank, mesh.dataGroup(rank), "gradients"),
+        collectives(rank, mesh.expertReplicaGroup(rank), "gradients"),
+        collectives(rank, mesh.pipelineGroup(rank), "stages"),
+        collectives(rank, mesh.ranks(), "world"));
   }
 
   /**
@@ -157,12 +207,39 @@ public final class Fabric implements AutoCloseable {
    *
    * @param data ranks that hold the same dense weights
    * @param expert ranks that share one copy of the experts between them
-   * @param replica ranks that hold the same experts
+   * @param dense the data group once more, for the optimizer, which exchanges dense gradients and
+   *     weights beside what the rank does in the others
+   * @param replica ranks that hold the same experts, for the optimizer likewise
+   * @param pipeline ranks that work on the same share of the batch, by stage
+   * @param world all ranks
    */
-  public record Groups(Collectives data, Collectives expert, Collectives replica) {
+  public record Groups(
+      Collectives data,
+      Collectives expert,
+      Collectives dense,
+      Collectives replica,
+      Collectives pipeline,
+      Collectives world) {
+    /** The same for tensors in a device's memory, which travel through the host's. */
+    public Groups staged() {
+      return new Groups(
+          new StagedCollectives(data),
+          new StagedCollectives(expert),
+          new StagedCollectives(dense),
+          new StagedCollectives(replica),
+          new StagedCollectives(pipeline),
+          new StagedCollectives(world));
+    }
+
     /** The groups of a single rank. */
     public static final Groups SOLO =
-        new Groups(Collectives.solo(), Collectives.solo(), Collectives.solo());
+        new Groups(
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo(),
+            Collectives.solo());
   }
 
   /** What one rank does. */
@@ -224,6 +301,11 @@ public final class Fabric implements AutoCloseable {
   /** Ends all work together, here and in the other pods, with a reason for people to read. */
   public void abort(String reason) {
     alarm.ring(reason);
+  }
+
+  /** Connections to the other pods. */
+  Iterable<PeerLink> links() {
+    return links.values();
   }
 
   /** Why work together has ended, empty while it has not. */

@@ -18,20 +18,44 @@ final class Group {
    * @param size must be the same for all
    * @param x tensor that the others may read and write, if any
    * @param counts numbers that the others may read, if any
-   * @param figures likewise
+   * @param into tensor that the others may write, if any
+   * @param intoStarts numbers that go with it
+   * @param figures numbers that the others may read, if any
    */
   @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
-  record Offer(String operation, int size, Tensor x, int[] counts, double[] figures) {
+  record Offer(
+      String operation,
+      int size,
+      Tensor x,
+      int[] counts,
+      Tensor into,
+      int[] intoStarts,
+      double[] figures) {
+    /** An operation without numbers. */
+    static Offer of(String operation) {
+      return new Offer(operation, 0, null, null, null, null, null);
+    }
+
     /** An operation on one tensor of the same size everywhere. */
     static Offer of(String operation, Tensor x) {
-      return new Offer(operation, x.size(), x, null, null);
+      return new Offer(operation, x.size(), x, null, null, null, null);
+    }
+
+    /** An operation on one count for each member. */
+    static Offer of(String operation, int[] counts) {
+      return new Offer(operation, counts.length, null, counts, null, null, null);
+    }
+
+    /** An operation on figures. */
+    static Offer of(String operation, double[] figures) {
+      return new Offer(operation, figures.length, null, null, null, null, figures);
     }
   }
 
   /** Ranks of the group in its order. */
   final List<Integer> ranks;
 
-  /** Digest of the ranks: names the group on the wire. */
+  /** Digest of the ranks and the purpose: names the group on the wire. */
   final long digest;
 
   /** Pod of each member. */
@@ -56,6 +80,7 @@ final class Group {
   final int lanes;
 
   final Meeting meeting;
+  final Mailboxes mailboxes;
   final Alarm alarm;
 
   /** Results that the first member here fetches for all; valid between two meetings. */
@@ -65,7 +90,13 @@ final class Group {
 
   private final Offer[] offers;
 
-  Group(List<Integer> ranks, int[] podOf, int pod, Map<Integer, PeerLink> allLinks, Alarm alarm) {
+  Group(
+      List<Integer> ranks,
+      String purpose,
+      int[] podOf,
+      int pod,
+      Map<Integer, PeerLink> allLinks,
+      Alarm alarm) {
     this.ranks = List.copyOf(ranks);
     this.podOf = podOf.clone();
     this.alarm = alarm;
@@ -93,8 +124,12 @@ final class Group {
     for (int rank : ranks) {
       hash = (hash ^ rank) * 0x100000001b3L;
     }
+    for (int i = 0; i < purpose.length(); i++) {
+      hash = (hash ^ ~purpose.charAt(i)) * 0x100000001b3L;
+    }
     digest = hash;
     meeting = new Meeting(here.length, alarm);
+    mailboxes = new Mailboxes(alarm);
     offers = new Offer[here.length];
   }
 

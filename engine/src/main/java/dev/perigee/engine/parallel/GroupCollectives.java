@@ -5,6 +5,8 @@ import dev.perigee.engine.parallel.Group.Offer;
 import dev.perigee.engine.parallel.TreeReducer.Range;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
 
 /**
  * Collectives among ranks that are threads of this JVM and of other pods' JVMs. Ranks of one pod
@@ -21,12 +23,26 @@ final class GroupCollectives implements Collectives {
   private final int index;
   private final int place;
   private final TreeReducer reducer;
+  private final boolean byPods;
   private int round;
 
+  /** Messages so far of each stream to and from another rank. */
+  private final Map<Channel, Integer> messages = new HashMap<>();
+
   GroupCollectives(Group group, int index) {
+    this(group, index, RowExchange.byPodsIsFewer(group));
+  }
+
+  /**
+   * As one of the ranks.
+   *
+   * @param byPods how {@link #allToAll} crosses to other pods, the same on every rank
+   */
+  GroupCollectives(Group group, int index, boolean byPods) {
     this.group = group;
     this.index = index;
     this.place = group.placeOf[index];
+    this.byPods = byPods;
     this.reducer = new TreeReducer(group, index);
   }
 
@@ -100,7 +116,7 @@ final class GroupCollectives implements Collectives {
   @Override
   public void allReduceSum(double[] x) {
     together(
-        new Offer("all-reduce of figures", x.length, null, null, x),
+        Offer.of("all-reduce of figures", x),
         () -> {
           if (place == 0) {
             group.figures = SmallExchange.sumOfFigures(group, round, x.length);
@@ -176,7 +192,7 @@ final class GroupCollectives implements Collectives {
     }
     int[] result = new int[size()];
     together(
-        new Offer("all-to-all of counts", size(), null, values, null),
+        Offer.of("all-to-all of counts", values),
         () -> {
           if (place == 0) {
             group.exchangedCounts = SmallExchange.counts(group, round);
@@ -198,43 +214,13 @@ final class GroupCollectives implements Collectives {
     int[] sendStarts = starts(send, times(sendRows, width));
     int[] receiveStarts = starts(receive, times(receiveRows, width));
     together(
-        new Offer("all-to-all", width, send, sendStarts, null),
+        RowExchange.offer(width, send, sendStarts, receive, receiveStarts),
         () -> {
-          for (int to = 0; to < size(); to++) {
-            if (!isHere(to)) {
-              Channel channel = Traffic.ROWS.channel(group, index, to);
-              PeerLink link = group.links.get(group.podOf[to]);
-              sendAll(link, channel, send, sendStarts[to], sendStarts[to + 1] - sendStarts[to]);
-            }
-          }
-          for (int from : group.here) {
-            Offer offer = group.offer(from);
-            int start = offer.counts()[index];
-            int count = offer.counts()[index + 1] - start;
-            if (count != receiveStarts[from + 1] - receiveStarts[from]) {
-              throw new IllegalStateException(
-                  "rank "
-                      + group.ranks.get(from)
-                      + " sends "
-                      + count / width
-                      + " rows where "
-                      + receiveRows[from]
-                      + " were expected");
-            }
-            System.arraycopy(
-                offer.x().floats(),
-                offer.x().offset() + start,
-                receive.floats(),
-                receive.offset() + receiveStarts[from],
-                count);
-          }
-          for (int from = 0; from < size(); from++) {
-            if (!isHere(from)) {
-              Channel channel = Traffic.ROWS.channel(group, from, index);
-              PeerLink link = group.links.get(group.podOf[from]);
-              int count = receiveStarts[from + 1] - receiveStarts[from];
-              receiveAll(link, channel, receive, receiveStarts[from], count);
-            }
+          RowExchange exchange = new RowExchange(group, index, round);
+          if (byPods) {
+            exchange.byPods();
+          } else {
+            exchange.flat();
           }
         });
   }
@@ -244,9 +230,58 @@ final class GroupCollectives implements Collectives {
   }
 
   @Override
+  public void send(int to, int stream, Tensor x) {
+    if (isHere(to)) {
+      float[] numbers = Arrays.copyOfRange(x.floats(), x.offset(), x.offset() + x.size());
+      group.mailboxes.put(new Mailboxes.Address(index, to, stream), numbers);
+      return;
+    }
+    Channel channel = stream(stream, index, to);
+    sendAll(
+        group.links.get(group.podOf[to]),
+        channel,
+        messages.merge(channel, 1, Integer::sum),
+        x,
+        0,
+        x.size());
+  }
+
+  @Override
+  public void receive(int from, int stream, Tensor x) {
+    if (isHere(from)) {
+      float[] numbers = group.mailboxes.take(new Mailboxes.Address(from, index, stream));
+      if (numbers.length != x.size()) {
+        throw new IllegalStateException(
+            "rank %d sends %d numbers on stream %d where %d were expected"
+                .formatted(group.ranks.get(from), numbers.length, stream, x.size()));
+      }
+      System.arraycopy(numbers, 0, x.floats(), x.offset(), numbers.length);
+      return;
+    }
+    Channel channel = stream(stream, from, index);
+    try {
+      receiveAll(
+          group.links.get(group.podOf[from]),
+          channel,
+          messages.merge(channel, 1, Integer::sum),
+          x,
+          0,
+          x.size());
+    } catch (LostPeerException e) {
+      group.alarm.ring(e.getMessage());
+      throw e;
+    }
+  }
+
+  private Channel stream(int stream, int from, int to) {
+    // A channel names two numbers: here the stream, and the pair of members.
+    return Traffic.STREAM.channel(group, stream, from * size() + to);
+  }
+
+  @Override
   public void barrier() {
     together(
-        new Offer("barrier", 0, null, null, null),
+        Offer.of("barrier"),
         () -> {
           if (place == 0 && !group.links.isEmpty()) {
             Channel channel = Traffic.BARRIER.channel(group, 0, 0);
@@ -274,6 +309,11 @@ final class GroupCollectives implements Collectives {
   }
 
   private void sendAll(PeerLink link, Channel channel, Tensor x, int start, int count) {
+    sendAll(link, channel, round, x, start, count);
+  }
+
+  private static void sendAll(
+      PeerLink link, Channel channel, int round, Tensor x, int start, int count) {
     for (int at = start; at < start + count; at += TreeReducer.CHUNK) {
       int n = Math.min(TreeReducer.CHUNK, start + count - at);
       link.sendFloats(channel, round, x.floats(), x.offset() + at, n);
@@ -281,6 +321,11 @@ final class GroupCollectives implements Collectives {
   }
 
   private void receiveAll(PeerLink link, Channel channel, Tensor x, int start, int count) {
+    receiveAll(link, channel, round, x, start, count);
+  }
+
+  private static void receiveAll(
+      PeerLink link, Channel channel, int round, Tensor x, int start, int count) {
     for (int at = start; at < start + count; at += TreeReducer.CHUNK) {
       int n = Math.min(TreeReducer.CHUNK, start + count - at);
       link.receiveFloats(channel, round, x.floats(), x.offset() + at, n);

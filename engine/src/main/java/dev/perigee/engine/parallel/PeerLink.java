@@ -235,7 +235,8 @@ final class PeerLink {
     }
   }
 
-  private void closeSocket() {
+  /** Closes the connection without a word, as the end of a process does. */
+  void closeSocket() {
     try {
       socket.close();
     } catch (IOException e) {

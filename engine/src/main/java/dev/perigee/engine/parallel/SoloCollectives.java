@@ -45,5 +45,15 @@ enum SoloCollectives implements Collectives {
   public void allGather(Tensor x, int[] counts) {}
 
   @Override
+  public void send(int to, int stream, Tensor x) {
+    throw new IllegalArgumentException("a group of one rank has nobody to send to");
+  }
+
+  @Override
+  public void receive(int from, int stream, Tensor x) {
+    throw new IllegalArgumentException("a group of one rank has nobody to receive from");
+  }
+
+  @Override
   public void barrier() {}
 }

@@ -11,7 +11,9 @@ enum Traffic {
   BROADCAST(5),
   COUNTS(6),
   ROWS(7),
-  BARRIER(8);
+  BARRIER(8),
+  ROWS_OF_POD(9),
+  STREAM(16);
 
   private final long code;
 

@@ -10,6 +10,7 @@
  * └ Group            what the ranks of a group that share a pod lay open to each other
  *   GroupCollectives the operations of one rank
  *   ├ TreeReducer    sums of tensors in the order of ReductionTree
+ *   ├ RowExchange    rows to and from every rank, once for each pair of pods
  *   └ SmallExchange  a few numbers, once for each pod
  * </pre>
  */

@@ -13,4 +13,13 @@ public sealed interface Storage {
       return values.length;
     }
   }
+
+  /** Float32 numbers in a device's memory: only a backend computes with them. */
+  non-sealed interface DeviceFloats extends Storage {
+    /** Copies {@code count} numbers from {@code from} on to {@code to} at {@code at}. */
+    void read(int from, float[] to, int at, int count);
+
+    /** Copies {@code count} numbers of {@code from} at {@code at} to {@code to} on. */
+    void write(float[] from, int at, int to, int count);
+  }
 }

@@ -112,13 +112,49 @@ public final class Tensor {
   /**
    * The numbers themselves, from {@link #offset()}, when they are on the host.
    *
-   * @throws IllegalStateException when they are not
+   * @throws IllegalStateException when they are not; see {@link #onHost}
    */
   public float[] floats() {
     if (storage instanceof Storage.HostFloats host) {
       return host.values();
     }
     throw new IllegalStateException("this tensor is not on the host: " + this);
+  }
+
+  /** Whether {@link #floats} has the numbers. */
+  public boolean isOnHost() {
+    return storage instanceof Storage.HostFloats;
+  }
+
+  /** This tensor when it is on the host, else a copy of it there. */
+  public Tensor onHost() {
+    return switch (storage) {
+      case Storage.HostFloats _ -> this;
+      case Storage.DeviceFloats device -> {
+        float[] values = new float[size];
+        device.read(offset, values, 0, size);
+        yield of(values, shape);
+      }
+    };
+  }
+
+  /**
+   * Takes the numbers of {@code host}, which is on the host and of the same size. Together with
+   * {@link #onHost} it changes numbers wherever they are: {@code h = x.onHost()}, then changes to h,
+   * then {@code x.assign(h)}, which copies nothing when x is on the host itself.
+   */
+  public void assign(Tensor host) {
+    if (host.size != size) {
+      throw new IllegalArgumentException(this + " cannot take the numbers of " + host);
+    }
+    switch (storage) {
+      case Storage.HostFloats mine -> {
+        if (mine.values() != host.floats() || offset != host.offset) {
+          System.arraycopy(host.floats(), host.offset, mine.values(), offset, size);
+        }
+      }
+      case Storage.DeviceFloats device -> device.write(host.floats(), host.offset, offset, size);
+    }
   }
 
   @Override

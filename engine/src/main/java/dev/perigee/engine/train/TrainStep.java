@@ -1,6 +1,7 @@
 package dev.perigee.engine.train;
 
 import dev.perigee.engine.model.Model;
+import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.optim.QkClip;
 import dev.perigee.engine.optim.RouterBalance;
@@ -8,29 +9,26 @@ import dev.perigee.engine.optim.Schedule;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.RunConfig;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
 
 /**
  * One rank's optimizer step. The batch is shared out over the data group in runs of consecutive
- * sequences and worked through in micro-batches; then gradients are summed, the optimizer updates,
+ * sequences and goes through the stages in micro-batches, by a schedule ({@link ScheduleRun}); then gradients are summed, the optimizer updates,
  * QK-Clip scales heads, and the routers' biases move.
  */
 public final class TrainStep {
-  /**
-   * Tokens that a micro-batch has at most, if one sequence is not longer: few enough for the
-   * activations of a small model to stay in a core's own cache, which is worth a quarter of a step.
-   */
-  private static final int MICRO_BATCH_TOKENS = 512;
-
   private final RunConfig config;
   private final Model model;
   private final Optimizer optimizer;
+  private final QkClip qkClip;
   private final Collectives data;
-  private final int microBatch;
-  private final int[] ids;
-  private final int[] targets;
+  private final Collectives world;
+  private final StepPlan plan;
+  private final dev.perigee.plan.Schedule passes;
 
   /**
    * A step for one rank.
@@ -42,23 +40,12 @@ public final class TrainStep {
     this.config = config;
     this.model = model;
     this.optimizer = optimizer;
+    this.qkClip =
+        new QkClip(config.optimizer().qkClip(), model.backend(), model.qkProjections());
     this.data = groups.data();
-    this.microBatch = microBatch(config.batchSequences() / data.size(), config.sequenceLength());
-    this.ids = new int[microBatch * config.sequenceLength()];
-    this.targets = new int[ids.length];
-  }
-
-  /**
-   * Sequences of a micro-batch: the largest power of two that divides a rank's share and stays
-   * within {@link #MICRO_BATCH_TOKENS}. A power of two gives meshes of 1, 2 and 4 ranks the same
-   * micro-batches as long as the share is large enough.
-   */
-  static int microBatch(long sequences, int sequenceLength) {
-    int size = 1;
-    while (sequences % (2L * size) == 0 && 2L * size * sequenceLength <= MICRO_BATCH_TOKENS) {
-      size *= 2;
-    }
-    return size;
+    this.world = groups.world();
+    this.plan = StepPlan.of(config, model.config());
+    this.passes = plan.schedule(model.config());
   }
 
   /**
@@ -71,10 +58,15 @@ public final class TrainStep {
    * @throws dev.perigee.engine.parallel.LostPeerException when a peer is gone
    */
   public StepReport run(long step, Sequences sequences) {
+    return run(step, sequences, StepRecorder.NONE);
+  }
+
+  /** The same, and tells what was done when. */
+  public StepReport run(long step, Sequences sequences, StepRecorder recorder) {
     long started = System.nanoTime();
     Figures figures;
     try {
-      figures = forwardBackward(step, sequences);
+      figures = forwardBackward(step, sequences, optimizer::gradientsReady, recorder);
     } catch (ArithmeticException diverged) {
       throw new NotFiniteException("step " + step + ": " + diverged.getMessage());
     }
@@ -97,23 +89,12 @@ public final class TrainStep {
     double limit = config.optimizer().gradientClip();
     double clip = limit > 0 && gradNorm > limit ? limit / gradNorm : 1;
     double learningRate = Schedule.learningRate(config.schedule(), step, config.steps());
-    optimizer.update(step, learningRate, clip / figures.targets);
+    float[][] clipFactor = clipFactors(maxLogit);
+    optimizer.update(
+        step, learningRate, clip / figures.targets, p -> qkClip.scale(p, clipFactor));
     long publishStarted = System.nanoTime();
     optimizer.publishWeights();
     exchange += System.nanoTime() - publishStarted;
-    float[][] clipFactor = new float[maxLogit.length][];
-    int clippedHeads = 0;
-    if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {
-      clipFactor = QkClip.factors(config.optimizer().qkClip(), maxLogit);
-      clippedHeads =
-          QkClip.apply(
-              config.optimizer().qkClip(), model.backend(), model.qkProjections(), clipFactor);
-    } else {
-      for (int layer = 0; layer < clipFactor.length; layer++) {
-        clipFactor[layer] = new float[maxLogit[layer].length];
-        Arrays.fill(clipFactor[layer], 1);
-      }
-    }
     balance(figures.tokensPerExpert);
     return new StepReport(
         step,
@@ -122,67 +103,93 @@ public final class TrainStep {
         learningRate,
         maxLogit,
         clipFactor,
-        clippedHeads,
+        QkClip.clipped(clipFactor),
         figures.tokensPerExpert,
         config.batchSequences() * config.sequenceLength(),
         (System.nanoTime() - started) / 1e9,
         exchange / 1e9);
   }
 
-  /** What the ranks of the data group add up in a step. */
-  private static final class Figures {
+  /** γ of each head, [layer][head]: 1 where it stays, and for AdamW everywhere. */
+  private float[][] clipFactors(float[][] maxLogit) {
+    if (config.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip) {
+      return QkClip.factors(config.optimizer().qkClip(), maxLogit);
+    }
+    float[][] ones = new float[maxLogit.length][];
+    for (int layer = 0; layer < ones.length; layer++) {
+      ones[layer] = new float[maxLogit[layer].length];
+      Arrays.fill(ones[layer], 1);
+    }
+    return ones;
+  }
+
+  /** What all ranks add up in a step. */
+  static final class Figures {
     double loss;
     double targets;
     double squares;
     boolean notFinite;
 
-    /** Index in the data group of the first rank that saw something not finite, else negative. */
+    /** The first rank that saw something not finite, else negative. */
     int firstNotFinite = -1;
 
     long[][] tokensPerExpert;
   }
 
-  private Figures forwardBackward(long step, Sequences sequences) {
+  /** Gradients of the summed loss over this rank's share of the batch. */
+  Figures forwardBackward(
+      long step,
+      Sequences sequences,
+      Consumer<List<Parameter>> gradientsReady,
+      StepRecorder recorder) {
     Figures figures = new Figures();
     int length = config.sequenceLength();
+    int batch = plan.microBatchSequences();
     long share = config.batchSequences() / data.size();
     long first = (step - 1) * config.batchSequences() + data.index() * share;
     model.zeroGradients();
     model.resetStatistics();
-    for (long at = 0; at < share; at += microBatch) {
-      for (int i = 0; i < microBatch; i++) {
-        sequences.read(first + at + i, ids, targets, i * length);
-      }
-      for (int target : targets) {
-        figures.targets += target >= 0 ? 1 : 0;
-      }
-      // The gradient of the sum; the optimizer divides by the targets of all ranks.
-      figures.loss += model.forwardBackward(ids, targets, microBatch, length, 1);
-    }
+    // Passes give the gradient of the sum; the optimizer divides by the targets of all ranks.
+    ScheduleRun.Sums sums =
+        new ScheduleRun(
+                passes,
+                model,
+                batch,
+                length,
+                (microBatch, ids, targets) -> {
+                  for (int i = 0; i < batch; i++) {
+                    sequences.read(first + (long) microBatch * batch + i, ids, targets, i * length);
+                  }
+                },
+                gradientsReady,
+                recorder)
+            .run();
+    figures.loss = sums.loss();
+    figures.targets = sums.targets();
     return figures;
   }
 
-  /** Adds the figures up over the data group; returns the largest logits. */
+  /** Adds the figures up over all ranks; returns the largest logits. */
   private float[][] reduce(Figures figures) {
     Model.Statistics statistics = model.statistics();
     long[][] experts = statistics.tokensPerExpert();
     int perLayer = experts.length == 0 ? 0 : experts[0].length;
-    double[] sums = new double[3 + data.size() + experts.length * perLayer];
+    double[] sums = new double[3 + world.size() + experts.length * perLayer];
     sums[0] = figures.loss;
     sums[1] = figures.targets;
     sums[2] = figures.squares;
-    sums[3 + data.index()] = figures.notFinite ? 1 : 0;
-    int at = 3 + data.size();
+    sums[3 + world.index()] = figures.notFinite ? 1 : 0;
+    int at = 3 + world.size();
     for (int layer = 0; layer < experts.length; layer++) {
       for (int e = 0; e < perLayer; e++) {
         sums[at + layer * perLayer + e] = experts[layer][e];
       }
     }
-    data.allReduceSum(sums);
+    world.allReduceSum(sums);
     figures.loss = sums[0];
     figures.targets = sums[1];
     figures.squares = sums[2];
-    for (int rank = data.size() - 1; rank >= 0; rank--) {
+    for (int rank = world.size() - 1; rank >= 0; rank--) {
       figures.firstNotFinite = sums[3 + rank] > 0 ? rank : figures.firstNotFinite;
     }
     figures.tokensPerExpert = new long[experts.length][perLayer];
@@ -200,7 +207,7 @@ public final class TrainStep {
     for (int layer = 0; layer < local.length; layer++) {
       System.arraycopy(local[layer], 0, flat.floats(), layer * heads, heads);
     }
-    data.allReduceMax(flat);
+    world.allReduceMax(flat);
     float[][] global = new float[local.length][];
     for (int layer = 0; layer < local.length; layer++) {
       global[layer] = Arrays.copyOfRange(flat.floats(), layer * heads, (layer + 1) * heads);
@@ -212,13 +219,13 @@ public final class TrainStep {
   private NotFiniteException notFinite(long step, Figures figures) {
     int root = figures.firstNotFinite;
     Tensor text = Tensor.zeros(256);
-    if (data.index() == root) {
+    if (world.index() == root) {
       String where = optimizer.firstNotFinite().map(p -> "the gradient of " + p).orElse("the loss");
       for (int i = 0; i < Math.min(where.length(), text.size()); i++) {
         text.floats()[i] = where.charAt(i);
       }
     }
-    data.broadcast(text, root);
+    world.broadcast(text, root);
     StringBuilder where = new StringBuilder();
     for (int i = 0; i < text.size() && text.floats()[i] != 0; i++) {
       where.append((char) text.floats()[i]);
@@ -238,9 +245,8 @@ public final class TrainStep {
     if (rate == 0) {
       return;
     }
-    List<Tensor> biases = List.copyOf(model.buffers().values());
-    for (int layer = 0; layer < biases.size(); layer++) {
-      RouterBalance.update(biases.get(layer), tokensPerExpert[layer], rate);
-    }
+    model
+        .routerBiases()
+        .forEach((mixture, bias) -> RouterBalance.update(bias, tokensPerExpert[mixture], rate));
   }
 }

@@ -1,6 +1,7 @@
 package dev.perigee.engine.optim;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Parameter;
@@ -14,7 +15,10 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 final class OptimizerTest {
   private static final RunConfig.Optimizer CONFIG =
@@ -69,10 +73,11 @@ final class OptimizerTest {
 
   private record Outcome(Map<String, float[]> weights, Map<String, float[]> state, double norm) {}
 
-  private static Outcome train(Fabric fabric, Mesh mesh, int rank) {
+  private static Outcome train(Fabric fabric, Mesh mesh, int rank, long bucketBytes) {
     Fabric.Groups groups = fabric.groups(mesh, rank);
     List<Parameter> parameters = parameters(mesh.expert(), groups.expert().index());
-    Optimizer optimizer = new Optimizer(CONFIG, parameters, new CpuBackend(), groups);
+    CpuBackend backend = new CpuBackend();
+    Optimizer optimizer = new Optimizer(CONFIG, parameters, backend, groups, bucketBytes);
     double[] squares = new double[1];
     for (int step = 1; step <= STEPS; step++) {
       // Each rank holds an equal share of each gradient, so that the sums are the same everywhere.
@@ -80,9 +85,21 @@ final class OptimizerTest {
         boolean dense = p.sharing() == Parameter.Sharing.DENSE;
         gradients(List.of(p), dense ? groups.data().size() : groups.replica().size(), step);
       }
+      // Ranks need not say the same, nor anything.
+      for (int i = parameters.size() - 1; i >= (3 * rank + step) % 7; i--) {
+        optimizer.gradientsReady(List.of(parameters.get(i)));
+      }
       squares[0] = optimizer.reduceGradients();
       groups.data().allReduceSum(squares);
-      optimizer.update(step, 0.02, 0.5);
+      optimizer.update(
+          step,
+          0.02,
+          0.5,
+          p -> {
+            if (p.name().equals("dense.2") || p.name().equals("expert.1")) {
+              backend.axpby(0, p.value(), 0.75f, p.value()); // as QK-Clip does
+            }
+          });
       optimizer.publishWeights();
     }
     Outcome outcome = new Outcome(new TreeMap<>(), new TreeMap<>(), squares[0]);
@@ -91,9 +108,11 @@ final class OptimizerTest {
     return outcome;
   }
 
-  @Test
-  void everyMeshGivesTheWeightsAndTheStateOfASingleRank() throws Exception {
-    Outcome alone = Fabric.local(1).run(r -> train(Fabric.local(1), Mesh.SINGLE, 0)).getFirst();
+  @ParameterizedTest
+  @ValueSource(longs = {1, 700, Optimizer.DEFAULT_BUCKET_BYTES})
+  void everyMeshGivesTheWeightsAndTheStateOfASingleRankWhateverABucketHolds(long bucketBytes)
+      throws Exception {
+    Outcome alone = train(Fabric.local(1), Mesh.SINGLE, 0, Optimizer.DEFAULT_BUCKET_BYTES);
     for (Mesh mesh :
         List.of(
             new Mesh(1, 2, 1, 2),
@@ -103,7 +122,7 @@ final class OptimizerTest {
             new Mesh(1, 4, 2, 2))) {
       List<Outcome> outcomes;
       try (Pods pods = Pods.connect(mesh.pods(), mesh.ranksPerPod())) {
-        outcomes = pods.run((fabric, rank) -> train(fabric, mesh, rank));
+        outcomes = pods.run((fabric, rank) -> train(fabric, mesh, rank, bucketBytes));
       }
       Map<String, float[]> state = new TreeMap<>();
       for (Outcome outcome : outcomes) {
@@ -120,6 +139,55 @@ final class OptimizerTest {
       state.forEach(
           (name, s) -> assertThat(Arrays.equals(s, alone.state.get(name))).as(name).isTrue());
     }
+  }
+
+  @Test
+  void smallBucketsTakeLessMemoryBesideTheParameters() {
+    Fabric fabric = Fabric.local(2);
+    Fabric.Groups groups = fabric.groups(new Mesh(1, 2, 1, 2), 0);
+    List<Parameter> parameters = parameters(1, 0);
+    long dense = 4L * parameters.subList(0, 10).stream().mapToInt(p -> p.value().size()).sum();
+    assertThat(new Optimizer(CONFIG, parameters, new CpuBackend(), groups).exchangeBytes())
+        .isEqualTo(dense);
+    assertThat(new Optimizer(CONFIG, parameters, new CpuBackend(), groups, 700).exchangeBytes())
+        .isLessThanOrEqualTo(700);
+    // A parameter is never split.
+    assertThat(new Optimizer(CONFIG, parameters, new CpuBackend(), groups, 1).exchangeBytes())
+        .isEqualTo(4 * 8 * 9);
+  }
+
+  @Test
+  void gradientsThatAreReadyAreExchangedWhileBackwardGoesOn() throws Exception {
+    Fabric fabric = Fabric.local(2);
+    Mesh mesh = new Mesh(1, 2, 1, 2);
+    CountDownLatch exchanged = new CountDownLatch(2);
+    fabric.run(
+        rank -> {
+          Fabric.Groups groups = fabric.groups(mesh, rank);
+          List<Parameter> parameters = parameters(1, 0);
+          parameters.forEach(p -> Arrays.fill(p.gradient().floats(), rank + 1));
+          Optimizer optimizer = new Optimizer(CONFIG, parameters, new CpuBackend(), groups, 1);
+          optimizer.gradientsReady(List.of(parameters.getLast()));
+          // Nobody waits for the optimizer, yet one of the two owners gets the sum.
+          long deadline = System.nanoTime() + 20_000_000_000L;
+          while (exchanged.getCount() > 1 && System.nanoTime() < deadline) {
+            if (parameters.getLast().gradient().floats()[0] == 3) {
+              exchanged.countDown();
+            }
+            Thread.sleep(1);
+          }
+          assertThat(exchanged.getCount()).isEqualTo(1);
+          assertThat(parameters.getFirst().gradient().floats()[0]).isEqualTo(rank + 1);
+          optimizer.reduceGradients();
+          assertThatThrownBy(
+                  () -> {
+                    optimizer.gradientsReady(List.of(parameters.getLast()));
+                    optimizer.gradientsReady(List.of(parameters.getLast()));
+                  })
+              .isInstanceOf(IllegalStateException.class)
+              .hasMessageContaining("expert.3 is ready twice");
+          return null;
+        });
   }
 
   @Test

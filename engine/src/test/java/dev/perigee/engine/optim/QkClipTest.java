@@ -75,7 +75,9 @@ final class QkClipTest {
     float[] keyValueBefore = layer.keyValue().value().floats().clone();
 
     float[][] factors = QkClip.factors(constants, new float[][] {before});
-    int clipped = QkClip.apply(constants, model.backend(), model.qkProjections(), factors);
+    int clipped = QkClip.clipped(factors);
+    QkClip clip = new QkClip(constants, model.backend(), model.qkProjections());
+    model.parameters().forEach(p -> clip.scale(p, factors));
 
     assertThat(clipped).isEqualTo(2);
     float[] after = maxLogits(model);
@@ -113,11 +115,12 @@ final class QkClipTest {
     Model model = model(24);
     Tensor shared = model.parameter("model.layers.0.self_attn.kv_a_proj_with_mqa.weight").value();
     float[] before = numbers(shared);
-    QkClip.apply(
-        new RunConfig.Optimizer.QkClip(1, 0.5),
-        model.backend(),
-        model.qkProjections(),
-        new float[][] {{0.5f, 0.5f, 0.5f, 0.5f}});
+    QkClip clip =
+        new QkClip(
+            new RunConfig.Optimizer.QkClip(1, 0.5), model.backend(), model.qkProjections());
+    model
+        .parameters()
+        .forEach(p -> clip.scale(p, new float[][] {{0.5f, 0.5f, 0.5f, 0.5f}}));
     assertThat(numbers(shared)).isEqualTo(before);
   }
 

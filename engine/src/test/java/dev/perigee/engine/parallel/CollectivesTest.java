@@ -7,6 +7,7 @@ import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -32,7 +33,8 @@ final class CollectivesTest {
         List.of(List.of(0), List.of(1), List.of(2)),
         List.of(List.of(0), List.of(1, 2), List.of(3)),
         List.of(List.of(0), List.of(1), List.of(2), List.of(3)),
-        List.of(List.of(0, 1), List.of(2, 3), List.of(4)));
+        List.of(List.of(0, 1), List.of(2, 3), List.of(4)),
+        List.of(List.of(0), List.of(1, 2, 3)));
   }
 
   /** What one rank puts in and gets out of a run of all operations. */
@@ -89,6 +91,78 @@ final class CollectivesTest {
     for (float[] result : results) {
       assertThat(result).isEqualTo(results.getFirst());
     }
+  }
+
+  @ParameterizedTest
+  @MethodSource("layouts")
+  void rowsThatCrossOnceForEachPairOfPodsArriveAsThoseThatCrossForEachPairOfRanks(
+      List<List<Integer>> layout) throws Exception {
+    int world = layout.stream().mapToInt(List::size).sum();
+    if (world == 1) {
+      return; // a rank alone has no group
+    }
+    List<Integer> group = IntStream.range(0, world).boxed().toList();
+    List<List<float[]>> both;
+    try (Pods pods = Pods.connect(layout)) {
+      both =
+          pods.run(
+              (fabric, rank) ->
+                  List.of(
+                      exchangeRows(fabric.group(group, "flat"), rank, /* byPods= */ false),
+                      exchangeRows(fabric.group(group, "by pods"), rank, /* byPods= */ true)));
+    }
+    for (List<float[]> ways : both) {
+      assertThat(ways.get(0)).isNotEmpty();
+      assertThat(Arrays.equals(ways.get(1), ways.get(0))).isTrue();
+    }
+  }
+
+  /** Everything that a rank gets in rounds of different sizes; some send nothing, some a lot. */
+  private static float[] exchangeRows(Group group, int rank, boolean byPods) {
+    Collectives c = new GroupCollectives(group, rank, byPods);
+    List<float[]> parts = new ArrayList<>();
+    for (int round = 0; round < 8; round++) {
+      int width = round % 2 == 0 ? 3 : 5000;
+      int[] counts = new int[c.size()];
+      int[] coming = new int[c.size()];
+      for (int i = 0; i < counts.length; i++) {
+        counts[i] = rowsOrNone(round, rank, i) * (round == 7 ? 0 : 1);
+        coming[i] = rowsOrNone(round, i, rank) * (round == 7 ? 0 : 1);
+      }
+      int out = Arrays.stream(counts).sum();
+      int in = Arrays.stream(coming).sum();
+      // Views that do not begin at the start of their storage.
+      Tensor sent = Tensor.of(random(rank, round, (out + 1) * width), out + 1, width);
+      Tensor got = Tensor.zeros(in + 1, width);
+      c.allToAll(sent.slice(1, out), counts, got.slice(1, in), coming);
+      parts.add(got.floats());
+    }
+    float[] all = new float[parts.stream().mapToInt(p -> p.length).sum()];
+    int at = 0;
+    for (float[] part : parts) {
+      System.arraycopy(part, 0, all, at, part.length);
+      at += part.length;
+    }
+    return all;
+  }
+
+  @Test
+  void podsOfSeveralRanksExchangeRowsByPods() {
+    layouts()
+        .forEach(
+            layout -> {
+              List<Integer> ranks = layout.stream().flatMap(List::stream).sorted().toList();
+              int[] podOf = new int[ranks.size()];
+              for (int pod = 0; pod < layout.size(); pod++) {
+                for (int rank : layout.get(pod)) {
+                  podOf[rank] = pod;
+                }
+              }
+              Group group = new Group(ranks, "", podOf, 0, Map.of(), new Alarm());
+              assertThat(RowExchange.byPodsIsFewer(group))
+                  .as("%s", layout)
+                  .isEqualTo(layout.size() > 1 && ranks.size() > layout.size());
+            });
   }
 
   @Test

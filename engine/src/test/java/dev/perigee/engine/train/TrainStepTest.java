@@ -223,13 +223,4 @@ final class TrainStepTest {
         .hasMessageContaining("step 2: no token of the batch has a target");
     run.weights().forEach((name, w) -> assertThat(w).as(name).isEqualTo(before.get(name)));
   }
-
-  @Test
-  void microBatchesDoNotDependOnTheMeshWhenTheShareIsLarge() {
-    assertThat(TrainStep.microBatch(64, 128)).isEqualTo(4);
-    assertThat(TrainStep.microBatch(16, 128)).isEqualTo(4);
-    assertThat(TrainStep.microBatch(6, 128)).isEqualTo(2);
-    assertThat(TrainStep.microBatch(7, 128)).isEqualTo(1);
-    assertThat(TrainStep.microBatch(8, 4096)).isEqualTo(1);
-  }
 }

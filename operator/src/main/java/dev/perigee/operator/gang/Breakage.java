@@ -41,12 +41,18 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
    * @param pods pods of the current start
    * @param names all names that the gang should have
    * @param formed whether all of them existed at once before; only then a missing one is a loss
+   * @param nodeConditions types of node conditions that break a gang
    * @param now the time
    */
-  public static Finding find(List<PodState> pods, List<String> names, boolean formed, Instant now) {
+  public static Finding find(
+      List<PodState> pods,
+      List<String> names,
+      boolean formed,
+      List<String> nodeConditions,
+      Instant now) {
     List<Suspect> suspects = new ArrayList<>();
     for (PodState pod : pods) {
-      suspect(pod).ifPresent(suspects::add);
+      suspect(pod, nodeConditions).ifPresent(suspects::add);
     }
     if (formed) {
       for (String name : names) {
@@ -64,7 +70,7 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
         suspects.stream()
             .min(Comparator.comparing(Suspect::guilt).thenComparing(Suspect::since))
             .orElseThrow();
-    boolean allEnded = pods.stream().allMatch(PodState::ended);
+    boolean allEnded = pods.stream().allMatch(p -> p.ended() || p.waits());
     if (blamed.guilt == Guilt.LOST_PEER
         && !allEnded
         && Duration.between(blamed.since, now).compareTo(SETTLE) < 0) {
@@ -82,9 +88,17 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
 
   private record Suspect(Guilt guilt, Instant since, Breakage breakage) {}
 
-  private static Optional<Suspect> suspect(PodState pod) {
+  private static Optional<Suspect> suspect(PodState pod, List<String> nodeConditions) {
     Instant since = pod.finishedAt() == null ? Instant.MAX : pod.finishedAt();
-    if (pod.phase() == PodState.Phase.Failed) {
+    if (pod.onLostNode() && pod.phase() != PodState.Phase.Succeeded) {
+      return Optional.of(
+          new Suspect(
+              Guilt.OWN,
+              Instant.MIN,
+              new Breakage(
+                  pod.name(), null, PodReason.NodeLost, "node " + pod.node().name() + " is lost")));
+    }
+    if (pod.phase() == PodState.Phase.Failed || pod.waits()) {
       Guilt guilt = guilt(pod);
       return Optional.of(
           new Suspect(
@@ -98,6 +112,21 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
               Guilt.OWN,
               since,
               new Breakage(pod.name(), null, reason, "the pod is being deleted")));
+    }
+    if (pod.node() != null && !pod.ended()) {
+      return nodeConditions.stream()
+          .filter(pod.node().conditions()::contains)
+          .findFirst()
+          .map(
+              type ->
+                  new Suspect(
+                      Guilt.OWN,
+                      since,
+                      new Breakage(
+                          pod.name(),
+                          null,
+                          PodReason.NodeCondition,
+                          "node " + pod.node().name() + " has " + type)));
     }
     return Optional.empty();
   }

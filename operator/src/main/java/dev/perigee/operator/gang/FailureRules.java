@@ -47,7 +47,15 @@ public final class FailureRules {
     if (breakage.reason() != null) {
       return switch (breakage.reason()) {
         case Evicted, Preempted, NodeLost, Deleted -> Action.RestartWithoutCounting;
-        case OOMKilled -> Action.Restart;
+        // Another try would wait for the same thing; what is wrong is outside.
+        case AdmissionDeadline, SchedulingDeadline, ImagePullDeadline -> Action.Fail;
+        case OOMKilled,
+            NodeCondition,
+            Hang,
+            RendezvousDeadline,
+            LoadingDeadline,
+            FirstStepDeadline ->
+            Action.Restart;
       };
     }
     int code = Objects.requireNonNullElse(breakage.exitCode(), ExitCode.INTERNAL.code());

@@ -2,11 +2,16 @@ package dev.perigee.operator.gang;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.operator.gang.GangAction.AdoptPod;
+import dev.perigee.operator.gang.GangAction.ApplyConfigMap;
 import dev.perigee.operator.gang.GangAction.ApplyService;
 import dev.perigee.operator.gang.GangAction.CreateConfigMap;
+import dev.perigee.operator.gang.GangAction.CreateGroup;
 import dev.perigee.operator.gang.GangAction.CreatePod;
 import dev.perigee.operator.gang.GangAction.DeleteConfigMap;
 import dev.perigee.operator.gang.GangAction.DeletePod;
+import dev.perigee.run.ExitCode;
+import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import java.util.ArrayList;
 import java.util.List;
@@ -14,9 +19,13 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** The difference between what should be and what is, as actions. */
 public final class Gang {
+  /** Grace of a pod that has nothing to save any more. */
+  static final long GOODBYE_SECONDS = 15;
+
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private Gang() {}
@@ -25,49 +34,114 @@ public final class Gang {
    * Actions that bring one start of the gang about. Pods of other starts go first and wholly: two
    * starts never overlap, because both would write to the same checkpoints. A pod that exists is
    * never touched, nor is the ConfigMap that it reads.
+   *
+   * @param stays which pods of the start before wait to be part of this one; they become so once
+   *     all others have an address
    */
-  public static List<GangAction> start(GangPlan plan, ObservedGang observed) {
+  public static List<GangAction> start(
+      GangPlan plan, ObservedGang observed, Predicate<PodState> stays) {
     List<GangAction> actions = new ArrayList<>();
     List<PodState> old = observed.notOf(plan.generation());
-    if (!old.isEmpty()) {
-      return delete(old, pod -> true);
+    List<PodState> staying = old.stream().filter(stays).toList();
+    if (staying.size() < old.size()) {
+      return delete(
+          observed, pod -> pod.generation() != plan.generation() && !stays.test(pod), false);
     }
     if (!holds(plan.service(), observed.service())) {
       actions.add(new ApplyService(plan.service()));
     }
     String own = plan.configMap().getMetadata().getName();
-    observed.configMapNames().stream()
-        .filter(name -> !name.equals(own))
-        .map(DeleteConfigMap::new)
-        .forEach(actions::add);
+    // A pod that stayed has the ConfigMap of the start that it was made for still mounted.
+    if (observed.pods().stream().allMatch(pod -> pod.restarts() == 0)) {
+      observed.configMaps().stream()
+          .filter(c -> GangLabels.generation(c) != plan.generation())
+          .map(c -> c.getMetadata().getName())
+          .filter(name -> !name.equals(own) && !name.equals(plan.peersName()))
+          .map(DeleteConfigMap::new)
+          .forEach(actions::add);
+    }
     if (!observed.configMapNames().contains(own)) {
       actions.add(new CreateConfigMap(plan.configMap()));
     }
     Set<String> there =
-        observed.of(plan.generation()).stream().map(PodState::name).collect(Collectors.toSet());
-    plan.pods().stream()
-        .filter(pod -> !there.contains(pod.getMetadata().getName()))
-        .map(CreatePod::new)
-        .forEach(actions::add);
+        Stream.concat(observed.of(plan.generation()).stream(), staying.stream())
+            .map(PodState::name)
+            .collect(Collectors.toSet());
+    List<CreatePod> missing =
+        plan.pods().stream()
+            .filter(pod -> !there.contains(pod.getMetadata().getName()))
+            .map(CreatePod::new)
+            .toList();
+    if (!missing.isEmpty()) {
+      plan.group().map(CreateGroup::new).ifPresent(actions::add);
+    }
+    actions.addAll(missing);
+    if (plan.peers().isPresent()) {
+      ConfigMap peers = plan.peers().get();
+      if (!holds(peers, observed.configMap(peers.getMetadata().getName()))) {
+        actions.add(new ApplyConfigMap(peers));
+      }
+      // After the ConfigMap: a kubelet looks at a pod's volumes anew when the pod changes.
+      for (PodState pod : staying) {
+        actions.add(new AdoptPod(pod.name(), pod.uid(), plan.generation(), pod.restarts()));
+      }
+    }
     return actions;
   }
 
-  /** Actions that delete all pods, for example because the job is suspended. */
-  public static List<GangAction> stop(ObservedGang observed) {
-    return delete(observed.pods(), pod -> true);
+  /**
+   * Actions that delete all pods, for example because the job is suspended.
+   *
+   * @param hung whether the programs no longer get on, so that waiting for a save is in vain
+   * @param stays which pods are left alone
+   */
+  public static List<GangAction> stop(
+      ObservedGang observed, boolean hung, Predicate<PodState> stays) {
+    return delete(observed, stays.negate(), hung);
   }
 
   /** Actions that delete what still runs, and leave ended pods with their logs. */
   public static List<GangAction> finish(ObservedGang observed) {
-    return delete(observed.pods(), pod -> !pod.ended());
+    return delete(observed, pod -> !pod.ended(), false);
   }
 
-  private static List<GangAction> delete(List<PodState> pods, Predicate<PodState> which) {
-    return pods.stream()
-        .filter(pod -> !pod.deleting())
+  private static List<GangAction> delete(
+      ObservedGang observed, Predicate<PodState> which, boolean hung) {
+    return observed.pods().stream()
         .filter(which)
-        .<GangAction>map(pod -> new DeletePod(pod.name(), pod.uid()))
+        .map(pod -> new DeletePod(pod.name(), pod.uid(), grace(pod, observed, hung)))
+        .filter(delete -> !observed.isDeleting(delete.uid()) || isForced(delete))
+        .<GangAction>map(delete -> delete)
         .toList();
+  }
+
+  private static boolean isForced(DeletePod delete) {
+    return delete.graceSeconds() != null && delete.graceSeconds() == 0;
+  }
+
+  /**
+   * The pod's own grace while all can still save together. Once one of them is gone no save can
+   * succeed, so the others get just the time to say goodbye. A pod on a lost node is forgotten when
+   * it had peers: it has lost them too and ended by itself. One without peers may still run and
+   * write, so its node has to come back, or be deleted by somebody who knows.
+   */
+  private static Long grace(PodState pod, ObservedGang observed, boolean hung) {
+    List<PodState> gang = observed.of(pod.generation());
+    if (pod.onLostNode() && !pod.alone()) {
+      return 0L;
+    }
+    boolean inVain =
+        hung
+            || gang.stream()
+                .anyMatch(
+                    p ->
+                        p.onLostNode()
+                            || (p.phase() == PodState.Phase.Failed
+                                && !Integer.valueOf(ExitCode.STOPPED.code()).equals(p.exitCode())));
+    if (!inVain) {
+      return null;
+    }
+    return pod.grace() == null ? GOODBYE_SECONDS : Math.min(GOODBYE_SECONDS, pod.grace());
   }
 
   /** Whether everything that is wanted of an object is so; others may have added to it. */

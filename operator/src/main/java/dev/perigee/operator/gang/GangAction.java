@@ -1,6 +1,7 @@
 package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 
@@ -9,15 +10,36 @@ public sealed interface GangAction {
   /** Makes the Service be as given. */
   record ApplyService(Service service) implements GangAction {}
 
+  /** Makes a ConfigMap be as given. */
+  record ApplyConfigMap(ConfigMap configMap) implements GangAction {}
+
+  /**
+   * Makes a pod that waits part of a start.
+   *
+   * @param restarts of its container until now
+   */
+  record AdoptPod(String name, String uid, int generation, int restarts) implements GangAction {}
+
   /** Creates a ConfigMap that is not there. */
   record CreateConfigMap(ConfigMap configMap) implements GangAction {}
 
   /** Deletes the ConfigMap of a start that is over. */
   record DeleteConfigMap(String name) implements GangAction {}
 
+  /** Creates what stands for the gang at its scheduler, where it is not there. */
+  record CreateGroup(GenericKubernetesResource group) implements GangAction {}
+
+  /** Deletes what stood for a start of the gang at its scheduler, where it is still there. */
+  record DeleteGroup(String apiVersion, String plural, String name) implements GangAction {}
+
   /** Creates a pod that is not there. */
   record CreatePod(Pod pod) implements GangAction {}
 
-  /** Deletes exactly this pod, with its grace period. */
-  record DeletePod(String name, String uid) implements GangAction {}
+  /**
+   * Deletes exactly this pod.
+   *
+   * @param graceSeconds between SIGTERM and SIGKILL, null for the pod's own; 0 also forgets a pod
+   *     whose node will never say that it ended
+   */
+  record DeletePod(String name, String uid, Long graceSeconds) implements GangAction {}
 }

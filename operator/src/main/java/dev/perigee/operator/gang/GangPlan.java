@@ -1,9 +1,11 @@
 package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * What should be in the cluster for one start of a gang.
@@ -11,10 +13,42 @@ import java.util.List;
  * @param generation which start this is, from 1
  * @param service the headless Service that gives pods their names
  * @param configMap run configuration and rank map
+ * @param group what stands for the gang at its scheduler, empty for nothing
  * @param pods one for each index, in order
+ * @param peersName name of the ConfigMap with the rank map with addresses
+ * @param peers that ConfigMap, empty while not all pods have an address
  */
-public record GangPlan(int generation, Service service, ConfigMap configMap, List<Pod> pods) {
+public record GangPlan(
+    int generation,
+    Service service,
+    ConfigMap configMap,
+    Optional<GenericKubernetesResource> group,
+    List<Pod> pods,
+    String peersName,
+    Optional<ConfigMap> peers) {
   public GangPlan {
     pods = List.copyOf(pods);
+  }
+
+  /** A plan without addresses. */
+  public GangPlan(
+      int generation,
+      Service service,
+      ConfigMap configMap,
+      Optional<GenericKubernetesResource> group,
+      List<Pod> pods) {
+    this(
+        generation,
+        service,
+        configMap,
+        group,
+        pods,
+        service.getMetadata().getName() + "-peers",
+        Optional.empty());
+  }
+
+  /** The same plan with the addresses of the pods. */
+  public GangPlan withPeers(Optional<ConfigMap> known) {
+    return new GangPlan(generation, service, configMap, group, pods, peersName, known);
   }
 }

@@ -46,20 +46,38 @@ public final class GangWriter {
     for (GangAction action : actions) {
       switch (action) {
         case GangAction.ApplyService(var service) -> apply(service);
+        case GangAction.ApplyConfigMap(var configMap) -> apply(configMap);
+        case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
+            podActions.add(
+                () -> {
+                  unless(
+                      HttpURLConnection.HTTP_CONFLICT,
+                      () ->
+                          unless(
+                              HttpURLConnection.HTTP_NOT_FOUND,
+                              () -> adopt(name, uid, generation, restarts)));
+                  return null;
+                });
         case GangAction.CreateConfigMap(var configMap) ->
             unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
+        case GangAction.CreateGroup(var group) ->
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(group).create());
+        case GangAction.DeleteGroup(var apiVersion, var plural, var name) ->
+            unless(
+                HttpURLConnection.HTTP_NOT_FOUND,
+                () -> client.raw(path(apiVersion, plural, name), "DELETE", null));
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {
                   unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(pod).create());
                   return null;
                 });
-        case GangAction.DeletePod(var name, var uid) ->
+        case GangAction.DeletePod(var name, var uid, var grace) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid));
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid, grace));
                   return null;
                 });
       }
@@ -78,8 +96,21 @@ public final class GangWriter {
                 .build());
   }
 
+  /** With the uid in the patch, which the API server refuses to change on another pod. */
+  private void adopt(String name, String uid, int generation, int restarts) {
+    client
+        .pods()
+        .inNamespace(namespace)
+        .withName(name)
+        .patch(
+            PatchContext.of(PatchType.JSON_MERGE),
+            "{\"metadata\": {\"uid\": \"%s\", \"labels\": {\"%s\": \"%d\"}, \"annotations\": {\"%s\": \"%d\"}}}"
+                .formatted(
+                    uid, GangLabels.GENERATION, generation, GangLabels.ADOPTED, restarts));
+  }
+
   /** By uid, so that a later pod of the same name is never hit. */
-  private void delete(String name, String uid) {
+  private void delete(String name, String uid, Long graceSeconds) {
     client.raw(
         "/api/v1/namespaces/" + namespace + "/pods/" + name,
         "DELETE",
@@ -89,7 +120,12 @@ public final class GangWriter {
             .withNewPreconditions()
             .withUid(uid)
             .endPreconditions()
+            .withGracePeriodSeconds(graceSeconds)
             .build());
+  }
+
+  private String path(String apiVersion, String plural, String name) {
+    return "/apis/" + apiVersion + "/namespaces/" + namespace + "/" + plural + "/" + name;
   }
 
   private static void unless(int ignoredCode, Runnable write) {

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 
 /**
  * What is in the cluster of one job's gang, over all its starts.
@@ -35,6 +36,25 @@ public record ObservedGang(
   public boolean has(int generation) {
     return !of(generation).isEmpty()
         || configMaps.stream().anyMatch(c -> GangLabels.generation(c) == generation);
+  }
+
+  /** The latest start of which anything is there, 0 for none. */
+  public int latest() {
+    return IntStream.concat(
+            pods.stream().mapToInt(PodState::generation),
+            configMaps.stream().mapToInt(GangLabels::generation))
+        .max()
+        .orElse(0);
+  }
+
+  /** The ConfigMap of that name. */
+  public Optional<ConfigMap> configMap(String name) {
+    return configMaps.stream().filter(c -> c.getMetadata().getName().equals(name)).findFirst();
+  }
+
+  /** Whether the pod with that uid is being deleted. */
+  boolean isDeleting(String uid) {
+    return pods.stream().anyMatch(p -> p.deleting() && p.uid().equals(uid));
   }
 
   /** Names of the ConfigMaps. */

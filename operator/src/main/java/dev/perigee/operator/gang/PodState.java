@@ -7,10 +7,10 @@ import io.fabric8.kubernetes.api.model.ContainerStatus;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodCondition;
 import java.time.Instant;
-import java.time.format.DateTimeParseException;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Function;
 
 /**
  * What the operator needs to know of a pod.
@@ -29,6 +29,14 @@ import java.util.Optional;
  * @param finishedAt when the program ended, null when not known
  * @param waiting why the container waits, for example ImagePullBackOff, null when it does not
  * @param unschedulable why no node takes the pod, null when one did
+ * @param gated whether a queue or quota has yet to let the pod in
+ * @param grace seconds between SIGTERM and SIGKILL, null when the pod does not say
+ * @param node its node, null when it has none or nodes are not watched
+ * @param bound whether it has a node
+ * @param alone whether its gang has no other pod
+ * @param restarts how often its container was started again
+ * @param waits whether its container was started again since the pod was last made part of a start;
+ *     then exit code, message and end are those of the container before
  */
 public record PodState(
     String name,
@@ -44,7 +52,16 @@ public record PodState(
     String message,
     Instant finishedAt,
     String waiting,
-    String unschedulable) {
+    String unschedulable,
+    boolean gated,
+    Long grace,
+    NodeState node,
+    boolean bound,
+    boolean alone,
+    int restarts,
+    boolean waits) {
+
+  private static final String GATED = "SchedulingGated";
 
   /** Where a pod is in its life. */
   public enum Phase {
@@ -59,13 +76,42 @@ public record PodState(
     return phase == Phase.Succeeded || phase == Phase.Failed;
   }
 
-  /** Reads a pod. */
+  /** Whether it can be part of the next start as it is. */
+  public boolean canStay() {
+    return waits && !deleting && !ended() && !onLostNode();
+  }
+
+  /** Whether its node is gone, so that nobody will say when it has ended. */
+  public boolean onLostNode() {
+    return node != null && node.lost();
+  }
+
+  /** Reads a pod, without its node. */
   public static PodState of(Pod pod) {
+    return of(pod, name -> Optional.empty());
+  }
+
+  /**
+   * Reads a pod.
+   *
+   * @param nodes a node by name, empty when nodes are not watched
+   */
+  public static PodState of(Pod pod, Function<String, Optional<NodeState>> nodes) {
+    Optional<String> nodeName =
+        Optional.ofNullable(pod.getSpec()).map(s -> s.getNodeName()).filter(n -> !n.isBlank());
     var status = Optional.ofNullable(pod.getStatus());
     List<ContainerStatus> containers = status.map(s -> s.getContainerStatuses()).orElse(List.of());
     var container = containers.stream().findFirst();
+    int restarts = container.map(ContainerStatus::getRestartCount).orElse(0);
+    Optional<ContainerStateTerminated> before =
+        container
+            .filter(c -> restarts > GangLabels.adoptedRestarts(pod))
+            .filter(c -> c.getState() == null || c.getState().getTerminated() == null)
+            .map(ContainerStatus::getLastState)
+            .map(s -> s.getTerminated());
     Optional<ContainerStateTerminated> end =
         container.map(ContainerStatus::getState).map(s -> s.getTerminated());
+    Optional<ContainerStateTerminated> said = before.or(() -> end);
     List<PodCondition> conditions = status.map(s -> s.getConditions()).orElse(List.of());
     String podPhase = status.map(s -> s.getPhase()).orElse("Pending");
     return new PodState(
@@ -77,13 +123,13 @@ public record PodState(
         holds(conditions, "Ready"),
         pod.getMetadata().getDeletionTimestamp() != null,
         status.map(s -> s.getPodIP()).filter(ip -> !ip.isBlank()).orElse(null),
-        end.map(ContainerStateTerminated::getExitCode).orElse(null),
+        said.map(ContainerStateTerminated::getExitCode).orElse(null),
         reason(status.map(s -> s.getReason()).orElse(null), podPhase, end.orElse(null), conditions),
-        end.map(ContainerStateTerminated::getMessage)
+        said.map(ContainerStateTerminated::getMessage)
             .or(() -> status.map(s -> s.getMessage()))
             .filter(m -> !m.isBlank())
             .orElse(null),
-        end.map(ContainerStateTerminated::getFinishedAt).flatMap(PodState::time).orElse(null),
+        said.map(ContainerStateTerminated::getFinishedAt).flatMap(WrittenTime::read).orElse(null),
         container
             .map(ContainerStatus::getState)
             .map(s -> s.getWaiting())
@@ -91,9 +137,23 @@ public record PodState(
             .orElse(null),
         conditions.stream()
             .filter(c -> c.getType().equals("PodScheduled") && c.getStatus().equals("False"))
+            .filter(c -> !GATED.equals(c.getReason()))
             .map(c -> Objects.requireNonNullElse(c.getMessage(), "no node takes the pod"))
             .findFirst()
-            .orElse(null));
+            .orElse(null),
+        nodeName.isEmpty()
+            && Optional.ofNullable(pod.getSpec())
+                .map(s -> s.getSchedulingGates())
+                .filter(gates -> !gates.isEmpty())
+                .isPresent(),
+        Optional.ofNullable(pod.getSpec())
+            .map(s -> s.getTerminationGracePeriodSeconds())
+            .orElse(null),
+        nodeName.flatMap(nodes).orElse(null),
+        nodeName.isPresent(),
+        GangLabels.number(pod, GangLabels.SIZE) == 1,
+        restarts,
+        before.isPresent());
   }
 
   /** The container's end counts before the pod's phase, which follows a little later. */
@@ -141,13 +201,5 @@ public record PodState(
   private static boolean holds(List<PodCondition> conditions, String type) {
     return conditions.stream()
         .anyMatch(c -> c.getType().equals(type) && c.getStatus().equals("True"));
-  }
-
-  private static Optional<Instant> time(String rfc3339) {
-    try {
-      return Optional.of(Instant.parse(rfc3339));
-    } catch (DateTimeParseException e) {
-      return Optional.empty();
-    }
   }
 }

@@ -22,12 +22,19 @@ final class JobNames {
   /** Pod {@code <job>-<index>}; a job name that is too long for that is cut and gets a hash. */
   static String pod(String job, int index, int pods) {
     int digits = Integer.toString(pods - 1).length();
-    int room = LABEL - 1 - digits;
-    String stem =
-        job.length() <= room
-            ? job
-            : job.substring(0, room - 1 - HASH) + "-" + sha256(job).substring(0, HASH);
-    return stem + "-" + index;
+    return stem(job, LABEL - 1 - digits) + "-" + index;
+  }
+
+  /** One start of the gang at its scheduler, {@code <job>-attempt-<n>}; fits into a label. */
+  static String group(String job, int generation) {
+    String suffix = "-attempt-" + generation;
+    return stem(job, LABEL - suffix.length()) + suffix;
+  }
+
+  private static String stem(String job, int room) {
+    return job.length() <= room
+        ? job
+        : job.substring(0, room - 1 - HASH) + "-" + sha256(job).substring(0, HASH);
   }
 
   /** SHA-256 in hexadecimal. */

@@ -1,16 +1,21 @@
 package dev.perigee.operator.pretrain;
 
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorOptions;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
+import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
@@ -19,28 +24,47 @@ import io.javaoperatorsdk.operator.api.config.informer.InformerEventSourceConfig
 import io.javaoperatorsdk.operator.api.reconciler.Context;
 import io.javaoperatorsdk.operator.api.reconciler.ControllerConfiguration;
 import io.javaoperatorsdk.operator.api.reconciler.EventSourceContext;
+import io.javaoperatorsdk.operator.api.reconciler.IndexedResourceCache;
 import io.javaoperatorsdk.operator.api.reconciler.Reconciler;
 import io.javaoperatorsdk.operator.api.reconciler.UpdateControl;
+import io.javaoperatorsdk.operator.processing.event.ResourceID;
 import io.javaoperatorsdk.operator.processing.event.source.EventSource;
 import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Function;
 
 /** Observe, decide, report, act. The status is written before anything is done about it. */
 @ControllerConfiguration(name = "pretrainjob", fieldManager = GangWriter.FIELD_MANAGER)
 public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
-  private final OperatorOptions options;
+  /** Index of the jobs by namespace and output folder. */
+  private static final String OUTPUT = "output";
 
-  /** A reconciler. */
-  public PretrainJobReconciler(OperatorOptions options) {
+  private final OperatorOptions options;
+  private final Function<String, Optional<NodeState>> nodes;
+  private final SchedulerDiscovery schedulers;
+
+  /**
+   * A reconciler.
+   *
+   * @param nodes a node by name, empty when nodes are not watched
+   */
+  public PretrainJobReconciler(
+      OperatorOptions options, Function<String, Optional<NodeState>> nodes) {
     this.options = options;
+    this.nodes = nodes;
+    this.schedulers = new SchedulerDiscovery(options.clock());
   }
 
   @Override
   public List<EventSource<?, PretrainJob>> prepareEventSources(
       EventSourceContext<PretrainJob> context) {
+    context
+        .getPrimaryCache()
+        .addIndexer(
+            OUTPUT, job -> List.of(job.getMetadata().getNamespace() + " " + OutputPath.of(job)));
     return List.of(
         owned(Pod.class, context), owned(ConfigMap.class, context), owned(Service.class, context));
   }
@@ -50,6 +74,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     if (job.getMetadata().getDeletionTimestamp() != null) {
       return UpdateControl.noUpdate(); // owner references see to the rest
     }
+    String managedBy = job.getSpec().managedBy();
+    if (managedBy != null && !managedBy.equals(PretrainJobSpec.OPERATOR)) {
+      return UpdateControl.noUpdate(); // another controller's, its status too
+    }
     Instant now = options.clock().instant();
     ObservedGang observed = observe(context);
     Step step =
@@ -57,7 +85,12 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             job,
             observed,
             ask(observed),
-            new Step.Settings(options.trainerImage(), options.pollInterval()),
+            neighbours(job, context),
+            new Step.Settings(
+                options.trainerImage(),
+                Pace.between(
+                    options.pollInterval(), Pace.busy(context.getPrimaryCache().list())),
+                schedulers.ask(context.getClient())),
             now);
     report(job, job.getStatus(), step.status(), context, now);
     try {
@@ -69,6 +102,10 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       throw e; // to be tried again, later and later
     }
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
+    if (step.expired()) {
+      delete(job, context);
+      return done;
+    }
     step.lookAgain().ifPresent(done::rescheduleAfter);
     return done;
   }
@@ -91,11 +128,48 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             now);
   }
 
-  private static ObservedGang observe(Context<PretrainJob> context) {
+  /** Exactly this job, not one that somebody has created under its name since. */
+  private static void delete(PretrainJob job, Context<PretrainJob> context) {
+    ObjectMeta metadata = job.getMetadata();
+    context
+        .getClient()
+        .raw(
+            "/apis/%s/namespaces/%s/pretrainjobs/%s"
+                .formatted(job.getApiVersion(), metadata.getNamespace(), metadata.getName()),
+            "DELETE",
+            new DeleteOptionsBuilder()
+                .withApiVersion("v1")
+                .withKind("DeleteOptions")
+                .withPropagationPolicy("Background")
+                .withNewPreconditions()
+                .withUid(metadata.getUid())
+                .endPreconditions()
+                .build());
+  }
+
+  private static Neighbours neighbours(PretrainJob job, Context<PretrainJob> context) {
+    IndexedResourceCache<PretrainJob> all = context.getPrimaryCache();
+    String namespace = job.getMetadata().getNamespace();
+    return new Neighbours() {
+      @Override
+      public Optional<PretrainJob> named(String name) {
+        return all.get(new ResourceID(name, namespace));
+      }
+
+      @Override
+      public List<PretrainJob> writingTo(String output) {
+        return all.byIndex(OUTPUT, namespace + " " + output);
+      }
+    };
+  }
+
+  private ObservedGang observe(Context<PretrainJob> context) {
     return new ObservedGang(
         context.getSecondaryResource(Service.class),
         List.copyOf(context.getSecondaryResources(ConfigMap.class)),
-        context.getSecondaryResources(Pod.class).stream().map(PodState::of).toList());
+        context.getSecondaryResources(Pod.class).stream()
+            .map(pod -> PodState.of(pod, nodes))
+            .toList());
   }
 
   private Optional<RunStatus> ask(ObservedGang observed) {

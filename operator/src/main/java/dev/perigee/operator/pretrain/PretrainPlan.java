@@ -4,9 +4,17 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangPlan;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.placement.ExpertGroups;
+import dev.perigee.operator.placement.Placement;
+import dev.perigee.operator.placement.Placements;
+import dev.perigee.operator.placement.PodGang;
+import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RankMap;
@@ -24,6 +32,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.function.Predicate;
 import java.util.stream.IntStream;
 
 /** What a job comes to: a pure function of the job. */
@@ -37,9 +47,15 @@ public sealed interface PretrainPlan {
    * @param run what the programs are asked to do
    * @param ranks who is where
    * @param gang the objects of the cluster
+   * @param placement who lets the gang in as a whole
    * @param layout the same in short, for the status
    */
-  record Workable(RunConfig run, RankMap ranks, GangPlan gang, PretrainJobStatus.Layout layout)
+  record Workable(
+      RunConfig run,
+      RankMap ranks,
+      GangPlan gang,
+      Placement placement,
+      PretrainJobStatus.Layout layout)
       implements PretrainPlan {
     @Override
     public int generation() {
@@ -58,14 +74,26 @@ public sealed interface PretrainPlan {
     }
   }
 
+  /** Plans one start in a cluster where nobody lets gangs in as a whole. */
+  static PretrainPlan of(PretrainJob job, int generation, String defaultImage) {
+    return of(job, generation, defaultImage, Optional.empty(), ServedSchedulers.NONE);
+  }
+
   /**
    * Plans one start of a job's gang.
    *
    * @param job the job
    * @param generation which start it is, from 1
    * @param defaultImage image for a job that names none
+   * @param recorded how a start that is under way is placed, empty for one that has no pods yet
+   * @param served the schedulers that the API server knows
    */
-  static PretrainPlan of(PretrainJob job, int generation, String defaultImage) {
+  static PretrainPlan of(
+      PretrainJob job,
+      int generation,
+      String defaultImage,
+      Optional<PretrainJobStatus.Scheduling> recorded,
+      ServedSchedulers served) {
     List<String> problems = new ArrayList<>();
     String name = job.getMetadata().getName();
     if (!name.matches("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")) {
@@ -74,24 +102,39 @@ public sealed interface PretrainPlan {
               + name
               + " is not a DNS label that begins with a letter, of at most 63 characters");
     }
-    RunConfig run = RunConfigs.of(job, problems);
-    problems.addAll(run.problems());
-    if (!problems.isEmpty()) {
-      problems.addAll(NearestLayouts.hints(run));
+    PretrainJobSpec spec = job.getSpec();
+    Placements.Choice choice =
+        Placements.choose(spec.scheduling(), spec.podOverrides().schedulerName(), recorded, served);
+    if (choice instanceof Placements.Choice.Unavailable(var problem)) {
+      problems.add(problem);
+    }
+    JobPlan asked = JobPlan.of(job, null);
+    RunConfig run = asked.run();
+    problems.addAll(asked.problems());
+    if (!problems.isEmpty() || !(choice instanceof Placements.Choice.Chosen(var placement))) {
       return new Impossible(generation, problems);
     }
     RankMap ranks = ranks(job, run.mesh(), generation);
     ConfigMap configMap = configMap(job, run, ranks);
     Service service = service(job);
+    PodGang gang = podGang(job, run.mesh(), generation);
     List<Pod> pods =
         ranks.pods().stream()
-            .map(pod -> TrainerPods.pod(job, run, ranks, pod.index(), defaultImage))
+            .map(
+                pod ->
+                    placement.place(
+                        ExpertGroups.label(
+                            TrainerPods.pod(job, run, ranks, pod.index(), defaultImage),
+                            pod.index(),
+                            gang),
+                        gang))
             .toList();
     return new Workable(
         run,
         ranks,
-        new GangPlan(generation, service, configMap, pods),
-        layout(run, configMap.getData().get(RunFiles.RANK_MAP)));
+        new GangPlan(generation, service, configMap, placement.group(gang), pods),
+        placement,
+        layout(job, run, configMap.getData().get(RunFiles.RANK_MAP), placement, gang));
   }
 
   private static RankMap ranks(PretrainJob job, Mesh mesh, int generation) {
@@ -112,7 +155,17 @@ public sealed interface PretrainPlan {
             .toList());
   }
 
-  private static PretrainJobStatus.Layout layout(RunConfig run, String rankMap) {
+  private static PodGang podGang(PretrainJob job, Mesh mesh, int generation) {
+    return new PodGang(
+        metadata(job, JobNames.group(job.getMetadata().getName(), generation)),
+        mesh.pods(),
+        PodGang.expertGroupPods(mesh.expert(), mesh.ranksPerPod()),
+        job.getSpec().scheduling(),
+        job.getSpec().podOverrides().priorityClassName());
+  }
+
+  private static PretrainJobStatus.Layout layout(
+      PretrainJob job, RunConfig run, String rankMap, Placement placement, PodGang gang) {
     ModelConfig model = run.model().config();
     Mesh mesh = run.mesh();
     return new PretrainJobStatus.Layout(
@@ -121,7 +174,13 @@ public sealed interface PretrainPlan {
         mesh.replicas(),
         model == null ? null : model.totalParameters(),
         model == null ? null : model.activeParameters(),
-        JobNames.sha256(rankMap));
+        JobNames.sha256(rankMap),
+        new PretrainJobStatus.Scheduling(
+            placement.adapter(),
+            placement.apiVersion().orElse(null),
+            placement.apiVersion().isPresent() ? gang.name() : null,
+            placement.apiVersion().isPresent() ? gang.scheduling().queue() : null),
+        JobEstimate.of(job, run));
   }
 
   private static Service service(PretrainJob job) {
@@ -147,16 +206,60 @@ public sealed interface PretrainPlan {
 
   private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
     // One for each start, and immutable: no node can hand a pod the one of the start before.
-    ObjectMeta metadata = metadata(job, configMapName(job, ranks.generation()));
-    Map<String, String> labels = new HashMap<>(metadata.getLabels());
-    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
-    metadata.setLabels(labels);
     return new ConfigMapBuilder()
-        .withMetadata(metadata)
+        .withMetadata(
+            ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
         .withImmutable(true)
         .addToData(RunFiles.RUN_CONFIG, json(run))
         .addToData(RunFiles.RANK_MAP, json(ranks))
         .build();
+  }
+
+  /**
+   * The rank map with the address of every pod, once all have one. Published beside the first, which
+   * pods mount before they have an address. It has one name for all starts, so that a pod that stays
+   * over a restart hears from it of the next.
+   *
+   * @param stays which pods of the start before are to be part of this one
+   */
+  static Optional<ConfigMap> peers(
+      PretrainJob job, RankMap ranks, ObservedGang observed, Predicate<PodState> stays) {
+    Map<Integer, String> addresses = new HashMap<>();
+    for (PodState pod : observed.pods()) {
+      boolean part = pod.generation() == ranks.generation() || stays.test(pod);
+      if (part && pod.ip() != null) {
+        addresses.put(pod.index(), pod.ip());
+      }
+    }
+    if (ranks.pods().size() < 2 || addresses.size() < ranks.pods().size()) {
+      return Optional.empty();
+    }
+    RankMap known =
+        new RankMap(
+            ranks.generation(),
+            ranks.pods().stream()
+                .map(
+                    p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
+                .toList());
+    return Optional.of(
+        new ConfigMapBuilder()
+            .withMetadata(metadata(job, peersName(job)))
+            .addToData(RunFiles.RANK_MAP, json(known))
+            .build());
+  }
+
+  /** Name of the ConfigMap with the pods' addresses. */
+  static String peersName(PretrainJob job) {
+    return JobNames.service(job.getMetadata().getName()) + "-peers";
+  }
+
+  /** Metadata of an object that belongs to one start. */
+  private static ObjectMeta ofStart(PretrainJob job, String name, int generation) {
+    ObjectMeta metadata = metadata(job, name);
+    Map<String, String> labels = new HashMap<>(metadata.getLabels());
+    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    metadata.setLabels(labels);
+    return metadata;
   }
 
   /** Name of the ConfigMap of one start. */

@@ -2,10 +2,14 @@ package dev.perigee.operator.pretrain;
 
 import dev.perigee.api.DataSource;
 import dev.perigee.api.EvaluationSpec;
+import dev.perigee.api.FailurePolicy;
+import dev.perigee.api.MemorySpec;
 import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
+import dev.perigee.api.Parallelism;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
+import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -14,6 +18,8 @@ import dev.perigee.run.RunFiles;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Stream;
 
 /** A job's specification in the words of the contract. */
 final class RunConfigs {
@@ -39,9 +45,10 @@ final class RunConfigs {
         spec.seed(),
         new RunConfig.Model(
             shape,
-            spec.model().checkpoint() == null
-                ? null
-                : RunFiles.MODEL_FOLDER + "/" + spec.model().checkpoint().path()),
+            firstWeights(job)
+                .map(weights -> RunFiles.MODEL_FOLDER + "/" + weights.path())
+                .orElse(null),
+            source(job).map(PretrainJobStatus.CheckpointReference::digest).orElse(null)),
         spec.data().stream().map(RunConfigs::source).toList(),
         new RunConfig.Tokenizer(
             spec.tokenizer().kind(),
@@ -51,7 +58,7 @@ final class RunConfigs {
         spec.sequenceLength(),
         spec.batchTokens(),
         new Mesh(
-            1,
+            spec.parallelism().pipeline(),
             spec.parallelism().data(),
             spec.parallelism().expert(),
             spec.parallelism().ranksPerPod()),
@@ -67,7 +74,64 @@ final class RunConfigs {
             spec.checkpoints().intervalSteps(),
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
-        RunConfig.Network.DEFAULT);
+        network(spec.failurePolicy().deadlines()),
+        pipeline(spec.parallelism()),
+        memory(spec.memory()),
+        spec.compute().toCompute());
+  }
+
+  private static RunConfig.Pipeline pipeline(Parallelism parallelism) {
+    return new RunConfig.Pipeline(
+        parallelism.virtualStages(),
+        parallelism.microBatchSequences(),
+        parallelism.expertOverlap(),
+        parallelism.splitWeightGradient(),
+        parallelism.layout());
+  }
+
+  private static RunConfig.Memory memory(MemorySpec memory) {
+    return new RunConfig.Memory(
+        Set.copyOf(memory.recompute()),
+        Set.copyOf(memory.fp8()),
+        memory.offload(),
+        memory.bucketMebibytes());
+  }
+
+  /**
+   * The program waits for its peers as long as those may take to come. The operator ends a start
+   * whose pods are up but do not meet, and knows which.
+   */
+  private static RunConfig.Network network(FailurePolicy.Deadlines deadlines) {
+    RunConfig.Network usual = RunConfig.Network.DEFAULT;
+    long patience =
+        Stream.of(
+                deadlines.admissionSeconds(),
+                deadlines.schedulingSeconds(),
+                deadlines.imagePullSeconds(),
+                deadlines.rendezvousSeconds())
+            .filter(Objects::nonNull)
+            .mapToLong(Integer::longValue)
+            .sum();
+    return new RunConfig.Network(
+        usual.httpPort(),
+        usual.peerPort(),
+        Math.clamp(patience, usual.rendezvousSeconds(), Integer.MAX_VALUE),
+        usual.peerSeconds());
+  }
+
+  /** The checkpoint that the first weights come from: named by its folder or by its job. */
+  static Optional<ModelSpec.CheckpointSource> firstWeights(PretrainJob job) {
+    return source(job)
+        .map(found -> new ModelSpec.CheckpointSource(found.volume(), found.path()))
+        .or(() -> Optional.ofNullable(job.getSpec().model().checkpoint()));
+  }
+
+  private static Optional<PretrainJobStatus.CheckpointReference> source(PretrainJob job) {
+    return job.getSpec().model().from() == null
+        ? Optional.empty()
+        : Optional.ofNullable(job.getStatus())
+            .map(PretrainJobStatus::source)
+            .map(PretrainJobStatus.Source::checkpoint);
   }
 
   /** The job's folder on its checkpoint volume. */

@@ -8,8 +8,10 @@ import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.api.PretrainJobStatus.CheckpointReference;
 import dev.perigee.api.PretrainJobStatus.Evaluation;
 import dev.perigee.api.PretrainJobStatus.Progress;
+import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.Termination;
 import dev.perigee.run.RunStatus;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -37,9 +39,30 @@ final class StatusReport {
   static PretrainJobStatus of(PretrainJob job, PretrainPlan.Impossible plan, Instant now) {
     PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     Summary summary = new Summary(ConditionReason.InvalidPlan, String.join("\n", plan.problems()));
+    return unlaid(old)
+        .with(
+            job.getMetadata().getGeneration(),
+            conditions(job, old, summary, EnumSet.of(ConditionType.Stalled), now));
+  }
+
+  /** The status of a job that cannot begin yet, because of others. */
+  static PretrainJobStatus of(PretrainJob job, Prerequisites.Held held, Instant now) {
+    PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
+    Set<ConditionType> holding =
+        held.reason() == ConditionReason.Suspended
+            ? EnumSet.of(ConditionType.Suspended)
+            : EnumSet.of(held.stalled() ? ConditionType.Stalled : ConditionType.Reconciling);
+    return unlaid(old)
+        .with(
+            job.getMetadata().getGeneration(),
+            conditions(job, old, new Summary(held.reason(), held.message()), holding, now));
+  }
+
+  /** Without a layout, because there is no plan. */
+  private static PretrainJobStatus unlaid(PretrainJobStatus old) {
     return new PretrainJobStatus(
-        job.getMetadata().getGeneration(),
-        conditions(job, old, summary, EnumSet.of(ConditionType.Stalled), now),
+        old.observedGeneration(),
+        old.conditions(),
         null,
         old.attempt(),
         old.restarts(),
@@ -48,6 +71,7 @@ final class StatusReport {
         old.progress(),
         old.evaluation(),
         old.lastDurableCheckpoint(),
+        old.source(),
         old.startTime(),
         old.completionTime());
   }
@@ -60,17 +84,19 @@ final class StatusReport {
   static PretrainJobStatus of(
       PretrainJob job,
       PretrainPlan.Workable plan,
-      Life life,
+      GangLife life,
       ObservedGang observed,
       Optional<RunStatus> said,
       Instant now) {
     PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     List<PodState> gang = observed.of(life.attempt().number());
-    boolean complete = life.state() instanceof Life.State.Complete;
+    boolean complete = life.state() instanceof GangLife.State.Complete;
     Optional<RunStatus> news = said.or(() -> lastWords(observed, old));
     Summary summary = summary(life, gang, plan.gang().pods().size(), said, old);
-    boolean started = old.startTime() != null || life.state() instanceof Life.State.Running;
-    boolean ended = complete || life.state() instanceof Life.State.Failed;
+    boolean suspended = life.state() instanceof GangLife.State.Suspended;
+    boolean started =
+        !suspended && (old.startTime() != null || life.state() instanceof GangLife.State.Running);
+    boolean ended = complete || life.state() instanceof GangLife.State.Failed;
     return new PretrainJobStatus(
         job.getMetadata().getGeneration(),
         conditions(job, old, summary, holding(life, summary), now),
@@ -79,9 +105,10 @@ final class StatusReport {
         life.restarts(),
         life.disruptions(),
         life.lastFailure(),
-        progress(old.progress(), news, plan, complete),
+        progress(old.progress(), news, plan, life.attempt().number(), complete),
         evaluation(old.evaluation(), news),
         checkpoint(job, old.lastDurableCheckpoint(), news, plan, complete),
+        old.source(),
         started ? orNow(old.startTime(), now) : null,
         ended ? orNow(old.completionTime(), now) : null);
   }
@@ -90,19 +117,9 @@ final class StatusReport {
   static PretrainJobStatus refused(
       PretrainJob job, PretrainJobStatus status, String why, Instant now) {
     Summary summary = new Summary(ConditionReason.CreationRefused, why);
-    return new PretrainJobStatus(
+    return status.with(
         status.observedGeneration(),
-        conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now),
-        status.layout(),
-        status.attempt(),
-        status.restarts(),
-        status.disruptions(),
-        status.lastFailure(),
-        status.progress(),
-        status.evaluation(),
-        status.lastDurableCheckpoint(),
-        status.startTime(),
-        status.completionTime());
+        conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now));
   }
 
   /** What pod 0 wrote before it ended, unless the job was over by then and it was read before. */
@@ -117,33 +134,37 @@ final class StatusReport {
   }
 
   private static Summary summary(
-      Life life, List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
+      GangLife life, List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
     return switch (life.state()) {
-      case Life.State.Complete() ->
+      case GangLife.State.Complete() ->
           new Summary(ConditionReason.Complete, "All steps are done and saved.");
-      case Life.State.Failed(var reason, var message) -> new Summary(reason, message);
-      case Life.State.Suspended(var left) when left > 0 ->
+      case GangLife.State.Failed(var reason, var message) -> new Summary(reason, message);
+      case GangLife.State.Suspended(var left) when left > 0 ->
           new Summary(ConditionReason.Suspending, "The pods save and go.");
-      case Life.State.Suspended(var none) ->
+      case GangLife.State.Suspended(var none) ->
           new Summary(
               ConditionReason.Suspended, "Suspended; set suspend: false to continue training.");
-      case Life.State.Waiting(var left, var notBefore) when left > 0 ->
+      case GangLife.State.Waiting(var left, var notBefore) when left > 0 ->
           new Summary(ConditionReason.Restarting, broke(life) + "; its pods go first.");
-      case Life.State.Waiting(var none, var notBefore) ->
+      case GangLife.State.Waiting(var none, var notBefore) ->
           new Summary(
               ConditionReason.BackingOff, broke(life) + "; it starts again at " + notBefore + ".");
-      case Life.State.Running() -> running(gang, pods, said, old);
+      case GangLife.State.Running() -> running(gang, pods, said, old);
     };
   }
 
-  private static String broke(Life life) {
-    return life.lastFailure() == null
-        ? "The gang starts again"
-        : "The gang broke: " + life.lastFailure().message();
+  private static String broke(GangLife life) {
+    return life.broke()
+        .map(failure -> "The gang broke: " + failure.message())
+        .orElse("The gang starts anew as the specification asks");
   }
 
   private static Summary running(
       List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
+    if (gang.stream().anyMatch(PodState::gated)) {
+      return new Summary(
+          ConditionReason.AwaitingAdmission, "The pods wait for a queue or quota to let them in.");
+    }
     Optional<PodState> homeless = gang.stream().filter(p -> p.unschedulable() != null).findFirst();
     if (homeless.isPresent()) {
       return new Summary(
@@ -177,7 +198,7 @@ final class StatusReport {
   /** What was said last, when it is one of these. */
   private static Optional<Summary> standing(PretrainJobStatus old, Set<ConditionReason> reasons) {
     return old.condition(ConditionType.Ready)
-        .map(c -> new Summary(ConditionReason.valueOf(c.reason()), c.message()))
+        .flatMap(c -> ConditionReason.of(c.reason()).map(r -> new Summary(r, c.message())))
         .filter(s -> reasons.contains(s.reason()));
   }
 
@@ -198,15 +219,15 @@ final class StatusReport {
     };
   }
 
-  private static Set<ConditionType> holding(Life life, Summary summary) {
+  private static Set<ConditionType> holding(GangLife life, Summary summary) {
     return switch (life.state()) {
-      case Life.State.Complete() -> EnumSet.of(ConditionType.Ready, ConditionType.Complete);
-      case Life.State.Failed(var reason, var message) ->
+      case GangLife.State.Complete() -> EnumSet.of(ConditionType.Ready, ConditionType.Complete);
+      case GangLife.State.Failed(var reason, var message) ->
           EnumSet.of(ConditionType.Failed, ConditionType.Stalled);
-      case Life.State.Suspended(var left) ->
+      case GangLife.State.Suspended(var left) ->
           left > 0 ? EnumSet.of(ConditionType.Reconciling) : EnumSet.of(ConditionType.Suspended);
-      case Life.State.Waiting(var left, var notBefore) -> EnumSet.of(ConditionType.Reconciling);
-      case Life.State.Running() ->
+      case GangLife.State.Waiting(var left, var notBefore) -> EnumSet.of(ConditionType.Reconciling);
+      case GangLife.State.Running() ->
           EnumSet.of(
               WORKING.contains(summary.reason()) ? ConditionType.Ready : ConditionType.Reconciling);
     };
@@ -241,12 +262,19 @@ final class StatusReport {
   }
 
   private static Progress progress(
-      Progress old, Optional<RunStatus> news, PretrainPlan.Workable plan, boolean complete) {
+      Progress old,
+      Optional<RunStatus> news,
+      PretrainPlan.Workable plan,
+      int attempt,
+      boolean complete) {
     long total = plan.run().steps();
     // Before its first step a program has no numbers; those of the attempt before stand.
-    Progress known = news.filter(n -> n.loss() != null).map(n -> progress(n, total)).orElse(old);
+    Progress known =
+        news.filter(n -> n.loss() != null).map(n -> progress(n, total, attempt)).orElse(old);
     if (known == null) {
-      known = new Progress(0L, total, null, null, null, null, null, null, null, null, null);
+      known =
+          new Progress(
+              0L, total, null, null, null, null, null, null, null, null, null, null, null);
     }
     if (complete && known.step() < total) {
       // The exit code says that all steps are done, even when the last numbers were never heard.
@@ -262,12 +290,14 @@ final class StatusReport {
               null,
               null,
               null,
-              known.updatedAt());
+              known.updatedAt(),
+              known.stepSeconds(),
+              attempt);
     }
     return old != null && withoutTime(old).equals(withoutTime(known)) ? old : known;
   }
 
-  private static Progress progress(RunStatus said, long total) {
+  private static Progress progress(RunStatus said, long total, int attempt) {
     return new Progress(
         said.step(),
         total,
@@ -279,7 +309,9 @@ final class StatusReport {
         sixDigits(said.maxQkLogit()),
         said.clippedHeads(),
         sixDigits(said.expertImbalance()),
-        said.updatedAt());
+        said.updatedAt(),
+        sixDigits(said.stepSeconds()),
+        attempt);
   }
 
   /** Without the time, so that a question answered twice alike is not written twice. */
@@ -295,7 +327,9 @@ final class StatusReport {
         p.maxQkLogit(),
         p.clippedHeads(),
         p.expertImbalance(),
-        null);
+        null,
+        null,
+        p.attempt());
   }
 
   private static Evaluation evaluation(Evaluation old, Optional<RunStatus> news) {
@@ -325,8 +359,17 @@ final class StatusReport {
       return old;
     }
     String folder = String.format(Locale.ROOT, "step-%08d", step);
+    // A program that found its checkpoint, rather than wrote it, does not know how long that took.
+    boolean same = old != null && step.equals(old.step());
+    boolean said = heard != null && heard.equals(step);
+    String digest = said ? news.map(RunStatus::checkpointDigest).orElse(null) : null;
+    Double seconds = news.map(RunStatus::checkpointSeconds).map(StatusReport::sixDigits).orElse(null);
     return new CheckpointReference(
-        step, RunConfigs.checkpointPath(job) + "/" + folder, job.getSpec().checkpoints().volume());
+        step,
+        RunConfigs.checkpointPath(job) + "/" + folder,
+        job.getSpec().checkpoints().volume(),
+        digest == null && same ? old.digest() : digest,
+        seconds == null && old != null ? old.seconds() : seconds);
   }
 
   /** Six significant digits: what a person reads, and no write for noise. Null for no number. */

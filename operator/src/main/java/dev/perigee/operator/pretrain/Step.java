@@ -1,16 +1,28 @@
 package dev.perigee.operator.pretrain;
 
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionReason;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
+import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.WrittenTime;
+import dev.perigee.operator.placement.ServedSchedulers;
+import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Predicate;
+import java.util.stream.Stream;
 
 /**
  * What one look at a job comes to: a pure function of what is seen.
@@ -18,8 +30,18 @@ import java.util.Optional;
  * @param status the status that should be written, before anything is done
  * @param actions what to do then
  * @param lookAgain when to look again, empty for when something changes
+ * @param expired whether the job ended so long ago that it is to be deleted
  */
-record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duration> lookAgain) {
+record Step(
+    PretrainJobStatus status,
+    List<GangAction> actions,
+    Optional<Duration> lookAgain,
+    boolean expired) {
+
+  /** A job that waits for others is looked at more rarely, by this factor. */
+  private static final int HELD_POLLS = 2;
+
+  private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
 
   /**
    * Takes one look.
@@ -27,6 +49,7 @@ record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duratio
    * @param job the job with the status that was last written
    * @param observed what is in the cluster
    * @param said what rank 0 says, empty when it says nothing
+   * @param neighbours the other jobs of the namespace
    * @param settings what the operator adds
    * @param now the time
    */
@@ -34,29 +57,110 @@ record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duratio
       PretrainJob job,
       ObservedGang observed,
       Optional<RunStatus> said,
+      Neighbours neighbours,
+      Settings settings,
+      Instant now) {
+    return switch (Prerequisites.of(job, observed, neighbours)) {
+      case Prerequisites.Met() -> take(job, observed, said, settings, now);
+      case Prerequisites.Held held ->
+          new Step(
+              StatusReport.of(job, held, now),
+              List.of(),
+              Optional.of(settings.pollInterval().multipliedBy(HELD_POLLS)),
+              false);
+      case Prerequisites.Resolved(var source) ->
+          // Remembered before it is used, as everything is; the next look begins.
+          new Step(
+              Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY).with(source),
+              List.of(),
+              Optional.of(Duration.ofMillis(1)),
+              false);
+    };
+  }
+
+  private static Step take(
+      PretrainJob job,
+      ObservedGang observed,
+      Optional<RunStatus> said,
       Settings settings,
       Instant now) {
     PretrainJobStatus before = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     int generation = before.attempt() == null ? 1 : before.attempt().number();
-    return switch (PretrainPlan.of(job, generation, settings.trainerImage())) {
+    Optional<PretrainJobStatus.Scheduling> recorded =
+        observed.of(generation).isEmpty()
+            ? Optional.empty()
+            : Optional.ofNullable(before.layout()).map(PretrainJobStatus.Layout::scheduling);
+    return switch (settings.plan(job, generation, recorded)) {
       case PretrainPlan.Impossible impossible -> {
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
-        yield new Step(after, List.of(), Optional.empty());
+        // A scheduler that is missing may be installed.
+        yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
       }
       case PretrainPlan.Workable current -> {
-        List<String> names =
-            current.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList();
-        Life life = Life.next(job, names, observed, now);
+        GangLife life =
+            GangLife.next(wish(job, current, observed), memory(before), observed, said, now);
         int next = life.attempt().number();
         PretrainPlan.Workable plan =
             next == generation
                 ? current
-                : (PretrainPlan.Workable) PretrainPlan.of(job, next, settings.trainerImage());
+                : (PretrainPlan.Workable) settings.plan(job, next, recorded);
         PretrainJobStatus after = StatusReport.of(job, plan, life, observed, said, now);
+        Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
-            after, actions(plan, life, observed), lookAgain(life, observed, settings, now));
+            after,
+            actions(job, plan, life, observed, now),
+            left.isPresent() ? left : lookAgain(life, observed, settings, now),
+            left.isPresent() && left.get().isZero());
       }
     };
+  }
+
+  private static GangLife.Wish wish(
+      PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
+    PretrainJobSpec spec = job.getSpec();
+    String start = job.getStatus() == null ? null : job.getStatus().startTime();
+    return new GangLife.Wish(
+        plan.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList(),
+        spec.suspend(),
+        ChangedRun.isNews(
+            job,
+            plan.run(),
+            observed.configMap(PretrainPlan.configMapName(job, plan.generation()))),
+        isInPlace(job, plan, observed),
+        spec.failurePolicy(),
+        spec.activeDeadlineSeconds() == null
+            ? null
+            : WrittenTime.read(start)
+                .map(begun -> begun.plusSeconds(spec.activeDeadlineSeconds()))
+                .orElse(null));
+  }
+
+  /** Pods stay over a restart when that is asked for and they were told to run exactly this. */
+  private static boolean isInPlace(
+      PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
+    String run = plan.gang().configMap().getData().get(RunFiles.RUN_CONFIG);
+    return job.getSpec().failurePolicy().restart() == FailurePolicy.RestartMode.InPlace
+        && observed.configMaps().stream()
+            .map(c -> c.getData().get(RunFiles.RUN_CONFIG))
+            .allMatch(told -> told == null || told.equals(run));
+  }
+
+  private static GangLife.Memory memory(PretrainJobStatus status) {
+    return new GangLife.Memory(
+        status.attempt(),
+        status.restarts(),
+        status.disruptions(),
+        status.lastFailure(),
+        status.holds(ConditionType.Complete),
+        status
+            .condition(ConditionType.Failed)
+            .filter(Condition::holds)
+            .map(
+                c ->
+                    new GangLife.State.Failed(
+                        ConditionReason.of(c.reason()).orElse(ConditionReason.FailedByRule),
+                        c.message()))
+            .orElse(null));
   }
 
   /**
@@ -64,35 +168,88 @@ record Step(PretrainJobStatus status, List<GangAction> actions, Optional<Duratio
    *
    * @param trainerImage image of a job that names none
    * @param pollInterval how often a running job is looked at
+   * @param served schedulers that can let a gang in
    */
-  record Settings(String trainerImage, Duration pollInterval) {}
+  record Settings(String trainerImage, Duration pollInterval, ServedSchedulers served) {
+    PretrainPlan plan(
+        PretrainJob job, int generation, Optional<PretrainJobStatus.Scheduling> recorded) {
+      return PretrainPlan.of(job, generation, trainerImage, recorded, served);
+    }
+  }
 
   private static List<GangAction> actions(
-      PretrainPlan.Workable plan, Life life, ObservedGang observed) {
+      PretrainJob owner,
+      PretrainPlan.Workable plan,
+      GangLife life,
+      ObservedGang observed,
+      Instant now) {
+    String job = owner.getMetadata().getName();
+    boolean inPlace = isInPlace(owner, plan, observed);
+    Predicate<PodState> stays = pod -> inPlace && life.stays(pod);
     return switch (life.state()) {
-      case Life.State.Running() -> Gang.start(plan.gang(), observed);
-      case Life.State.Waiting(var left, var notBefore) -> Gang.stop(observed);
-      case Life.State.Suspended(var left) -> Gang.stop(observed);
-      case Life.State.Complete() -> Gang.finish(observed);
-      case Life.State.Failed(var reason, var message) -> Gang.finish(observed);
+      case GangLife.State.Running() ->
+          letGo(
+              job,
+              plan,
+              observed.notOf(plan.generation()),
+              Gang.start(
+                  plan.gang().withPeers(PretrainPlan.peers(owner, plan.ranks(), observed, stays)),
+                  observed,
+                  stays));
+      case GangLife.State.Waiting(var left, var notBefore) ->
+          letGo(job, plan, observed.pods(), Gang.stop(
+                  observed, life.hung(), pod -> inPlace && life.mayStay(pod, now)));
+      case GangLife.State.Suspended(var left) ->
+          letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
+      case GangLife.State.Complete() -> Gang.finish(observed);
+      case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
     };
   }
 
+  /**
+   * With the pods of a start goes what it holds at its scheduler: Kueue keeps a pod that is being
+   * deleted until its Workload is gone.
+   */
+  private static List<GangAction> letGo(
+      String job, PretrainPlan.Workable plan, List<PodState> leaving, List<GangAction> actions) {
+    return Stream.concat(
+            actions.stream(),
+            leaving.stream()
+                .map(PodState::generation)
+                .distinct()
+                .map(start -> JobNames.group(job, start))
+                .flatMap(group -> plan.placement().held(group).stream())
+                .map(h -> new GangAction.DeleteGroup(h.apiVersion(), h.plural(), h.name())))
+        .toList();
+  }
+
+  /** How long the ended job is still kept, zero for no longer, empty for as long as anybody likes. */
+  private static Optional<Duration> timeToLive(
+      PretrainJob job, PretrainJobStatus status, Instant now) {
+    Long seconds = job.getSpec().ttlSecondsAfterFinished();
+    if (seconds == null) {
+      return Optional.empty();
+    }
+    return WrittenTime.read(status.completionTime())
+        .map(end -> Duration.between(now, end.plusSeconds(seconds)))
+        .map(left -> left.isPositive() ? left : Duration.ZERO);
+  }
+
   private static Optional<Duration> lookAgain(
-      Life life, ObservedGang observed, Settings settings, Instant now) {
+      GangLife life, ObservedGang observed, Settings settings, Instant now) {
     return switch (life.state()) {
-      case Life.State.Running() -> Optional.of(settings.pollInterval());
-      case Life.State.Waiting(var left, var notBefore) -> {
+      case GangLife.State.Running() -> Optional.of(settings.pollInterval());
+      case GangLife.State.Waiting(var left, var notBefore) -> {
         Duration wait = Duration.between(now, notBefore);
         yield Optional.of(
             wait.compareTo(settings.pollInterval()) < 0 && !observed.pods().isEmpty()
                 ? settings.pollInterval()
                 : wait.isPositive() ? wait : Duration.ofMillis(1));
       }
-      case Life.State.Suspended(var left) ->
+      case GangLife.State.Suspended(var left) ->
           left > 0 ? Optional.of(settings.pollInterval()) : Optional.empty();
-      case Life.State.Complete() -> Optional.empty();
-      case Life.State.Failed(var reason, var message) -> Optional.empty();
+      case GangLife.State.Complete() -> Optional.empty();
+      case GangLife.State.Failed(var reason, var message) -> Optional.empty();
     };
   }
 }

@@ -1,23 +1,29 @@
 package dev.perigee.operator.pretrain;
 
 import dev.perigee.api.DataSource;
+import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.PodOverrides;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.ResourcesSpec;
 import dev.perigee.api.VolumeSource;
 import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.run.ExitCode;
 import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunFiles;
 import io.fabric8.kubernetes.api.model.Container;
 import io.fabric8.kubernetes.api.model.ContainerBuilder;
+import io.fabric8.kubernetes.api.model.ContainerRestartRule;
+import io.fabric8.kubernetes.api.model.ContainerRestartRuleBuilder;
 import io.fabric8.kubernetes.api.model.LocalObjectReference;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.PodResourceClaim;
 import io.fabric8.kubernetes.api.model.Probe;
 import io.fabric8.kubernetes.api.model.ProbeBuilder;
+import io.fabric8.kubernetes.api.model.ResourceClaim;
 import io.fabric8.kubernetes.api.model.ResourceRequirements;
 import io.fabric8.kubernetes.api.model.ResourceRequirementsBuilder;
 import io.fabric8.kubernetes.api.model.Volume;
@@ -38,7 +44,21 @@ final class TrainerPods {
   private static final PodOverrides.Identity NOBODY =
       new PodOverrides.Identity(65532L, 65532L, 65532L);
 
+  /** Ends for which a program is not to blame: it can be part of the next start. */
+  private static final ContainerRestartRule AGAIN =
+      new ContainerRestartRuleBuilder()
+          .withAction("Restart")
+          .withNewExitCodes()
+          .withOperator("In")
+          .withValues(ExitCode.LOST_PEER.code(), ExitCode.STOPPED.code())
+          .endExitCodes()
+          .build();
+
   private TrainerPods() {}
+
+  private static boolean isInPlace(PretrainJobSpec spec) {
+    return spec.failurePolicy().restart() == FailurePolicy.RestartMode.InPlace;
+  }
 
   /** The pod of one index. */
   static Pod pod(PretrainJob job, RunConfig run, RankMap ranks, int index, String defaultImage) {
@@ -46,19 +66,21 @@ final class TrainerPods {
     PodOverrides overrides = spec.podOverrides();
     String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
-    Mounts mounts = mounts(job, ranks.generation());
+    Mounts mounts = mounts(job, ranks);
+    long grace = Grace.seconds(job);
     return new PodBuilder()
-        .withMetadata(metadata(job, name, index, ranks.generation()))
+        .withMetadata(metadata(job, name, index, ranks))
         .withNewSpec()
-        .withContainers(container(spec, run, mounts.mounts(), index, defaultImage))
+        .withContainers(container(spec, run, mounts.mounts(), index, grace, defaultImage))
         .withVolumes(mounts.volumes())
-        // A gang restarts as a whole or not at all; no container is restarted in its place.
+        // A gang restarts as a whole or not at all; a container that was started again in its place
+        // waits for the next start.
         .withRestartPolicy("Never")
         .withHostname(name)
         .withSubdomain(JobNames.service(job.getMetadata().getName()))
         .withEnableServiceLinks(false)
         .withAutomountServiceAccountToken(false)
-        .withTerminationGracePeriodSeconds(overrides.terminationGracePeriodSeconds())
+        .withTerminationGracePeriodSeconds(grace)
         .withNodeSelector(overrides.nodeSelector())
         .withTolerations(Objects.requireNonNullElse(overrides.tolerations(), List.of()))
         .withServiceAccountName(overrides.serviceAccountName())
@@ -70,6 +92,15 @@ final class TrainerPods {
                     overrides.imagePullSecrets(), List.<PodOverrides.SecretName>of())
                 .stream()
                 .map(secret -> new LocalObjectReference(secret.name()))
+                .toList())
+        .withResourceClaims(
+            claims(overrides).stream()
+                .map(
+                    claim ->
+                        new PodResourceClaim(
+                            claim.name(),
+                            claim.resourceClaimName(),
+                            claim.resourceClaimTemplateName()))
                 .toList())
         .withNewSecurityContext()
         .withRunAsNonRoot(true)
@@ -85,14 +116,15 @@ final class TrainerPods {
         .build();
   }
 
-  private static ObjectMeta metadata(PretrainJob job, String name, int index, int generation) {
+  private static ObjectMeta metadata(PretrainJob job, String name, int index, RankMap ranks) {
     PodOverrides overrides = job.getSpec().podOverrides();
     ObjectMeta metadata = PretrainPlan.metadata(job, name);
     Map<String, String> labels = new HashMap<>();
     labels.putAll(Objects.requireNonNullElse(overrides.labels(), Map.of()));
     labels.putAll(metadata.getLabels());
     labels.put(GangLabels.POD_INDEX, Integer.toString(index));
-    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    labels.put(GangLabels.SIZE, Integer.toString(ranks.pods().size()));
     metadata.setLabels(labels);
     metadata.setAnnotations(overrides.annotations());
     return metadata;
@@ -103,15 +135,23 @@ final class TrainerPods {
       RunConfig run,
       List<VolumeMount> mounts,
       int index,
+      long grace,
       String defaultImage) {
+    boolean inPlace = isInPlace(spec);
     return new ContainerBuilder()
         .withName(CONTAINER)
+        .withRestartPolicy(inPlace ? "Never" : null)
+        .withRestartPolicyRules(inPlace ? List.of(AGAIN) : List.of())
         .withImage(Objects.requireNonNullElse(spec.image(), defaultImage))
         .withImagePullPolicy(spec.imagePullPolicy().name())
         .withEnv(Objects.requireNonNullElse(spec.podOverrides().env(), List.of()))
         .addNewEnv()
         .withName(RunFiles.POD_INDEX_VARIABLE)
         .withValue(Integer.toString(index))
+        .endEnv()
+        .addNewEnv()
+        .withName(RunFiles.GRACE_VARIABLE)
+        .withValue(Long.toString(grace))
         .endEnv()
         .addNewEnv()
         .withName(RunFiles.POD_IP_VARIABLE)
@@ -129,7 +169,7 @@ final class TrainerPods {
         .withName("peers")
         .withContainerPort(run.network().peerPort())
         .endPort()
-        .withResources(resources(spec.resources()))
+        .withResources(resources(spec))
         .withVolumeMounts(mounts)
         .withReadinessProbe(probe("/readyz", 2, 3))
         // Only a program that has not answered for two minutes is taken for dead.
@@ -158,13 +198,24 @@ final class TrainerPods {
         .build();
   }
 
-  private static ResourceRequirements resources(ResourcesSpec resources) {
-    return resources == null
-        ? null
-        : new ResourceRequirementsBuilder()
-            .withRequests(resources.requests())
-            .withLimits(resources.limits())
-            .build();
+  private static ResourceRequirements resources(PretrainJobSpec spec) {
+    List<ResourceClaim> claims =
+        claims(spec.podOverrides()).stream()
+            .map(claim -> new ResourceClaim(claim.name(), null))
+            .toList();
+    ResourcesSpec resources = spec.resources();
+    if (resources == null && claims.isEmpty()) {
+      return null;
+    }
+    return new ResourceRequirementsBuilder()
+        .withRequests(resources == null ? null : resources.requests())
+        .withLimits(resources == null ? null : resources.limits())
+        .withClaims(claims)
+        .build();
+  }
+
+  private static List<PodOverrides.DeviceClaim> claims(PodOverrides overrides) {
+    return Objects.requireNonNullElse(overrides.resourceClaims(), List.of());
   }
 
   private record Mounts(List<Volume> volumes, List<VolumeMount> mounts) {
@@ -179,18 +230,37 @@ final class TrainerPods {
     }
   }
 
-  private static Mounts mounts(PretrainJob job, int generation) {
+  private static Mounts mounts(PretrainJob job, RankMap ranks) {
     PretrainJobSpec spec = job.getSpec();
     Mounts all = new Mounts(new ArrayList<>(), new ArrayList<>());
     all.add(
         new VolumeBuilder()
             .withName("run")
             .withNewConfigMap()
-            .withName(PretrainPlan.configMapName(job, generation))
+            .withName(PretrainPlan.configMapName(job, ranks.generation()))
             .endConfigMap()
             .build(),
         path(RunFiles.RUN_FOLDER),
         true);
+    if (ranks.pods().size() > 1) {
+      all.add(
+          new VolumeBuilder()
+              .withName("peers")
+              .withNewConfigMap()
+              .withName(PretrainPlan.peersName(job))
+              // It cannot be there yet: a pod has its address only after its volumes.
+              .withOptional(true)
+              .endConfigMap()
+              .build(),
+          path(RunFiles.PEERS_FOLDER),
+          true);
+    }
+    if (isInPlace(spec)) {
+      all.add(
+          new VolumeBuilder().withName("state").withNewEmptyDir().endEmptyDir().build(),
+          path(RunFiles.STATE_FOLDER),
+          false);
+    }
     all.add(
         volume("checkpoints", spec.checkpoints().volume(), "DirectoryOrCreate"),
         path(RunFiles.CHECKPOINTS_FOLDER),
@@ -209,12 +279,11 @@ final class TrainerPods {
           path(RunFiles.TOKENIZER_FOLDER),
           true);
     }
-    if (spec.model().checkpoint() != null) {
-      all.add(
-          volume("model", spec.model().checkpoint().volume(), null),
-          path(RunFiles.MODEL_FOLDER),
-          true);
-    }
+    RunConfigs.firstWeights(job)
+        .ifPresent(
+            weights ->
+                all.add(
+                    volume("model", weights.volume(), null), path(RunFiles.MODEL_FOLDER), true));
     // The root is read-only; libraries unpack their native parts here.
     all.add(
         new VolumeBuilder().withName("tmp").withNewEmptyDir().endEmptyDir().build(), "/tmp", false);

@@ -27,6 +27,18 @@ record Transition(boolean warning, String reason, String message) {
           ConditionReason.InvalidPlan,
           ConditionReason.BadConfig,
           ConditionReason.CorruptData,
+          ConditionReason.SourceMissing,
+          ConditionReason.SourceFailed,
+          ConditionReason.SourceCircle,
+          ConditionReason.OutputPathTaken,
+          ConditionReason.AdmissionDeadline,
+          ConditionReason.SchedulingDeadline,
+          ConditionReason.ImagePullDeadline,
+          ConditionReason.RendezvousDeadline,
+          ConditionReason.LoadingDeadline,
+          ConditionReason.FirstStepDeadline,
+          ConditionReason.Hang,
+          ConditionReason.DeadlineExceeded,
           ConditionReason.TooManyRestarts,
           ConditionReason.FailedByRule);
 
@@ -36,6 +48,9 @@ record Transition(boolean warning, String reason, String message) {
    */
   static List<Transition> between(PretrainJobStatus before, PretrainJobStatus after) {
     String was = before.condition(ConditionType.Ready).map(Condition::reason).orElse(null);
+    if (after.conditions().isEmpty()) {
+      return List.of(); // nothing has been said yet
+    }
     Condition ready = after.condition(ConditionType.Ready).orElseThrow();
     boolean brokeAgain =
         after.lastFailure() != null && !Objects.equals(before.lastFailure(), after.lastFailure());
@@ -46,7 +61,7 @@ record Transition(boolean warning, String reason, String message) {
     }
     return List.of(
         new Transition(
-            TROUBLE.contains(ConditionReason.valueOf(ready.reason())),
+            ConditionReason.of(ready.reason()).map(TROUBLE::contains).orElse(false),
             ready.reason(),
             ready.message()));
   }

@@ -32,7 +32,7 @@ class GangTest {
 
   @Test
   void theFirstStartAppliesThenCreates() {
-    assertThat(Gang.start(plan(1), ObservedGang.NOTHING))
+    assertThat(Gang.start(plan(1), ObservedGang.NOTHING, pod -> false))
         .containsExactly(
             new GangAction.ApplyService(SERVICE),
             new GangAction.CreateConfigMap(CONFIG),
@@ -43,36 +43,42 @@ class GangTest {
   @Test
   void nothingIsDoneWhenAllIsThereWhateverTheServerAdded() {
     Service added = new ServiceBuilder(SERVICE).editSpec().withType("ClusterIP").endSpec().build();
-    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)))).isEmpty();
+    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)), pod -> false)).isEmpty();
   }
 
   @Test
   void theConfigMapOfAnEarlierStartGoes() {
     ConfigMap old =
         new ConfigMapBuilder(CONFIG).editMetadata().withName("old").endMetadata().build();
-    assertThat(Gang.start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1))))
+    assertThat(Gang.start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1)), pod -> false))
         .containsExactly(
             new GangAction.DeleteConfigMap("old"), new GangAction.CreateConfigMap(CONFIG));
   }
 
   @Test
   void podsOfAnEarlierStartGoBeforeAnythingElseHappens() {
-    assertThat(Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1))))
+    assertThat(Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1)), pod -> false))
         .containsExactly(
-            new GangAction.DeletePod("demo-0", "uid-0"),
-            new GangAction.DeletePod("demo-1", "uid-1"));
+            new GangAction.DeletePod("demo-0", "uid-0", null),
+            new GangAction.DeletePod("demo-1", "uid-1", null));
   }
 
   @Test
   void theEndLeavesEndedPodsWithTheirLogs() {
     PodState ended = PodState.of(ended(pod(0, 1), 1));
     assertThat(Gang.finish(observed(SERVICE, CONFIG, ended, state(1, 1))))
-        .containsExactly(new GangAction.DeletePod("demo-1", "uid-1"));
+        .as("nothing can be saved without the one that failed")
+        .containsExactly(
+            new GangAction.DeletePod("demo-1", "uid-1", Gang.GOODBYE_SECONDS));
   }
 
   private static GangPlan plan(int generation) {
     return new GangPlan(
-        generation, SERVICE, CONFIG, List.of(pod(0, generation), pod(1, generation)));
+        generation,
+        SERVICE,
+        CONFIG,
+        Optional.empty(),
+        List.of(pod(0, generation), pod(1, generation)));
   }
 
   private static ObservedGang observed(Service service, ConfigMap configMap, PodState... pods) {

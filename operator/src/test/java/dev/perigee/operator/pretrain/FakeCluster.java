@@ -7,9 +7,11 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.PodState.Phase;
+import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Pod;
@@ -21,19 +23,27 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 
 /** A cluster in memory, with a clock that is moved by hand and pods that do what a test says. */
 final class FakeCluster {
-  private static final Step.Settings SETTINGS =
-      new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2));
+  ServedSchedulers served = ServedSchedulers.NONE;
+
+  /** What stands for a start of the gang at its scheduler. */
+  final Set<String> groups = new TreeSet<>();
 
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
   RunStatus said;
+  Neighbours neighbours = Neighbours.NONE;
 
   /** Why the API server refuses what is to be created, null when it does not. */
   String refusal;
+
+  /** The grace that a pod was last deleted with, null for its own. */
+  final Map<String, Long> graces = new TreeMap<>();
 
   final List<Transition> events = new ArrayList<>();
   int writes;
@@ -59,7 +69,8 @@ final class FakeCluster {
             job,
             new ObservedGang(service, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
             Optional.ofNullable(said),
-            SETTINGS,
+            neighbours,
+            new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served),
             now);
     report(step.status());
     if (refusal != null && !step.actions().isEmpty()) {
@@ -90,9 +101,88 @@ final class FakeCluster {
     pods.replaceAll((name, pod) -> with(pod, Phase.Running, null, null, null, null));
   }
 
+  /** No node takes any pod yet. */
+  void pend(boolean gated, String unschedulable) {
+    pods.replaceAll((name, pod) -> pending(pod, gated, false, null, unschedulable, null));
+  }
+
+  /** All pods have a node, and their containers wait. */
+  void bind(String waiting) {
+    pods.replaceAll((name, pod) -> pending(pod, false, true, waiting, null, null));
+  }
+
+  /** What is now said of a pod's node. */
+  void node(String pod, NodeState node) {
+    pods.computeIfPresent(
+        pod,
+        (name, p) ->
+            new PodState(
+                p.name(),
+                p.uid(),
+                p.index(),
+                p.generation(),
+                p.phase(),
+                p.ready(),
+                p.deleting(),
+                p.ip(),
+                p.exitCode(),
+                p.reason(),
+                p.message(),
+                p.finishedAt(),
+                p.waiting(),
+                p.unschedulable(),
+                p.gated(),
+                p.grace(),
+                node,
+                p.bound(),
+                p.alone(),
+                p.restarts(),
+                p.waits()));
+  }
+
+  /** One pod runs. */
+  void running(String pod) {
+    pods.computeIfPresent(pod, (name, p) -> with(p, Phase.Running, null, null, null, null));
+  }
+
   void exit(String pod, int code, String message) {
     Phase phase = code == 0 ? Phase.Succeeded : Phase.Failed;
     pods.computeIfPresent(pod, (name, p) -> with(p, phase, code, null, message, now));
+  }
+
+  /** A pod's program ended and its container was started again. */
+  void startAgain(String pod, int code) {
+    pods.computeIfPresent(pod, (name, p) -> again(p, code, p.generation(), true));
+  }
+
+  private PodState again(PodState p, Integer code, int generation, boolean waits) {
+    return new PodState(
+        p.name(),
+        p.uid(),
+        p.index(),
+        generation,
+        Phase.Running,
+        false,
+        p.deleting(),
+        p.ip(),
+        code,
+        null,
+        null,
+        waits ? now : null,
+        null,
+        null,
+        false,
+        p.grace(),
+        p.node(),
+        true,
+        p.alone(),
+        waits ? p.restarts() + 1 : p.restarts(),
+        waits);
+  }
+
+  /** The uid of a pod. */
+  String uid(String pod) {
+    return pods.get(pod).uid();
   }
 
   void lose(String pod, PodReason reason) {
@@ -114,6 +204,10 @@ final class FakeCluster {
 
   List<String> configMapNames() {
     return List.copyOf(configMaps.keySet());
+  }
+
+  ConfigMap configMap(String name) {
+    return configMaps.get(name);
   }
 
   List<Integer> generations() {
@@ -138,11 +232,20 @@ final class FakeCluster {
   private void act(GangAction action) {
     switch (action) {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
+      case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
+      case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
+          pods.computeIfPresent(name, (n, p) -> again(p, null, generation, false));
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
+      case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());
+      case GangAction.DeleteGroup(var apiVersion, var plural, var name) -> groups.remove(name);
       case GangAction.CreatePod(var pod) -> create(pod);
-      case GangAction.DeletePod(var name, var uid) ->
-          pods.computeIfPresent(name, (n, p) -> p.uid().equals(uid) ? deleting(p) : p);
+      case GangAction.DeletePod(var name, var uid, var grace) -> {
+        graces.put(name, grace);
+        pods.computeIfPresent(
+            name,
+            (n, p) -> !p.uid().equals(uid) ? p : grace != null && grace == 0 ? null : deleting(p));
+      }
     }
   }
 
@@ -163,10 +266,48 @@ final class FakeCluster {
             null,
             null,
             null,
-            null);
+            null,
+            false,
+            pod.getSpec().getTerminationGracePeriodSeconds(),
+            null,
+            false,
+            labels.get(GangLabels.SIZE).equals("1"),
+            0,
+            false);
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
     }
+  }
+
+  private static PodState pending(
+      PodState p,
+      boolean gated,
+      boolean bound,
+      String waiting,
+      String unschedulable,
+      NodeState node) {
+    return new PodState(
+        p.name(),
+        p.uid(),
+        p.index(),
+        p.generation(),
+        Phase.Pending,
+        false,
+        p.deleting(),
+        null,
+        null,
+        null,
+        null,
+        null,
+        waiting,
+        unschedulable,
+        gated,
+        p.grace(),
+        node,
+        bound,
+        p.alone(),
+        p.restarts(),
+        p.waits());
   }
 
   private static PodState deleting(PodState p) {
@@ -184,7 +325,14 @@ final class FakeCluster {
         p.message(),
         p.finishedAt(),
         p.waiting(),
-        p.unschedulable());
+        p.unschedulable(),
+        p.gated(),
+        p.grace(),
+        p.node(),
+        p.bound(),
+        p.alone(),
+        p.restarts(),
+        p.waits());
   }
 
   private static PodState with(
@@ -203,6 +351,13 @@ final class FakeCluster {
         message,
         end,
         null,
-        null);
+        null,
+        false,
+        p.grace(),
+        p.node(),
+        true,
+        p.alone(),
+        p.restarts(),
+        false);
   }
 }

@@ -112,7 +112,7 @@ class JobStoryTest {
     cluster.pass(4);
     cluster.reconcile();
     assertThat(cluster.generations()).containsExactly(2);
-    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2");
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2", "demo-peers");
     assertThat(cluster.job.getStatus().progress().step()).as("kept").isEqualTo(60);
     assertThat(cluster.events)
         .extracting(Transition::reason)
@@ -363,6 +363,10 @@ class JobStoryTest {
         1.2,
         "/perigee/checkpoints/demo/step",
         null,
-        at);
+        at,
+        0.5,
+        2.0,
+        "d1",
+        0.1);
   }
 }

@@ -4,7 +4,9 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Path;
@@ -66,6 +68,32 @@ final class Jobs {
       ObjectNode parent = (ObjectNode) tree.at("/spec" + pointer.substring(0, last));
       parent.set(pointer.substring(last + 1), YAML.readTree(value));
       return withDefaults(tree);
+    } catch (IOException e) {
+      throw new IllegalArgumentException(e);
+    }
+  }
+
+  /** A status in which somebody has set a condition by hand. */
+  static PretrainJobStatus withCondition(PretrainJobStatus status, ConditionType type) {
+    ObjectNode tree = new ObjectMapper().valueToTree(status);
+    for (JsonNode condition : tree.path("conditions")) {
+      if (condition.path("type").asText().equals(type.name())) {
+        ((ObjectNode) condition).put("status", "True").put("reason", type.name());
+      }
+    }
+    return status(tree);
+  }
+
+  /** A status in which somebody has set the attempt's number by hand. */
+  static PretrainJobStatus withAttempt(PretrainJobStatus status, int number) {
+    ObjectNode tree = new ObjectMapper().valueToTree(status);
+    ((ObjectNode) tree.path("attempt")).put("number", number);
+    return status(tree);
+  }
+
+  private static PretrainJobStatus status(JsonNode tree) {
+    try {
+      return new ObjectMapper().treeToValue(tree, PretrainJobStatus.class);
     } catch (IOException e) {
       throw new IllegalArgumentException(e);
     }

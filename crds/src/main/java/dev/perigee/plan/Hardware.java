@@ -1,0 +1,104 @@
+package dev.perigee.plan;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** What the ranks run on. */
+public sealed interface Hardware {
+
+  /** Ranks that reach each other without the network. */
+  int ranksPerNode();
+
+  /** Bytes that one rank may use, or null when not known. */
+  Long memoryBytes();
+
+  /** The precision in which it computes and keeps numbers. */
+  Precision precision();
+
+  /**
+   * Bytes of a number.
+   *
+   * @param weight of a weight in the forward pass
+   * @param master of a second, precise copy that the optimizer updates; 0 when the weight is it
+   * @param activation of an activation
+   */
+  record Precision(int weight, int master, int activation) {
+    /** Bytes of a gradient, which is summed over micro-batches in float32. */
+    public static final int GRADIENT = 4;
+
+    /** float32 throughout: the weights are the masters. */
+    public static final Precision FLOAT32 = new Precision(4, 0, 4);
+
+    /** bf16 with float32 gradients and masters (Kimi K2 report, section 2.4). */
+    public static final Precision BF16 = new Precision(2, 4, 2);
+  }
+
+  /**
+   * Threads on a CPU.
+   *
+   * @param memoryBytes a rank's share of its pod's limit, or null when there is no limit
+   * @param ranksPerNode ranks of one pod
+   */
+  record Cpu(Long memoryBytes, int ranksPerNode) implements Hardware {
+    @Override
+    public Precision precision() {
+      return Precision.FLOAT32;
+    }
+  }
+
+  /**
+   * One GPU for each rank.
+   *
+   * @param gpu which one
+   * @param ranksPerNode GPUs of one node
+   */
+  record Gpus(Gpu gpu, int ranksPerNode) implements Hardware {
+    @Override
+    public Long memoryBytes() {
+      return gpu.memoryBytes();
+    }
+
+    @Override
+    public Precision precision() {
+      return Precision.BF16;
+    }
+  }
+
+  /**
+   * GPUs of which nothing else is known.
+   *
+   * @param ranksPerNode GPUs of one pod
+   */
+  record UnknownGpus(int ranksPerNode) implements Hardware {
+    @Override
+    public Long memoryBytes() {
+      return null;
+    }
+
+    @Override
+    public Precision precision() {
+      return Precision.BF16;
+    }
+  }
+
+  /** In a few words, for people. */
+  default String text() {
+    List<String> parts = new ArrayList<>();
+    switch (this) {
+      case Cpu(var memory, var _) ->
+          parts.add("CPU, float32" + (memory == null ? "" : ", " + Figures.bytes(memory)));
+      case Gpus(var gpu, var perNode) ->
+          parts.add(
+              "%s, bf16, %s, %d a node, links %s/s within a node and %s/s between nodes"
+                  .formatted(
+                      gpu.name(),
+                      Figures.bytes(gpu.memoryBytes()),
+                      perNode,
+                      Figures.bytes(gpu.nodeLinkBytesPerSecond()),
+                      Figures.bytes(gpu.networkBytesPerSecond())));
+      case UnknownGpus _ ->
+          parts.add("GPUs of an unknown kind, bf16 (name one with --gpu: " + Gpu.names() + ")");
+    }
+    return String.join(", ", parts);
+  }
+}

@@ -1,0 +1,59 @@
+package dev.perigee.engine.tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import org.junit.jupiter.api.Test;
+
+class TensorTest {
+  /** Stands for a device's memory. */
+  private record Elsewhere(float[] memory) implements Storage.DeviceFloats {
+    @Override
+    public int length() {
+      return memory.length;
+    }
+
+    @Override
+    public void read(int from, float[] to, int at, int count) {
+      System.arraycopy(memory, from, to, at, count);
+    }
+
+    @Override
+    public void write(float[] from, int at, int to, int count) {
+      System.arraycopy(from, at, memory, to, count);
+    }
+  }
+
+  @Test
+  void numbersOfADeviceAreReadAndWrittenOnlyByCopies() {
+    Tensor x = new Tensor(new Elsewhere(new float[] {0, 1, 2, 3, 4, 5}), 0, 3, 2).slice(1, 2);
+    assertThatThrownBy(x::floats).hasMessageContaining("not on the host");
+    Tensor h = x.onHost();
+    assertThat(h.floats()).containsExactly(2, 3, 4, 5);
+    assertThat(h.shape()).containsExactly(2, 2);
+    h.floats()[0] = 9;
+    assertThat(x.onHost().floats()).as("a copy").containsExactly(2, 3, 4, 5);
+    x.assign(h);
+    assertThat(x.onHost().floats()).containsExactly(9, 3, 4, 5);
+    assertThat(((Elsewhere) x.storage()).memory).containsExactly(0, 1, 9, 3, 4, 5);
+  }
+
+  @Test
+  void numbersOfTheHostAreNotCopiedToBeChanged() {
+    Tensor x = Tensor.of(new float[] {1, 2, 3, 4}, 4).slice(1, 2);
+    Tensor h = x.onHost();
+    assertThat(h).isSameAs(x);
+    h.floats()[h.offset()] = 7;
+    x.assign(h);
+    assertThat(x.floats()).containsExactly(1, 7, 3, 4);
+    x.assign(Tensor.of(new float[] {0, 5, 6}, 3).slice(1, 2));
+    assertThat(x.floats()).containsExactly(1, 5, 6, 4);
+  }
+
+  @Test
+  void numbersOfAnotherSizeAreRefused() {
+    assertThatThrownBy(() -> Tensor.zeros(2, 3).assign(Tensor.zeros(5)))
+        .hasMessageContaining("[2, 3]")
+        .hasMessageContaining("[5]");
+  }
+}

@@ -1,0 +1,281 @@
+package dev.perigee.helm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.marcnuri.helm.Helm;
+import com.marcnuri.helm.LintResult;
+import dev.perigee.operator.Rights;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+import java.util.stream.StreamSupport;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** The chart as Helm reads it. */
+class ChartTest {
+  private static final Rendered DEFAULT = Rendered.with("");
+  private static final Rendered NAMESPACED = Rendered.with("scope: Namespaces");
+
+  @Test
+  void helmFindsNothingToComplainAbout() {
+    LintResult result = new Helm(Rendered.CHART).lint().strict().call();
+    assertThat(result.isFailed()).as("%s", result.getMessages()).isFalse();
+    assertThat(result.getMessages()).noneMatch(m -> m.contains("[WARNING]"));
+  }
+
+  @Test
+  void theOperatorMayDoWhatItsCodeNeedsAndNothingElse() {
+    assertThat(rules(DEFAULT.one("ClusterRole", "perigee")))
+        .containsExactlyElementsOf(
+            Stream.concat(Rights.OF_JOBS.stream(), Rights.OF_CLUSTER.stream()).toList());
+    assertThat(rules(DEFAULT.one("Role", "perigee-election"))).isEqualTo(Rights.OF_ELECTION);
+    assertThat(DEFAULT.all("ClusterRoleBinding")).singleElement().satisfies(ChartTest::isBound);
+  }
+
+  @Test
+  void noRoleOfTheChartReadsSecretsOrHasAWildcard() {
+    for (Rendered rendered : List.of(DEFAULT, NAMESPACED)) {
+      Stream.concat(rendered.all("ClusterRole").stream(), rendered.all("Role").stream())
+          .flatMap(role -> rules(role).stream())
+          .forEach(
+              right -> {
+                assertThat(right.resource()).doesNotStartWith("secrets").doesNotContain("*");
+                assertThat(right.verbs()).doesNotContain("*");
+              });
+    }
+  }
+
+  @Test
+  void withScopeNamespacesNothingGivesRightsOnTheCluster() {
+    assertThat(NAMESPACED.all("ClusterRole")).isEmpty();
+    assertThat(NAMESPACED.all("ClusterRoleBinding")).isEmpty();
+    assertThat(rules(NAMESPACED.one("Role", "perigee"))).isEqualTo(Rights.OF_JOBS);
+    assertThat(NAMESPACED.one("Role", "perigee").at("/metadata/namespace").asText())
+        .isEqualTo("ops");
+    assertThat(environment(NAMESPACED)).contains("PERIGEE_NAMESPACES=ops");
+    assertThat(environment(DEFAULT)).contains("PERIGEE_NAMESPACES=");
+  }
+
+  @Test
+  void eachNamespaceOfAListHasItsRoleAndIsWatched() {
+    Rendered rendered = Rendered.with("{scope: Namespaces, namespaces: [red, blue]}");
+    assertThat(rendered.all("Role"))
+        .filteredOn(r -> r.at("/metadata/name").asText().equals("perigee"))
+        .extracting(r -> r.at("/metadata/namespace").asText())
+        .containsExactlyInAnyOrder("red", "blue");
+    assertThat(rendered.all("RoleBinding"))
+        .filteredOn(r -> r.at("/metadata/name").asText().equals("perigee"))
+        .hasSize(2)
+        .allSatisfy(ChartTest::isBound);
+    assertThat(environment(rendered)).contains("PERIGEE_NAMESPACES=red,blue");
+  }
+
+  @Test
+  void whoeverMayEditANamespaceMayEditItsJobs() {
+    JsonNode view = DEFAULT.one("ClusterRole", "perigee-view");
+    JsonNode edit = DEFAULT.one("ClusterRole", "perigee-edit");
+    assertThat(aggregatesTo(view)).containsExactlyInAnyOrder("view", "edit", "admin");
+    assertThat(aggregatesTo(edit)).containsExactlyInAnyOrder("edit", "admin");
+    assertThat(aggregatesTo(DEFAULT.one("ClusterRole", "perigee-admin"))).containsExactly("admin");
+    assertThat(rules(view)).allSatisfy(r -> assertThat(r.verbs()).containsExactly("get", "list", "watch"));
+    assertThat(Rendered.with("rbac: {aggregate: false}").all("ClusterRole")).hasSize(1);
+  }
+
+  @Test
+  void everyPodOfTheChartIsRestricted(@TempDir Path folder) throws IOException {
+    List<JsonNode> pods = Rendered.withTests(folder, "").podSpecs();
+    assertThat(pods).hasSize(3);
+    for (JsonNode pod : pods) {
+      JsonNode security = pod.path("securityContext");
+      assertThat(security.path("runAsNonRoot").asBoolean()).isTrue();
+      assertThat(security.at("/seccompProfile/type").asText()).isEqualTo("RuntimeDefault");
+      assertThat(pod.path("containers")).hasSize(1);
+      JsonNode container = pod.at("/containers/0/securityContext");
+      assertThat(container.path("allowPrivilegeEscalation").asBoolean(true)).isFalse();
+      assertThat(container.path("readOnlyRootFilesystem").asBoolean()).isTrue();
+      assertThat(container.at("/capabilities/drop")).extracting(JsonNode::asText).containsExactly("ALL");
+      assertThat(pod.path("volumes")).allMatch(v -> v.has("emptyDir"));
+      assertThat(pod.path("hostNetwork").asBoolean()).isFalse();
+    }
+  }
+
+  @Test
+  void replicasShareALeaseUnderTheirPodNames() {
+    assertThat(environment(DEFAULT)).contains("PERIGEE_LEASE=ops/perigee");
+    assertThat(DEFAULT.text()).contains("fieldPath: metadata.name");
+    assertThat(DEFAULT.one("Deployment", "perigee").at("/spec/replicas").asInt()).isEqualTo(2);
+    assertThat(DEFAULT.one("PodDisruptionBudget", "perigee").at("/spec/maxUnavailable").asInt())
+        .isEqualTo(1);
+    assertThat(Rendered.with("replicas: 1").all("PodDisruptionBudget")).isEmpty();
+  }
+
+  @Test
+  void probesAskForWhatTheOperatorAnswers() {
+    JsonNode container =
+        DEFAULT.one("Deployment", "perigee").at("/spec/template/spec/containers/0");
+    assertThat(container.at("/startupProbe/httpGet/path").asText()).isEqualTo("/readyz");
+    assertThat(container.at("/startupProbe/periodSeconds").asInt()).isEqualTo(1);
+    assertThat(container.at("/readinessProbe/httpGet/path").asText()).isEqualTo("/readyz");
+    assertThat(container.at("/livenessProbe/httpGet/path").asText()).isEqualTo("/healthz");
+    assertThat(container.at("/resources/limits/memory").asText()).isNotEmpty();
+  }
+
+  @Test
+  void anImageIsNamedByItsDigestWhenItHasOne(@TempDir Path folder) throws IOException {
+    String digest = "sha256:" + "ab".repeat(32);
+    Rendered rendered =
+        Rendered.withTests(
+            folder,
+            "{image: {repository: r.example/op, digest: '%s'}, trainer: {image: {tag: t1}}}"
+                .formatted(digest));
+    assertThat(rendered.podSpecs())
+        .allSatisfy(
+            p ->
+                assertThat(p.at("/containers/0/image").asText())
+                    .isEqualTo("r.example/op@" + digest));
+    assertThat(environment(rendered)).contains("PERIGEE_TRAINER_IMAGE=perigee-trainer:t1");
+  }
+
+  @Test
+  void theOperatorTalksToTheApiServerToNamesAndToGangsOnly() {
+    JsonNode policy = DEFAULT.one("NetworkPolicy", "perigee");
+    assertThat(policy.at("/spec/policyTypes")).extracting(JsonNode::asText).containsExactly("Ingress", "Egress");
+    assertThat(policy.at("/spec/egress/0/ports")).allMatch(p -> p.path("port").asInt() == 53);
+    assertThat(policy.at("/spec/egress/1/ports")).extracting(p -> p.path("port").asInt()).containsExactly(443, 6443);
+    assertThat(policy.at("/spec/egress/2/to/0/podSelector/matchLabels/app.kubernetes.io~1managed-by").asText())
+        .isEqualTo("perigee");
+    assertThat(policy.at("/spec/egress")).hasSize(3);
+    assertThat(Rendered.with("networkPolicy: {enabled: false}").all("NetworkPolicy")).isEmpty();
+  }
+
+  @Test
+  void monitorsAreMadeWhenAskedFor() {
+    assertThat(DEFAULT.text()).doesNotContain("monitoring.coreos.com");
+    Rendered rendered =
+        Rendered.with(
+            """
+            metrics:
+              serviceMonitor: {enabled: true, labels: {release: prometheus}}
+              podMonitor: {enabled: true}
+              prometheusRule: {enabled: true}
+            """);
+    assertThat(rendered.one("ServiceMonitor", "perigee").at("/metadata/labels/release").asText())
+        .isEqualTo("prometheus");
+    assertThat(rendered.one("PodMonitor", "perigee-gangs").at("/spec/namespaceSelector/any").asBoolean())
+        .isTrue();
+    assertThat(rendered.all("PrometheusRule")).hasSize(1);
+  }
+
+  @Test
+  void theTestsRunAsTheOperatorAndAsSomebodyWhoSubmits(@TempDir Path folder) throws IOException {
+    Rendered cluster = Rendered.withTests(Files.createDirectory(folder.resolve("a")), "");
+    JsonNode rights = cluster.one("Pod", "perigee-test-rights").path("spec");
+    assertThat(rights.path("serviceAccountName").asText()).isEqualTo("perigee");
+    assertThat(rights.at("/containers/0/args")).extracting(JsonNode::asText).containsExactly("rights", "*", "ops");
+    JsonNode plans = cluster.one("Pod", "perigee-test-plans").path("spec");
+    assertThat(plans.path("serviceAccountName").asText()).isEqualTo("perigee-test");
+    assertThat(plans.at("/containers/0/args")).extracting(JsonNode::asText).containsExactly("plans", "ops");
+    assertThat(rules(cluster.one("Role", "perigee-test")))
+        .containsExactly(new Rights("perigee.dev", "pretrainjobs", List.of("create")));
+
+    Rendered red =
+        Rendered.withTests(
+            Files.createDirectory(folder.resolve("b")), "{scope: Namespaces, namespaces: [red]}");
+    assertThat(red.one("Pod", "perigee-test-rights").at("/spec/containers/0/args"))
+        .extracting(JsonNode::asText)
+        .containsExactly("rights", "red", "ops");
+    assertThat(red.one("Role", "perigee-test").at("/metadata/namespace").asText()).isEqualTo("red");
+  }
+
+  @Test
+  void theDefinitionsAreInstalledAndOutliveTheRelease() throws IOException {
+    JsonNode committed;
+    try (InputStream in =
+        Files.newInputStream(Path.of("..", "crds", "yaml", "pretrainjobs.perigee.dev.yaml"))) {
+      committed = Rendered.YAML.readTree(in);
+    }
+    JsonNode installed = DEFAULT.one("CustomResourceDefinition", "pretrainjobs.perigee.dev");
+    assertThat(installed.path("spec")).isEqualTo(committed.path("spec"));
+    assertThat(installed.at("/metadata/annotations/helm.sh~1resource-policy").asText())
+        .isEqualTo("keep");
+    JsonNode passing =
+        Rendered.with("crds: {keep: false}").one("CustomResourceDefinition", "pretrainjobs.perigee.dev");
+    assertThat(passing.at("/metadata/annotations").isMissingNode()).isTrue();
+    assertThat(Rendered.with("crds: {install: false}").all("CustomResourceDefinition")).isEmpty();
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "replicas: 0                          | /replicas",
+        "replicas: two                        | /replicas",
+        "replica: 2                           | replica",
+        "image: {tag: 'a b'}                  | /image/tag",
+        "image: {digest: 'sha256:12'}         | /image/digest",
+        "image: {pullPolicy: Sometimes}       | /image/pullPolicy",
+        "scope: Galaxy                        | /scope",
+        "namespaces: [red]                    | /scope",
+        "{scope: Namespaces, namespaces: [A]} | /namespaces/0",
+        "resources: {limit: {memory: 1Gi}}    | limit",
+        "networkPolicy: {apiServerPorts: []}  | /networkPolicy/apiServerPorts",
+        "metrics: {serviceMonitor: {interval: often}} | /metrics/serviceMonitor/interval",
+      })
+  void aBadValueIsRefusedByName(String values, String named) {
+    assertThatThrownBy(() -> Rendered.with(values)).hasMessageContaining(named);
+  }
+
+  private static List<Rights> rules(JsonNode role) {
+    List<Rights> rights = new ArrayList<>();
+    for (JsonNode rule : role.path("rules")) {
+      for (JsonNode group : rule.path("apiGroups")) {
+        for (JsonNode resource : rule.path("resources")) {
+          rights.add(
+              new Rights(
+                  group.asText(),
+                  resource.asText(),
+                  StreamSupport.stream(rule.path("verbs").spliterator(), false)
+                      .map(JsonNode::asText)
+                      .toList()));
+        }
+      }
+    }
+    assertThat(rights).as("rules of %s", role).isNotEmpty();
+    return rights;
+  }
+
+  private static void isBound(JsonNode binding) {
+    assertThat(binding.at("/roleRef/name").asText()).isEqualTo("perigee");
+    assertThat(binding.path("subjects")).hasSize(1);
+    assertThat(binding.at("/subjects/0/name").asText()).isEqualTo("perigee");
+    assertThat(binding.at("/subjects/0/namespace").asText()).isEqualTo("ops");
+  }
+
+  private static List<String> aggregatesTo(JsonNode role) {
+    String prefix = "rbac.authorization.k8s.io/aggregate-to-";
+    return role.at("/metadata/labels").properties().stream()
+        .filter(label -> label.getKey().startsWith(prefix) && label.getValue().asText().equals("true"))
+        .map(label -> label.getKey().substring(prefix.length()))
+        .toList();
+  }
+
+  private static List<String> environment(Rendered rendered) {
+    return StreamSupport.stream(
+            rendered
+                .one("Deployment", "perigee")
+                .at("/spec/template/spec/containers/0/env")
+                .spliterator(),
+            false)
+        .map(e -> e.path("name").asText() + "=" + e.path("value").asText())
+        .toList();
+  }
+}

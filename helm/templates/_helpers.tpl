@@ -1,0 +1,48 @@
+{{/* Names, labels and images. */}}
+
+{{- define "perigee.name" -}}
+{{- ternary .Release.Name (printf "%s-perigee" .Release.Name) (contains "perigee" .Release.Name) | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "perigee.selector" -}}
+app.kubernetes.io/name: perigee
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "perigee.labels" -}}
+app.kubernetes.io/name: perigee
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: perigee
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* Reference of an image: repository with its digest, or else with its tag. Takes (list image root). */}}
+{{- define "perigee.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ $image.tag | default (index . 1).Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* The namespaces that scope Namespaces watches, as JSON. */}}
+{{- define "perigee.namespaces" -}}
+{{- if .Values.namespaces }}{{ toJson (uniq .Values.namespaces) }}{{ else }}{{ toJson (list .Release.Namespace) }}{{ end -}}
+{{- end }}
+
+{{/* Restricted Pod Security, of a pod and of a container. */}}
+{{- define "perigee.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "perigee.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}

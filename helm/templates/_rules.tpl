@@ -1,0 +1,41 @@
+{{/*
+What the operator may do in a namespace whose jobs it runs. The same list stands in the operator's own
+code (dev.perigee.operator.Rights); a test holds the two together.
+*/}}
+{{- define "perigee.rules" -}}
+- apiGroups: [perigee.dev]
+  resources: [pretrainjobs]
+  # Deleted when ttlSecondsAfterFinished has passed.
+  verbs: [get, list, watch, delete]
+# Server-side apply of the status, never of the spec.
+- apiGroups: [perigee.dev]
+  resources: [pretrainjobs/status]
+  verbs: [patch]
+# Clusters that enforce it ask this of whoever sets blockOwnerDeletion.
+- apiGroups: [perigee.dev]
+  resources: [pretrainjobs/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, create, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, watch, create, delete]
+# Server-side apply creates what is absent, which needs both.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+# What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
+- apiGroups: [scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [create, delete]
+- apiGroups: [scheduling.volcano.sh]
+  resources: [podgroups]
+  verbs: [create, delete]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [delete]
+{{- end }}

@@ -1,0 +1,65 @@
+package dev.perigee.operator;
+
+import dev.perigee.operator.gang.NodeState;
+import io.fabric8.kubernetes.api.model.ListOptionsBuilder;
+import io.fabric8.kubernetes.api.model.Node;
+import io.fabric8.kubernetes.client.KubernetesClient;
+import io.fabric8.kubernetes.client.KubernetesClientException;
+import io.fabric8.kubernetes.client.informers.SharedIndexInformer;
+import java.net.HttpURLConnection;
+import java.util.Optional;
+import java.util.function.Function;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * The nodes of the cluster, so that a lost one is noticed before its pods are evicted. They belong to
+ * the cluster: an operator with rights in its namespaces alone does without, and notices by the pods.
+ */
+final class NodeWatch implements Function<String, Optional<NodeState>>, AutoCloseable {
+  private static final Logger LOG = LoggerFactory.getLogger(NodeWatch.class);
+
+  private final KubernetesClient client;
+
+  /** Null when nodes may not be read. */
+  private final SharedIndexInformer<Node> informer;
+
+  private NodeWatch(KubernetesClient client, SharedIndexInformer<Node> informer) {
+    this.client = client;
+    this.informer = informer;
+  }
+
+  /** Begins to watch, where that is allowed. */
+  static NodeWatch start(KubernetesClient client) {
+    try {
+      client.nodes().list(new ListOptionsBuilder().withLimit(1L).build());
+    } catch (KubernetesClientException e) {
+      if (e.getCode() != HttpURLConnection.HTTP_FORBIDDEN) {
+        throw e;
+      }
+      LOG.info("nodes may not be read; a lost node is noticed when its pods are evicted");
+      return new NodeWatch(client, null);
+    }
+    return new NodeWatch(client, client.nodes().inform());
+  }
+
+  @Override
+  public Optional<NodeState> apply(String name) {
+    if (informer == null) {
+      return Optional.empty();
+    }
+    Node known = informer.getStore().getByKey(name);
+    if (known == null) {
+      // Gone, or so new that the watch has not told yet.
+      known = client.nodes().withName(name).get();
+    }
+    return Optional.of(known == null ? NodeState.gone(name) : NodeState.of(known));
+  }
+
+  @Override
+  public void close() {
+    if (informer != null) {
+      informer.close();
+    }
+  }
+}

@@ -1,0 +1,48 @@
+package dev.perigee.operator;
+
+import dev.perigee.api.PretrainJob;
+import java.util.List;
+
+/**
+ * What the operator does to the cluster, as Kubernetes' access control writes it: the chart's roles
+ * grant exactly this, and {@link InstallCheck} asks for exactly this.
+ *
+ * @param group API group, empty for the core
+ * @param resource plural name, with the subresource after a slash
+ * @param verbs what is done to it
+ */
+public record Rights(String group, String resource, List<String> verbs) {
+  /** In every namespace whose jobs are run. */
+  public static final List<Rights> OF_JOBS =
+      List.of(
+          // Deleted when ttlSecondsAfterFinished has passed.
+          new Rights(PretrainJob.GROUP, "pretrainjobs", List.of("get", "list", "watch", "delete")),
+          // Server-side apply of the status, never of the spec.
+          new Rights(PretrainJob.GROUP, "pretrainjobs/status", List.of("patch")),
+          // Clusters that enforce it ask this of whoever sets blockOwnerDeletion.
+          new Rights(PretrainJob.GROUP, "pretrainjobs/finalizers", List.of("update")),
+          new Rights("", "pods", List.of("list", "watch", "create", "delete")),
+          new Rights("", "configmaps", List.of("list", "watch", "create", "delete")),
+          // Server-side apply creates what is absent, which needs both.
+          new Rights("", "services", List.of("list", "watch", "create", "patch")),
+          new Rights("", "events", List.of("create")),
+          // What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
+          new Rights("scheduling.k8s.io", "podgroups", List.of("create", "delete")),
+          new Rights("scheduling.volcano.sh", "podgroups", List.of("create", "delete")),
+          new Rights("kueue.x-k8s.io", "workloads", List.of("delete")));
+
+  /** Where the whole cluster is watched: without it a lost node is noticed by its pods. */
+  public static final List<Rights> OF_CLUSTER =
+      List.of(new Rights("", "nodes", List.of("get", "list", "watch")));
+
+  /** In the operator's own namespace, for the Lease that replicas share. */
+  public static final List<Rights> OF_ELECTION =
+      List.of(
+          new Rights(
+              "coordination.k8s.io", "leases", List.of("get", "create", "update", "patch")));
+
+  /** Rights. */
+  public Rights {
+    verbs = List.copyOf(verbs);
+  }
+}

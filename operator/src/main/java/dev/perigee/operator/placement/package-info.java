@@ -1,0 +1,12 @@
+/**
+ * Who lets a gang in as a whole, and where its pods go. {@link
+ * dev.perigee.operator.placement.SchedulerDiscovery} finds out what the API server serves, {@link
+ * dev.perigee.operator.placement.Placements} chooses, and a {@link
+ * dev.perigee.operator.placement.Placement} adds to the pods what its scheduler reads: {@link
+ * dev.perigee.operator.placement.Unmanaged nothing}, {@link
+ * dev.perigee.operator.placement.KueuePlacement Kueue's plain pod groups}, {@link
+ * dev.perigee.operator.placement.VolcanoPlacement Volcano's PodGroup} or {@link
+ * dev.perigee.operator.placement.PodGroupPlacement that of Kubernetes}. All but the discovery are
+ * pure.
+ */
+package dev.perigee.operator.placement;

@@ -1,0 +1,33 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.VolumeSource;
+import java.nio.file.Path;
+import java.util.Comparator;
+import java.util.Objects;
+import java.util.Optional;
+
+/** Where a job writes its checkpoints. One folder belongs to one job. */
+final class OutputPath {
+  private OutputPath() {}
+
+  /** A key that two jobs of one namespace share exactly if they write to the same folder. */
+  static String of(PretrainJob job) {
+    VolumeSource volume = job.getSpec().checkpoints().volume();
+    String path = RunConfigs.checkpointPath(job);
+    return volume.persistentVolumeClaim() != null
+        ? "claim " + volume.persistentVolumeClaim().claimName() + "/" + Path.of(path).normalize()
+        : "node " + Path.of(volume.hostPath().path(), path).normalize();
+  }
+
+  /** The job that the folder belongs to in place of this one: the oldest. */
+  static Optional<PretrainJob> taken(PretrainJob job, Neighbours neighbours) {
+    return neighbours.writingTo(of(job)).stream()
+        .min(
+            Comparator.comparing(
+                    (PretrainJob j) ->
+                        Objects.requireNonNullElse(j.getMetadata().getCreationTimestamp(), ""))
+                .thenComparing(j -> j.getMetadata().getName()))
+        .filter(owner -> !owner.getMetadata().getName().equals(job.getMetadata().getName()));
+  }
+}

@@ -1,0 +1,100 @@
+package dev.perigee.operator.pretrain;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.perigee.api.FailurePolicy.PodReason;
+import dev.perigee.api.PretrainJob;
+import dev.perigee.api.SchedulingSpec.Adapter;
+import dev.perigee.operator.placement.ServedSchedulers;
+import java.util.Optional;
+import org.junit.jupiter.api.Test;
+
+/** A job and the schedulers of its cluster. */
+class PlacementStoryTest {
+  private static final ServedSchedulers POD_GROUP =
+      new ServedSchedulers(Optional.empty(), false, Optional.of("v1alpha2"));
+
+  @Test
+  void everyStartHasAGroupOfItsOwnAndTheOldOneIsGivenBack() {
+    FakeCluster cluster = new FakeCluster(Jobs.small());
+    cluster.served = POD_GROUP;
+    cluster.reconcile();
+    assertThat(cluster.groups).containsExactly("demo-attempt-1");
+    assertThat(cluster.job.getStatus().layout().scheduling())
+        .satisfies(
+            s -> {
+              assertThat(s.adapter()).isEqualTo(Adapter.PodGroup);
+              assertThat(s.apiVersion()).isEqualTo("scheduling.k8s.io/v1alpha2");
+              assertThat(s.group()).isEqualTo("demo-attempt-1");
+            });
+
+    cluster.runAll();
+    cluster.reconcile();
+    cluster.lose("demo-1", PodReason.Evicted);
+    cluster.reconcile();
+    assertThat(cluster.groups).isEmpty();
+    cluster.finishDeletions();
+    cluster.pass(60);
+    cluster.reconcile();
+    assertThat(cluster.groups).containsExactly("demo-attempt-2");
+  }
+
+  @Test
+  void aStartUnderWayDoesNotMoveToASchedulerThatIsInstalledMeanwhile() {
+    FakeCluster cluster = new FakeCluster(Jobs.small());
+    cluster.reconcile();
+    cluster.served = POD_GROUP;
+    cluster.reconcile();
+    assertThat(cluster.groups).isEmpty();
+    assertThat(cluster.job.getStatus().layout().scheduling().adapter()).isEqualTo(Adapter.None);
+  }
+
+  @Test
+  void aJobWaitsForASchedulerThatIsNotThereAndSaysSo() {
+    PretrainJob job = Jobs.with(Jobs.small(), "/scheduling", "{adapter: Kueue, queue: team-a}");
+    FakeCluster cluster = new FakeCluster(job);
+    Step step = cluster.reconcile();
+    assertThat(cluster.podNames()).isEmpty();
+    assertThat(cluster.reason()).isEqualTo("InvalidPlan");
+    assertThat(cluster.message())
+        .isEqualTo(
+            "scheduling.adapter: Kueue is asked for, but the API server does not serve"
+                + " kueue.x-k8s.io; install it, or use adapter None or Auto");
+    assertThat(step.lookAgain()).isPresent();
+
+    cluster.served = new ServedSchedulers(Optional.of("v1beta2"), false, Optional.empty());
+    cluster.reconcile();
+    assertThat(cluster.podNames()).hasSize(2);
+    assertThat(cluster.job.getStatus().layout().scheduling().queue()).isEqualTo("team-a");
+  }
+
+  @Test
+  void theGroupOfAJobWithTheLongestNameFitsIntoALabel() {
+    String longest = "j".repeat(63);
+    assertThat(JobNames.group(longest, 1))
+        .hasSize(63)
+        .endsWith("-attempt-1")
+        .isNotEqualTo(JobNames.group("j".repeat(62) + "k", 1));
+  }
+
+  @Test
+  void deviceClaimsReachThePodsContainer() {
+    PretrainJob job =
+        Jobs.with(
+            Jobs.small(),
+            "/podOverrides/resourceClaims",
+            "[{name: gpus, resourceClaimTemplateName: eight-gpus}]");
+    var plan = (PretrainPlan.Workable) PretrainPlan.of(job, 1, "image");
+    var spec = plan.gang().pods().getFirst().getSpec();
+    assertThat(spec.getResourceClaims())
+        .singleElement()
+        .satisfies(
+            c -> {
+              assertThat(c.getName()).isEqualTo("gpus");
+              assertThat(c.getResourceClaimTemplateName()).isEqualTo("eight-gpus");
+            });
+    assertThat(spec.getContainers().getFirst().getResources().getClaims())
+        .singleElement()
+        .satisfies(c -> assertThat(c.getName()).isEqualTo("gpus"));
+  }
+}

@@ -1,0 +1,151 @@
+package dev.perigee.operator.real;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import dev.perigee.operator.OperatorRuntime;
+import dev.perigee.operator.real.FaultProxy.Fate;
+import dev.perigee.operator.real.FaultProxy.Request;
+import dev.perigee.operator.real.Story.Mishap;
+import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.client.KubernetesClient;
+import java.time.Clock;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** What may happen to a job on a real API server that works. */
+class LifeIT {
+  private static RealApi api;
+
+  @BeforeAll
+  static void start() {
+    api = RealApi.orSkip();
+  }
+
+  @ParameterizedTest
+  @EnumSource(mode = EnumSource.Mode.EXCLUDE, names = "PROGRAM_DIES")
+  void aPodDeletedInAnyPhaseRestartsTheGangOnceAndOnlyAProgramsEndCounts(Mishap mishap)
+      throws InterruptedException {
+    String namespace = api.namespace("phase");
+    try (Story story = new Story(api, namespace, mishap, 0);
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                api.client(), RealApi.options(namespace, story::ask, Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      story.play(() -> {});
+    }
+  }
+
+  /** The first operator's clock is ahead; its successor's is right. */
+  @Test
+  void aClockThatWasAheadHoldsNothingUpAndCountsNothingTwice() throws InterruptedException {
+    String namespace = api.namespace("skew");
+    Clock ahead = Clock.offset(Clock.systemUTC(), Duration.ofHours(1));
+    try (Story story = new Story(api, namespace, Mishap.PROGRAM_DIES, 1)) {
+      AtomicReference<OperatorRuntime> operator =
+          new AtomicReference<>(
+              OperatorRuntime.start(
+                  api.client(), RealApi.options(namespace, story::ask, ahead)));
+      boolean[] handedOver = {false};
+      try {
+        story.play(
+            () -> {
+              var status = story.job().getStatus();
+              boolean waits =
+                  status != null
+                      && status.attempt() != null
+                      && status.attempt().notBefore() != null;
+              if (waits && !handedOver[0]) {
+                handedOver[0] = true;
+                operator.get().close();
+                operator.set(
+                    OperatorRuntime.start(
+                        api.client(), RealApi.options(namespace, story::ask, Clock.systemUTC())));
+              }
+            });
+      } finally {
+        operator.get().close();
+      }
+      assertThat(handedOver[0]).isTrue();
+    }
+  }
+
+  @Test
+  void looksThatFindNothingNewWriteNothing() throws InterruptedException {
+    String namespace = api.namespace("quiet");
+    api.createJob(namespace, "quiet");
+    PodPlay play = new PodPlay(api.client());
+    try (FaultProxy proxy = new FaultProxy(api.config(), request -> new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(
+                    namespace,
+                    (host, port) -> Optional.of(Story.training()),
+                    Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "quiet").size() == 2);
+      play.pods(namespace, "quiet").forEach(play::bind);
+      play.pods(namespace, "quiet").forEach(play::run);
+      await()
+          .until(
+              () ->
+                  api.job(namespace, "quiet").getStatus().conditions().stream()
+                      .anyMatch(c -> c.type().equals("Ready") && c.holds()));
+      Thread.sleep(1000); // what follows from the last news
+      long before = writes(proxy);
+      Thread.sleep(2000); // some twenty looks
+      assertThat(writes(proxy)).isEqualTo(before);
+    }
+  }
+
+  @Test
+  void aJobDeletedWhileItRestartsGetsNoMorePods() throws InterruptedException {
+    String namespace = api.namespace("gone");
+    api.createJob(namespace, "gone");
+    PodPlay play = new PodPlay(api.client());
+    try (OperatorRuntime operator =
+        OperatorRuntime.start(
+            api.client(),
+            RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "gone").size() == 2);
+      List<Pod> pods = play.pods(namespace, "gone");
+      pods.forEach(play::bind);
+      play.pods(namespace, "gone").forEach(play::run);
+      await()
+          .until(
+              () ->
+                  Boolean.TRUE.equals(api.job(namespace, "gone").getStatus().attempt().formed()));
+      play.end(play.pods(namespace, "gone").getFirst(), 137);
+      await()
+          .until(
+              () ->
+                  play.pods(namespace, "gone").stream()
+                      .allMatch(p -> p.getMetadata().getDeletionTimestamp() != null));
+      api.client().resource(api.job(namespace, "gone")).delete();
+      await().until(() -> api.job(namespace, "gone") == null);
+      Thread.sleep(500); // a look that had begun ends
+      play.pods(namespace, "gone").forEach(play::letGo);
+      List<String> left = uids(play.pods(namespace, "gone"));
+      Thread.sleep(1500);
+      assertThat(uids(play.pods(namespace, "gone"))).isEqualTo(left);
+    }
+  }
+
+  private static List<String> uids(List<? extends HasMetadata> objects) {
+    return objects.stream().map(o -> o.getMetadata().getUid()).toList();
+  }
+
+  private static long writes(FaultProxy proxy) {
+    return proxy.seen().stream().filter(Request::isWrite).count();
+  }
+}

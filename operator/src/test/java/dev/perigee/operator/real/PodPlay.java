@@ -1,0 +1,125 @@
+package dev.perigee.operator.real;
+
+import io.fabric8.kubernetes.api.model.BindingBuilder;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.PodStatusBuilder;
+import io.fabric8.kubernetes.client.KubernetesClient;
+import io.fabric8.kubernetes.client.KubernetesClientException;
+import java.net.HttpURLConnection;
+import java.util.List;
+
+/** What a kubelet does to the status of pods, done by a test. */
+final class PodPlay {
+  private final KubernetesClient client;
+
+  PodPlay(KubernetesClient client) {
+    this.client = client;
+  }
+
+  /** The pods of a job. */
+  List<Pod> pods(String namespace, String job) {
+    return client
+        .pods()
+        .inNamespace(namespace)
+        .withLabel("perigee.dev/job", job)
+        .list()
+        .getItems();
+  }
+
+  /** A scheduler gives it to the node. */
+  void bind(Pod pod) {
+    unlessGone(
+        () ->
+            client.raw(
+                "/api/v1/namespaces/%s/pods/%s/binding"
+                    .formatted(pod.getMetadata().getNamespace(), pod.getMetadata().getName()),
+                "POST",
+                new BindingBuilder()
+                    .withNewMetadata()
+                    .withName(pod.getMetadata().getName())
+                    .withUid(pod.getMetadata().getUid())
+                    .endMetadata()
+                    .withNewTarget()
+                    .withKind("Node")
+                    .withName(RealApi.NODE)
+                    .endTarget()
+                    .build()));
+  }
+
+  /** It has been stopped, and the kubelet lets it go. */
+  void letGo(Pod pod) {
+    unlessGone(() -> client.resource(pod).withGracePeriod(0).delete());
+  }
+
+  /** It runs and is ready. */
+  void run(Pod pod) {
+    PodStatusBuilder status =
+        status("Running")
+            .withPodIP("10.0.0.1")
+            .addNewPodIP("10.0.0.1")
+            .addNewCondition()
+            .withType("Ready")
+            .withStatus("True")
+            .endCondition();
+    set(
+        pod,
+        status
+            .editFirstContainerStatus()
+            .withReady(true)
+            .withNewState()
+            .withNewRunning()
+            .endRunning()
+            .endState()
+            .endContainerStatus());
+  }
+
+  /** Its program ended. */
+  void end(Pod pod, int exitCode) {
+    set(
+        pod,
+        status(exitCode == 0 ? "Succeeded" : "Failed")
+            .editFirstContainerStatus()
+            .withNewState()
+            .withNewTerminated()
+            .withExitCode(exitCode)
+            .endTerminated()
+            .endState()
+            .endContainerStatus());
+  }
+
+  /** Somebody deletes it. */
+  void delete(Pod pod) {
+    client.resource(pod).delete();
+  }
+
+  private static PodStatusBuilder status(String phase) {
+    return new PodStatusBuilder()
+        .withPhase(phase)
+        .addNewContainerStatus()
+        .withName("trainer")
+        .withImage("x")
+        .withImageID("x")
+        .withReady(false)
+        .withRestartCount(0)
+        .endContainerStatus();
+  }
+
+  private void set(Pod pod, PodStatusBuilder status) {
+    unlessGone(
+        () ->
+            client.resource(new PodBuilder(pod).withStatus(status.build()).build()).updateStatus());
+  }
+
+  /** A pod that is gone, or was touched meanwhile, is left for the next look. */
+  private static void unlessGone(Runnable write) {
+    try {
+      write.run();
+    } catch (KubernetesClientException e) {
+      if (e.getCode() != HttpURLConnection.HTTP_NOT_FOUND
+          && e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
+        throw e;
+      }
+    }
+  }
+}
