@@ -24,6 +24,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
    */
   private static final int MICRO_BATCH_TOKENS = 512;
 
+  /** The same on a GPU, which wants work for all of its multiprocessors. */
+  private static final int GPU_MICRO_BATCH_TOKENS = 8192;
+
   /** Micro-batches for each stage that are aimed at: the bubble is then a third or less. */
   private static final int MICRO_BATCHES_PER_STAGE = 2;
 
