@@ -372,6 +372,6 @@ final class ActivationCount {
       return ArenaSize.of(rows * width);
     }
     long spread = Math.round(Math.sqrt(rows));
-    return (ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2.0;
+    return ((double) ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2;
   }
 }
