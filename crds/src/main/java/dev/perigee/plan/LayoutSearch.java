@@ -60,7 +60,9 @@ public final class LayoutSearch {
       found.add(new Found(layout, Plan.of(workload, layout, hardware, calibration)));
       simulated++;
     }
-    found.sort(Comparator.comparingDouble(f -> seconds(f.plan)));
+    found.sort(
+        Comparator.<Found>comparingDouble(f -> seconds(f.plan))
+            .thenComparingDouble(f -> f.plan.traffic().bytes()));
     return found.subList(0, Math.min(count, found.size()));
   }
 

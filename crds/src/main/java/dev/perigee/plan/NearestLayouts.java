@@ -106,6 +106,10 @@ public final class NearestLayouts {
     if (workload.model() == null) {
       return mesh.problems(-1).isEmpty();
     }
+    int layers = workload.model().numHiddenLayers();
+    if (!workload.model().problems().isEmpty() || c.chunks() > StageLayout.mostChunks(layers)) {
+      return false;
+    }
     Layout layout =
         new Layout(
             mesh,

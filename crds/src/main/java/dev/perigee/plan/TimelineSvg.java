@@ -16,7 +16,7 @@ public final class TimelineSvg {
   private static final int FOOT = 28;
 
   /** Narrower rectangles cannot be seen, and make the file large. */
-  private static final double NARROWEST = 0.15;
+  private static final double NARROWEST = 0.4;
 
   private TimelineSvg() {}
 
