@@ -37,7 +37,7 @@ class ArchitectureTest {
           .resideInAnyPackage(PLAN, API, ENGINE, OPERATOR, TRAINER, CLI);
 
   @ArchTest
-  static final ArchRule thePlannerKnowsTheContractOnly =
+  static final ArchRule plansKnowTheContractOnly =
       noClasses()
           .that()
           .resideInAPackage(PLAN)

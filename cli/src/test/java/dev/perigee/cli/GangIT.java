@@ -8,6 +8,7 @@ import dev.perigee.cli.cluster.EmbeddedCluster;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.api.ObjectStore;
 import dev.perigee.cli.cluster.api.Registry.Deletion;
+import dev.perigee.cli.cluster.api.Registry.Write;
 import dev.perigee.cli.cluster.api.ResourceType;
 import dev.perigee.cli.cluster.node.Programs;
 import java.io.IOException;
@@ -20,6 +21,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.function.Predicate;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
@@ -228,5 +230,98 @@ class GangIT {
     JsonNode pod = store.list("pods", "default").objects().getFirst();
     assertThat(Json.text(pod, "status", "phase")).isEqualTo("Pending");
     assertThat(view.outcome()).isEmpty();
+  }
+
+  @Test
+  void anImageThatNobodyHasFailsAtItsDeadline() throws IOException {
+    create(
+        manifest(
+            "pulling",
+            "sequenceLength: => image: nowhere/else:1\n  sequenceLength:")
+            .replace("{backoffSeconds: 1}", "{deadlines: {imagePullSeconds: 2}}"));
+
+    JobView end = ended("pulling");
+
+    assertThat(end.doing()).isEqualTo("ImagePullDeadline");
+    assertThat(end.status().lastFailure().message()).contains("ImagePull");
+  }
+
+  @Test
+  void aSuspendedJobSavesFreesItsPodsAndResumesOnAnotherMesh() throws IOException {
+    create(manifest("moved", ""));
+    await("moved", GangIT::isTraining);
+    edit("moved", spec -> spec.put("suspend", true));
+    await("moved", v -> v.doing().equals("Suspended"));
+    assertThat(pods()).isEmpty();
+    try (var steps = Files.list(folder.resolve("checkpoints/moved"))) {
+      assertThat(steps.map(p -> p.getFileName().toString()))
+          .as("saved on the way out, not only every 20 steps")
+          .anyMatch(name -> name.matches("step-\\d+") && name.compareTo("step-00000025") >= 0);
+    }
+
+    edit(
+        "moved",
+        spec -> {
+          spec.put("suspend", false);
+          spec.putObject("parallelism").put("data", 2).put("expert", 2).put("ranksPerPod", 1);
+        });
+
+    JobView end = ended("moved");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().layout().ranks()).isEqualTo(2);
+    assertThat(end.status().restarts()).isZero();
+    assertThat(end.status().disruptions()).isZero();
+  }
+
+  @Test
+  void aJobWaitsForAnotherAndContinuesFromExactlyItsLastCheckpoint() throws Exception {
+    create(manifest("second", "  model:\n =>   model:\n    from: {pretrainJob: first}\n"));
+    await("second", v -> v.doing().equals("SourceMissing"));
+    create(manifest("first", ""));
+    await("second", v -> v.doing().equals("WaitingForSource"));
+    assertThat(ended("first").outcome()).contains(JobView.Outcome.Complete);
+
+    JobView end = ended("second");
+
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    Path last = folder.resolve("checkpoints/first/step-%08d".formatted(STEPS));
+    assertThat(end.status().source().checkpoint().digest())
+        .isEqualTo(sha256(last.resolve("trainer/manifest.json")));
+  }
+
+  @Test
+  void aRestartInPlaceKeepsThePodOfRankZero() throws IOException {
+    create(
+        manifest("kept", "{backoffSeconds: 1} => {backoffSeconds: 1, restart: InPlace}")
+            .replace("  sequenceLength:", "  scheduling: {adapter: None}\n  sequenceLength:"));
+    await("kept", GangIT::isTraining);
+    Map<String, String> before = pods();
+
+    perigee.cluster().node().processesOf("default", "kept-1").stream()
+        .filter(p -> p.info().command().orElse("").endsWith("java"))
+        .forEach(ProcessHandle::destroyForcibly);
+
+    JobView end = ended("kept");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().attempt().number()).isEqualTo(2);
+    assertThat(pods().get("kept-0")).isEqualTo(before.get("kept-0"));
+    assertThat(pods().get("kept-1")).isNotEqualTo(before.get("kept-1"));
+  }
+
+  private void edit(String name, Consumer<ObjectNode> change) {
+    perigee
+        .cluster()
+        .api()
+        .registry()
+        .update(
+            type("perigee.dev/v1alpha1", "pretrainjobs"),
+            "default",
+            name,
+            "",
+            live -> {
+              change.accept((ObjectNode) live.path("spec"));
+              return live;
+            },
+            Write.by("test"));
   }
 }

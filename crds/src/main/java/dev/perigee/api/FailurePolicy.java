@@ -47,7 +47,22 @@ public record FailurePolicy(
                 + " pods, for example those of a GPU health monitor. Such a restart counts.")
         @Default("[]")
         @Size(max = 32)
-        List<@Size(min = 1, max = 316) String> nodeConditions) {
+        List<@Size(min = 1, max = 316) String> nodeConditions,
+    @JsonPropertyDescription(
+            "Recreate: a restart makes all pods anew. InPlace: only what broke is made anew; the"
+                + " containers of the other pods start again where they are. It needs a Kubernetes"
+                + " that restarts containers by their exit code (1.35), and falls back to Recreate"
+                + " where it does not.")
+        @Default("Recreate")
+        RestartMode restart) {
+
+  /** What a restart does with pods that are well. */
+  public enum RestartMode {
+    /** Makes them anew. */
+    Recreate,
+    /** Keeps them and starts their containers again. */
+    InPlace
+  }
 
   /** What a rule does. */
   public enum Action {

@@ -152,7 +152,8 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory == oldSelf.memory && self.batchTokens =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory =="
+            + " oldSelf.memory && self.compute == oldSelf.compute && self.batchTokens =="
             + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
@@ -160,8 +161,9 @@ import java.util.List;
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, memory, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
-            + " evaluation can change only while the job is suspended; set suspend: true first")
+        "spec: parallelism, memory, compute, batchTokens, optimizer, schedule, steps, tokens,"
+            + " checkpoints and evaluation can change only while the job is suspended; set suspend:"
+            + " true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
@@ -171,6 +173,12 @@ import java.util.List;
     message =
         "spec: resources, image, imagePullPolicy, podOverrides and scheduling can change only while"
             + " the job is suspended; set suspend: true first")
+@ValidationRule(
+    value = "self.failurePolicy.restart != 'InPlace' || self.scheduling.adapter == 'None'",
+    message =
+        "failurePolicy.restart: InPlace needs scheduling.adapter None, because schedulers of gangs"
+            + " let each start in as a group of its own",
+    fieldPath = ".failurePolicy.restart")
 @ValidationRule(
     value =
         "has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy"
@@ -199,9 +207,10 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
-    @JsonPropertyDescription("What is kept of activations, and how.")
-        @Default("{}")
+    @JsonPropertyDescription("What is kept of activations, and how.") @Default("{}")
         MemorySpec memory,
+    @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
+        ComputeSpec compute,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")

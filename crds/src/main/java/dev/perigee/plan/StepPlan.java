@@ -24,6 +24,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
    */
   private static final int MICRO_BATCH_TOKENS = 512;
 
+  /** The same on a GPU, which wants work for all of its multiprocessors. */
+  private static final int GPU_MICRO_BATCH_TOKENS = 8192;
+
   /** Micro-batches for each stage that are aimed at: the bubble is then a third or less. */
   private static final int MICRO_BATCHES_PER_STAGE = 2;
 
@@ -73,19 +76,22 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
     return microBatchSequences(
         run.batchSequences() / run.mesh().data(),
         run.sequenceLength(),
+        run.compute().backend() == RunConfig.Compute.Backend.cuda
+            ? GPU_MICRO_BATCH_TOKENS
+            : MICRO_BATCH_TOKENS,
         atLeast,
         pipeline.virtualStages() == 1 ? 1 : stages);
   }
 
   /**
    * Sequences of a micro-batch: the largest power of two that divides a rank's share, stays within
-   * {@link #MICRO_BATCH_TOKENS}, and leaves {@code atLeast} micro-batches or more, a multiple of
+   * {@code most} tokens, and leaves {@code atLeast} micro-batches or more, a multiple of
    * {@code multipleOf} where there is one. A power of two gives meshes of 1,
    * 2 and 4 ranks the same micro-batches as long as the share is large enough.
    */
-  static int microBatchSequences(long share, int sequenceLength, int atLeast, int multipleOf) {
+  static int microBatchSequences(long share, int sequenceLength, int most, int atLeast, int multipleOf) {
     int largest = 1;
-    for (long size = 2; share % size == 0 && size * sequenceLength <= MICRO_BATCH_TOKENS; size *= 2) {
+    for (long size = 2; share % size == 0 && size * sequenceLength <= most; size *= 2) {
       if (share / size >= atLeast && share / size % multipleOf == 0) {
         largest = (int) size;
       }

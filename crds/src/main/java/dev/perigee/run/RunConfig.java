@@ -34,6 +34,7 @@ import java.util.Set;
  * @param network ports and patience
  * @param pipeline how an optimizer step goes through the stages
  * @param memory what is kept of activations, where and how; null for {@link Memory#DEFAULT}
+ * @param compute what ranks compute with; null for {@link Compute#DEFAULT}
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -52,7 +53,8 @@ public record RunConfig(
     Evaluation evaluation,
     Network network,
     Pipeline pipeline,
-    Memory memory) {
+    Memory memory,
+    Compute compute) {
 
   /**
    * The model.
@@ -269,7 +271,8 @@ public record RunConfig(
    *     another micro-batch
    * @param splitWeightGradient whether weight gradients are computed apart and later, under the
    *     traffic between stages
-   * @param layout layers of each run of layers, in the order of the model; null for a choice by cost
+   * @param layout layers of each run of layers, in the order of the model; null for a choice by
+   *     cost
    */
   @JsonInclude(JsonInclude.Include.NON_NULL)
   public record Pipeline(
@@ -286,13 +289,42 @@ public record RunConfig(
     }
   }
 
+  /**
+   * What ranks compute with.
+   *
+   * @param backend the processor, or a GPU for each rank
+   * @param precision what matrix products multiply; sums, master weights and everything else are
+   *     float32
+   */
+  public record Compute(Backend backend, Precision precision) {
+    /** On the CPU, in float32. */
+    public static final Compute DEFAULT = new Compute(Backend.cpu, Precision.fp32);
+
+    /** The backends there are. */
+    public enum Backend {
+      /** The CPU, one thread a rank. */
+      cpu,
+      /** NVIDIA GPUs. */
+      cuda
+    }
+
+    /** What products multiply. */
+    public enum Precision {
+      /** float32 numbers. */
+      fp32,
+      /** float32 numbers rounded to bf16. */
+      bf16
+    }
+  }
+
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
     pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
     memory = memory == null ? Memory.DEFAULT : memory;
+    compute = compute == null ? Compute.DEFAULT : compute;
   }
 
-  /** A run with {@link Pipeline#DEFAULT} and {@link Memory#DEFAULT}. */
+  /** A run with {@link Pipeline#DEFAULT}, {@link Memory#DEFAULT} and {@link Compute#DEFAULT}. */
   public RunConfig(
       String job,
       long seed,
@@ -324,7 +356,8 @@ public record RunConfig(
         evaluation,
         network,
         Pipeline.DEFAULT,
-        Memory.DEFAULT);
+        Memory.DEFAULT,
+        Compute.DEFAULT);
   }
 
   /** The same run with another way through the stages. */
@@ -345,7 +378,30 @@ public record RunConfig(
         evaluation,
         network,
         other,
-        memory);
+        memory,
+        compute);
+  }
+
+  /** The same run on something else. */
+  public RunConfig with(Compute other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
+        memory,
+        other);
   }
 
   /** The same run with another use of memory. */
@@ -366,7 +422,8 @@ public record RunConfig(
         evaluation,
         network,
         pipeline,
-        other);
+        other,
+        compute);
   }
 
   /** Sequences of one step over all ranks. */
@@ -421,6 +478,7 @@ public record RunConfig(
     }
     checkPipeline(found);
     checkMemory(found);
+    checkCompute(found);
     checkOptimizer(found);
     checkSchedule(found);
     if (checkpoint == null) {
@@ -478,6 +536,17 @@ public record RunConfig(
         pipeline.layout() == null || !pipeline.layout().isEmpty(),
         "parallelism.layout: empty; expected the layers of each of the pipeline × virtualStages"
             + " chunks");
+  }
+
+  private void checkCompute(List<String> found) {
+    if (compute.backend() == null || compute.precision() == null) {
+      found.add("compute: expected a backend (cpu or cuda) and a precision (fp32 or bf16)");
+    } else {
+      require(
+          found,
+          compute.backend() == Compute.Backend.cuda || compute.precision() == Compute.Precision.fp32,
+          "compute.precision: bf16 needs backend cuda; the CPU computes in fp32");
+    }
   }
 
   private void checkData(List<String> found) {

@@ -29,6 +29,18 @@ public final class RunFiles {
   /** {@link RankMap} in {@link #RUN_FOLDER}. */
   public static final String RANK_MAP = "ranks.json";
 
+  /**
+   * Folder that gets a {@link #RANK_MAP} with addresses once all pods have one, for clusters whose
+   * names do not resolve; empty before, absent for a gang of one pod.
+   */
+  public static final String PEERS_FOLDER = "peers";
+
+  /**
+   * Folder that outlives the container but not the pod; absent for pods whose containers are never
+   * started again.
+   */
+  public static final String STATE_FOLDER = "state";
+
   /** Folder of checkpoints. */
   public static final String CHECKPOINTS_FOLDER = "checkpoints";
 

@@ -10,11 +10,18 @@ import org.junit.jupiter.api.Test;
 /** Generated files are committed; with {@code -Dperigee.regenerate=true} they are written anew. */
 class CrdIsFreshTest {
   private static final Path CRD = Path.of("yaml", "pretrainjobs.perigee.dev.yaml");
+  private static final Path CHARTS_COPY =
+      Path.of("..", "helm", "files", "crds", "pretrainjobs.perigee.dev.yaml");
   private static final Path REFERENCE = Path.of("..", "docs", "pretrainjob.md");
 
   @Test
   void theCommittedDefinitionIsWhatTheTypesSay() throws IOException {
     isFresh(CRD, CrdGeneration.pretrainJob());
+  }
+
+  @Test
+  void theChartsCopyOfItToo() throws IOException {
+    isFresh(CHARTS_COPY, CrdGeneration.pretrainJob());
   }
 
   @Test

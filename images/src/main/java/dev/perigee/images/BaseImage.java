@@ -119,10 +119,15 @@ sealed interface BaseImage {
 
   /** A tar file's entries, whether it is compressed with gzip or not. */
   static TarArchiveInputStream open(Path file) throws IOException {
+    return new TarArchiveInputStream(decompressed(file));
+  }
+
+  /** A file's content, decompressed when it is compressed with gzip. */
+  static InputStream decompressed(Path file) throws IOException {
     InputStream in = new BufferedInputStream(Files.newInputStream(file));
     in.mark(2);
     boolean gzip = in.read() == 0x1f && in.read() == 0x8b;
     in.reset();
-    return new TarArchiveInputStream(gzip ? new GZIPInputStream(in) : in);
+    return gzip ? new GZIPInputStream(in) : in;
   }
 }

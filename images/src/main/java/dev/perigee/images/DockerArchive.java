@@ -6,7 +6,6 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.DigestInputStream;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
@@ -35,15 +34,11 @@ final class DockerArchive implements AutoCloseable {
   /** Makes an image of one layer. */
   static void ofRootFileSystem(Path rootFileSystem, Path file, String architecture)
       throws IOException {
-    Path layer = Files.createTempFile(file.getParent(), "layer", ".tar");
-    try {
-      try (InputStream in = new java.io.BufferedInputStream(Files.newInputStream(rootFileSystem))) {
-        Files.write(layer, new byte[0]);
-        try (OutputStream out = Files.newOutputStream(layer)) {
-          decompressed(in).transferTo(out);
-        }
-      }
-      Map<String, Object> config =
+    byte[] layer;
+    try (InputStream in = BaseImage.decompressed(rootFileSystem)) {
+      layer = in.readAllBytes();
+    }
+    Map<String, Object> config =
           Map.of(
               "architecture",
               architecture,
@@ -53,13 +48,10 @@ final class DockerArchive implements AutoCloseable {
               Map.of(),
               "rootfs",
               Map.of("type", "layers", "diff_ids", List.of("sha256:" + sha256(layer))));
-      try (DockerArchive archive = create(file)) {
-        archive.add("config.json", JSON.writeValueAsBytes(config));
-        archive.add("layer.tar", layer);
-        archive.manifest("config.json", List.of("layer.tar"));
-      }
-    } finally {
-      Files.delete(layer);
+    try (DockerArchive archive = create(file)) {
+      archive.add("config.json", JSON.writeValueAsBytes(config));
+      archive.add("layer.tar", layer);
+      archive.manifest("config.json", List.of("layer.tar"));
     }
   }
 
@@ -93,18 +85,10 @@ final class DockerArchive implements AutoCloseable {
     tar.close();
   }
 
-  private static InputStream decompressed(InputStream in) throws IOException {
-    in.mark(2);
-    boolean gzip = in.read() == 0x1f && in.read() == 0x8b;
-    in.reset();
-    return gzip ? new java.util.zip.GZIPInputStream(in) : in;
-  }
-
-  private static String sha256(Path file) throws IOException {
-    try (DigestInputStream in =
-        new DigestInputStream(Files.newInputStream(file), MessageDigest.getInstance("SHA-256"))) {
-      in.transferTo(OutputStream.nullOutputStream());
-      return HexFormat.of().formatHex(in.getMessageDigest().digest());
+  /** SHA-256 in hexadecimal. */
+  static String sha256(byte[] content) {
+    try {
+      return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(content));
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException("every JDK has SHA-256", e);
     }

@@ -56,7 +56,7 @@ record ImageTar(Path file, String reference, String digest) {
       // What changes least lies lowest, so that an upgrade moves little.
       addLayer(image, "runtime", staged, "runtime");
       addLayer(image, "libraries", staged, "lib", "native");
-      addLayer(image, "program", staged, "app", "options", "sbom.cdx.json");
+      addLayer(image, "program", staged, "app", StagedImage.CLASS_ARCHIVE, "options", "sbom.cdx.json");
       Containerizer to =
           Containerizer.to(TarImage.at(file).named(reference))
               .setApplicationLayersCache(work.resolve("layers"))

@@ -4,10 +4,8 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.Callable;
-import java.util.stream.Stream;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -89,8 +87,8 @@ public final class ImagesCommand implements Callable<Integer> {
   static ImageTar build(Path home, ImageContents contents, String base, Path out)
       throws IOException, ImageException {
     Files.createDirectories(out);
-    Path work = Files.createTempDirectory("perigee-image");
-    try {
+    try (Workplace workplace = Workplace.open()) {
+      Path work = workplace.folder();
       BaseImage on = BaseImage.of(base == null ? contents.defaultBase() : base, work);
       StagedImage staged =
           StagedImage.gather(Built.of(home, contents), contents, work.resolve("stage"));
@@ -99,12 +97,6 @@ public final class ImagesCommand implements Callable<Integer> {
           out.resolve(contents.name() + ".cdx.json"),
           Files.readAllBytes(staged.folder().resolve("sbom.cdx.json")));
       return tar;
-    } finally {
-      try (Stream<Path> all = Files.walk(work)) {
-        for (Path path : all.sorted(Comparator.reverseOrder()).toList()) {
-          Files.delete(path);
-        }
-      }
     }
   }
 }

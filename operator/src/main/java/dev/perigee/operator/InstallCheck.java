@@ -56,7 +56,7 @@ public final class InstallCheck {
   }
 
   /** What the client's account lacks or has too much; empty when nothing. */
-  static List<String> rights(KubernetesClient client, String namespace, String electionNamespace) {
+  public static List<String> rights(KubernetesClient client, String namespace, String electionNamespace) {
     List<String> problems = new ArrayList<>();
     for (Rights needed : Rights.OF_JOBS) {
       lacking(client, namespace, needed, problems);
@@ -116,7 +116,7 @@ public final class InstallCheck {
   }
 
   /** What is wrong with how the API server judges manifests; empty when nothing. */
-  static List<String> plans(KubernetesClient client, String namespace) {
+  public static List<String> plans(KubernetesClient client, String namespace) {
     List<String> problems = new ArrayList<>();
     JsonNode good = manifest();
     try {

@@ -28,11 +28,15 @@ public final class OperatorRuntime implements AutoCloseable {
   private final OperatorMetrics metrics = new OperatorMetrics();
   private final NodeWatch nodes;
   private final Operator operator;
+  private final KubernetesClient client;
+  private final Optional<LeaderElection> election;
   private volatile boolean closing;
   private volatile boolean lost;
 
   private OperatorRuntime(
       KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
+    this.client = client;
+    this.election = election;
     nodes = NodeWatch.start(client);
     operator =
         new Operator(
@@ -97,6 +101,8 @@ public final class OperatorRuntime implements AutoCloseable {
     if (!closing) {
       closing = true;
       operator.stop();
+      metrics.leading(false);
+      election.ifPresent(e -> e.release(client));
       nodes.close();
       closed.countDown();
     }
@@ -125,10 +131,10 @@ public final class OperatorRuntime implements AutoCloseable {
     if (!operator.getRuntimeInfo().isStarted()) {
       return Optional.of("starting");
     }
-    Map<String, ?> unhealthy = operator.getRuntimeInfo().unhealthyEventSources();
-    return unhealthy.isEmpty()
-        ? Optional.empty()
-        : Optional.of("not watching: " + String.join(", ", unhealthy.keySet()));
+    if (operator.getRuntimeInfo().allEventSourcesAreHealthy()) {
+      return Optional.empty();
+    }
+    return Optional.of("not watching: " + operator.getRuntimeInfo().unhealthyEventSources());
   }
 
   private LeaderElectionConfiguration configuration(LeaderElection election) {

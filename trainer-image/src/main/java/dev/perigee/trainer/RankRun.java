@@ -1,7 +1,6 @@
 package dev.perigee.trainer;
 
 import dev.perigee.engine.backend.Backend;
-import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.CheckpointStore.Durable;
 import dev.perigee.engine.checkpoint.Contribution;
@@ -49,7 +48,7 @@ final class RankRun {
   private final Collectives world;
 
   private final Model model;
-  private final Backend backend = new CpuBackend();
+  private final Backend backend;
 
   /** Tokens trained on over the whole job. */
   private long tokens;
@@ -81,7 +80,8 @@ final class RankRun {
     this.pod = pod;
     this.rank = rank;
     this.speaks = rank == fabric.ranks().getFirst();
-    this.groups = fabric.groups(config.mesh(), rank);
+    this.groups = pod.accelerator().reaching(fabric.groups(config.mesh(), rank));
+    this.backend = pod.accelerator().open(fabric.ranks().indexOf(rank));
     this.world = groups.world();
     this.model =
         Model.create(
@@ -99,11 +99,7 @@ final class RankRun {
     loadWeights(resumed);
     Optimizer optimizer =
         new Optimizer(
-            config.optimizer(),
-            model.parameters(),
-            backend,
-            groups,
-            config.memory().bucketBytes());
+            config.optimizer(), model.parameters(), backend, groups, config.memory().bucketBytes());
     long done = 0;
     if (resumed.isPresent()) {
       TrainerState state = resumed.get().state();

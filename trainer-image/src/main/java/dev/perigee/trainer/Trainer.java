@@ -8,6 +8,7 @@ import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus.Phase;
@@ -74,20 +75,24 @@ public final class Trainer {
     ModelConfig shape = shape(launch);
     progress = new Progress(config.steps());
     ending.sayLast(progress::lastWords);
-    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log);
+    Accelerator accelerator = Accelerator.find(config.compute());
+    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log, accelerator);
     try (HttpEndpoint _ =
         HttpEndpoint.start(
             launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
       introduce(launch, shape);
+      accelerator.describe(launch.ranks().pods().get(launch.pod()).ranks().size()).ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
+      RankMap ranks = new Turn(launch.root()).take(launch.ranks(), log);
       Fabric fabric =
           Fabric.connect(
               config.job(),
               launch.digest(),
-              launch.ranks(),
+              ranks,
               launch.pod(),
               config.network(),
-              launch.address());
+              launch.address(),
+              PeerFile.in(launch.root(), ranks.generation()));
       ExitCode exitCode;
       try {
         enter(pod, Phase.Loading);

@@ -66,12 +66,42 @@ public final class Fabric implements AutoCloseable {
       RunConfig.Network network,
       InetAddress address)
       throws IOException {
+    return connect(job, digest, map, podIndex, network, address, pod -> Optional.empty());
+  }
+
+  /**
+   * Where a pod is, as far as is known by now.
+   *
+   * @see #connect(String, String, RankMap, int, RunConfig.Network, InetAddress, Addresses)
+   */
+  @FunctionalInterface
+  public interface Addresses {
+    /** The IP address of the pod with that index, empty when it is not known yet. */
+    Optional<String> of(int podIndex);
+  }
+
+  /**
+   * Meets the other pods of a gang, by addresses that become known on the way where names are not.
+   *
+   * @param addresses is asked whenever a peer's name is not known and the rank map has no {@code
+   *     ip} for it
+   */
+  public static Fabric connect(
+      String job,
+      String digest,
+      RankMap map,
+      int podIndex,
+      RunConfig.Network network,
+      InetAddress address,
+      Addresses addresses)
+      throws IOException {
     check(map, podIndex);
     Fabric fabric = new Fabric(map, podIndex);
     if (map.pods().size() > 1) {
       Hello self = new Hello(job, map.generation(), map.pods().size(), podIndex, digest);
       try {
-        fabric.links.putAll(new Rendezvous(map, self, address, network, fabric.alarm).meet());
+        fabric.links.putAll(
+            new Rendezvous(map, self, address, network, fabric.alarm, addresses).meet());
       } catch (LostPeerException | PeerMismatchException e) {
         fabric.abort("pod " + podIndex + " did not find its peers: " + e.getMessage());
         throw e;
@@ -190,6 +220,17 @@ public final class Fabric implements AutoCloseable {
       Collectives replica,
       Collectives pipeline,
       Collectives world) {
+    /** The same for tensors in a device's memory, which travel through the host's. */
+    public Groups staged() {
+      return new Groups(
+          new StagedCollectives(data),
+          new StagedCollectives(expert),
+          new StagedCollectives(dense),
+          new StagedCollectives(replica),
+          new StagedCollectives(pipeline),
+          new StagedCollectives(world));
+    }
+
     /** The groups of a single rank. */
     public static final Groups SOLO =
         new Groups(

@@ -16,6 +16,7 @@ import java.nio.channels.SocketChannel;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 
 /**
@@ -37,6 +38,7 @@ final class Rendezvous {
   private static final byte LATER = 3;
 
   private final RankMap map;
+  private final Fabric.Addresses addresses;
   private final Hello self;
   private final int port;
   private final InetAddress address;
@@ -59,8 +61,16 @@ final class Rendezvous {
    * A meeting to come.
    *
    * @param alarm is rung when a peer that has come goes again, and when the meeting fails
+   * @param addresses of peers whose names are not known
    */
-  Rendezvous(RankMap map, Hello self, InetAddress address, RunConfig.Network network, Alarm alarm) {
+  Rendezvous(
+      RankMap map,
+      Hello self,
+      InetAddress address,
+      RunConfig.Network network,
+      Alarm alarm,
+      Fabric.Addresses addresses) {
+    this.addresses = addresses;
     this.map = map;
     this.self = self;
     this.address = address;
@@ -287,7 +297,8 @@ final class Rendezvous {
       socket
           .socket()
           .connect(
-              new InetSocketAddress(resolve(pod, InetAddress::getByName), port), ANSWER_MILLIS);
+              new InetSocketAddress(resolve(pod, InetAddress::getByName, addresses), port),
+              ANSWER_MILLIS);
       prepare(socket);
       DataInputStream in = new DataInputStream(socket.socket().getInputStream());
       DataOutputStream out = new DataOutputStream(socket.socket().getOutputStream());
@@ -334,15 +345,17 @@ final class Rendezvous {
     InetAddress address(String name) throws UnknownHostException;
   }
 
-  /** The address of a pod's name now; that of the rank map when the name is not known (yet). */
-  static InetAddress resolve(RankMap.Pod pod, Names names) throws UnknownHostException {
+  /** The address of a pod's name now; one that is known otherwise when the name is not (yet). */
+  static InetAddress resolve(RankMap.Pod pod, Names names, Fabric.Addresses addresses)
+      throws UnknownHostException {
     try {
       return names.address(pod.name());
     } catch (UnknownHostException e) {
-      if (pod.ip() == null) {
+      Optional<String> ip = Optional.ofNullable(pod.ip()).or(() -> addresses.of(pod.index()));
+      if (ip.isEmpty()) {
         throw e;
       }
-      return names.address(pod.ip());
+      return names.address(ip.get());
     }
   }
 

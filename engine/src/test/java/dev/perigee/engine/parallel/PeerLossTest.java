@@ -22,6 +22,7 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
@@ -451,12 +452,18 @@ final class PeerLossTest {
           return InetAddress.getByName(name);
         };
     RankMap.Pod known = new RankMap.Pod(1, "demo-1.demo", "127.0.77.9", List.of(0));
-    assertThat(Rendezvous.resolve(known, names).getHostAddress()).isEqualTo("127.0.77.9");
+    Fabric.Addresses none = pod -> Optional.empty();
+    assertThat(Rendezvous.resolve(known, names, none).getHostAddress()).isEqualTo("127.0.77.9");
     RankMap.Pod unknown = new RankMap.Pod(1, "demo-1.demo", null, List.of(0));
-    assertThatThrownBy(() -> Rendezvous.resolve(unknown, names))
+    assertThatThrownBy(() -> Rendezvous.resolve(unknown, names, none))
         .isInstanceOf(UnknownHostException.class);
+    assertThat(
+            Rendezvous.resolve(unknown, names, pod -> Optional.of("127.0.77." + pod))
+                .getHostAddress())
+        .as("what has become known since")
+        .isEqualTo("127.0.77.1");
     RankMap.Pod moved = new RankMap.Pod(1, "127.0.77.3", "127.0.77.9", List.of(0));
-    assertThat(Rendezvous.resolve(moved, names).getHostAddress()).isEqualTo("127.0.77.3");
+    assertThat(Rendezvous.resolve(moved, names, none).getHostAddress()).isEqualTo("127.0.77.3");
   }
 
   @Test

@@ -1,5 +1,6 @@
 package dev.perigee.engine.train;
 
+import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.StagePlace;
@@ -77,14 +78,20 @@ final class TinyRun {
 
   /** One rank with its first weights. */
   TinyRun(Fabric fabric, RunConfig config, int rank) {
-    Fabric.Groups groups = fabric.groups(config.mesh(), rank);
+    this(fabric, config, rank, new CpuBackend());
+  }
+
+  /** The same on any backend. */
+  TinyRun(Fabric fabric, RunConfig config, int rank, Backend backend) {
+    Fabric.Groups all = fabric.groups(config.mesh(), rank);
+    Fabric.Groups groups = backend instanceof CpuBackend ? all : all.staged();
     ModelConfig shape = config.model().config();
     StepPlan plan = StepPlan.of(config, shape);
     length = config.sequenceLength();
     model =
         Model.create(
             shape,
-            new CpuBackend(),
+            backend,
             groups.expert(),
             new StagePlace(plan.layout(), groups.pipeline()),
             config.memory());
@@ -122,6 +129,11 @@ final class TinyRun {
     step.forwardBackward(s, this::pattern, ready -> {}, StepRecorder.NONE);
   }
 
+  /** One step, recorded. */
+  void record(long s, StepRecorder recorder) {
+    step.run(s, this::pattern, recorder);
+  }
+
   private void pattern(long number, int[] ids, int[] targets, int at) {
     pattern(number, model.config().vocabSize(), length, ids, targets, at);
   }
@@ -142,11 +154,12 @@ final class TinyRun {
   }
 
   private static void put(float[] values, Tensor into) {
-    System.arraycopy(values, 0, into.floats(), into.offset(), into.size());
+    into.assign(Tensor.of(values, into.size()));
   }
 
   static float[] numbers(Tensor t) {
-    return Arrays.copyOfRange(t.floats(), t.offset(), t.offset() + t.size());
+    Tensor host = t.onHost();
+    return Arrays.copyOfRange(host.floats(), host.offset(), host.offset() + host.size());
   }
 
   private static Outcome train(Fabric fabric, RunConfig config, int rank) {

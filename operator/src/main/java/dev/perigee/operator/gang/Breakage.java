@@ -70,7 +70,7 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
         suspects.stream()
             .min(Comparator.comparing(Suspect::guilt).thenComparing(Suspect::since))
             .orElseThrow();
-    boolean allEnded = pods.stream().allMatch(PodState::ended);
+    boolean allEnded = pods.stream().allMatch(p -> p.ended() || p.waits());
     if (blamed.guilt == Guilt.LOST_PEER
         && !allEnded
         && Duration.between(blamed.since, now).compareTo(SETTLE) < 0) {
@@ -98,7 +98,7 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
               new Breakage(
                   pod.name(), null, PodReason.NodeLost, "node " + pod.node().name() + " is lost")));
     }
-    if (pod.phase() == PodState.Phase.Failed) {
+    if (pod.phase() == PodState.Phase.Failed || pod.waits()) {
       Guilt guilt = guilt(pod);
       return Optional.of(
           new Suspect(

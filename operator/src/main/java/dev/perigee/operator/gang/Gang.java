@@ -2,6 +2,8 @@ package dev.perigee.operator.gang;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.operator.gang.GangAction.AdoptPod;
+import dev.perigee.operator.gang.GangAction.ApplyConfigMap;
 import dev.perigee.operator.gang.GangAction.ApplyService;
 import dev.perigee.operator.gang.GangAction.CreateConfigMap;
 import dev.perigee.operator.gang.GangAction.CreateGroup;
@@ -9,6 +11,7 @@ import dev.perigee.operator.gang.GangAction.CreatePod;
 import dev.perigee.operator.gang.GangAction.DeleteConfigMap;
 import dev.perigee.operator.gang.GangAction.DeletePod;
 import dev.perigee.run.ExitCode;
+import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import java.util.ArrayList;
 import java.util.List;
@@ -16,6 +19,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** The difference between what should be and what is, as actions. */
 public final class Gang {
@@ -30,26 +34,39 @@ public final class Gang {
    * Actions that bring one start of the gang about. Pods of other starts go first and wholly: two
    * starts never overlap, because both would write to the same checkpoints. A pod that exists is
    * never touched, nor is the ConfigMap that it reads.
+   *
+   * @param stays which pods of the start before wait to be part of this one; they become so once
+   *     all others have an address
    */
-  public static List<GangAction> start(GangPlan plan, ObservedGang observed) {
+  public static List<GangAction> start(
+      GangPlan plan, ObservedGang observed, Predicate<PodState> stays) {
     List<GangAction> actions = new ArrayList<>();
     List<PodState> old = observed.notOf(plan.generation());
-    if (!old.isEmpty()) {
-      return delete(observed, pod -> pod.generation() != plan.generation(), false);
+    List<PodState> staying = old.stream().filter(stays).toList();
+    if (staying.size() < old.size()) {
+      return delete(
+          observed, pod -> pod.generation() != plan.generation() && !stays.test(pod), false);
     }
     if (!holds(plan.service(), observed.service())) {
       actions.add(new ApplyService(plan.service()));
     }
     String own = plan.configMap().getMetadata().getName();
-    observed.configMapNames().stream()
-        .filter(name -> !name.equals(own))
-        .map(DeleteConfigMap::new)
-        .forEach(actions::add);
+    // A pod that stayed has the ConfigMap of the start that it was made for still mounted.
+    if (observed.pods().stream().allMatch(pod -> pod.restarts() == 0)) {
+      observed.configMaps().stream()
+          .filter(c -> GangLabels.generation(c) != plan.generation())
+          .map(c -> c.getMetadata().getName())
+          .filter(name -> !name.equals(own) && !name.equals(plan.peersName()))
+          .map(DeleteConfigMap::new)
+          .forEach(actions::add);
+    }
     if (!observed.configMapNames().contains(own)) {
       actions.add(new CreateConfigMap(plan.configMap()));
     }
     Set<String> there =
-        observed.of(plan.generation()).stream().map(PodState::name).collect(Collectors.toSet());
+        Stream.concat(observed.of(plan.generation()).stream(), staying.stream())
+            .map(PodState::name)
+            .collect(Collectors.toSet());
     List<CreatePod> missing =
         plan.pods().stream()
             .filter(pod -> !there.contains(pod.getMetadata().getName()))
@@ -59,6 +76,16 @@ public final class Gang {
       plan.group().map(CreateGroup::new).ifPresent(actions::add);
     }
     actions.addAll(missing);
+    if (plan.peers().isPresent()) {
+      ConfigMap peers = plan.peers().get();
+      if (!holds(peers, observed.configMap(peers.getMetadata().getName()))) {
+        actions.add(new ApplyConfigMap(peers));
+      }
+      // After the ConfigMap: a kubelet looks at a pod's volumes anew when the pod changes.
+      for (PodState pod : staying) {
+        actions.add(new AdoptPod(pod.name(), pod.uid(), plan.generation(), pod.restarts()));
+      }
+    }
     return actions;
   }
 
@@ -66,9 +93,11 @@ public final class Gang {
    * Actions that delete all pods, for example because the job is suspended.
    *
    * @param hung whether the programs no longer get on, so that waiting for a save is in vain
+   * @param stays which pods are left alone
    */
-  public static List<GangAction> stop(ObservedGang observed, boolean hung) {
-    return delete(observed, pod -> true, hung);
+  public static List<GangAction> stop(
+      ObservedGang observed, boolean hung, Predicate<PodState> stays) {
+    return delete(observed, stays.negate(), hung);
   }
 
   /** Actions that delete what still runs, and leave ended pods with their logs. */

@@ -10,6 +10,16 @@ public sealed interface GangAction {
   /** Makes the Service be as given. */
   record ApplyService(Service service) implements GangAction {}
 
+  /** Makes a ConfigMap be as given. */
+  record ApplyConfigMap(ConfigMap configMap) implements GangAction {}
+
+  /**
+   * Makes a pod that waits part of a start.
+   *
+   * @param restarts of its container until now
+   */
+  record AdoptPod(String name, String uid, int generation, int restarts) implements GangAction {}
+
   /** Creates a ConfigMap that is not there. */
   record CreateConfigMap(ConfigMap configMap) implements GangAction {}
 

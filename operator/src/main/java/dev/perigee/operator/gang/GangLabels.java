@@ -23,7 +23,19 @@ public final class GangLabels {
   /** Number of the expert group that a pod's ranks belong to, from 0. */
   public static final String EXPERT_GROUP = "perigee.dev/expert-group";
 
+  /**
+   * Annotation of a pod that was kept over a restart: how often its container had been started
+   * again by then.
+   */
+  public static final String ADOPTED = "perigee.dev/adopted-restarts";
+
   private GangLabels() {}
+
+  /** Restarts of the container that are known and dealt with. */
+  static int adoptedRestarts(HasMetadata pod) {
+    Map<String, String> annotations = pod.getMetadata().getAnnotations();
+    return number(annotations == null ? null : annotations.get(ADOPTED), 0);
+  }
 
   /** Which start an object belongs to, -1 when its label is not a number. */
   static int generation(HasMetadata object) {
@@ -33,11 +45,14 @@ public final class GangLabels {
   /** The number that a label holds, -1 when it holds none. */
   static int number(HasMetadata object, String label) {
     Map<String, String> labels = object.getMetadata().getLabels();
-    String value = labels == null ? null : labels.get(label);
+    return number(labels == null ? null : labels.get(label), -1);
+  }
+
+  private static int number(String text, int otherwise) {
     try {
-      return value == null ? -1 : Integer.parseInt(value);
+      return text == null ? otherwise : Integer.parseInt(text);
     } catch (NumberFormatException e) {
-      return -1;
+      return otherwise;
     }
   }
 

@@ -9,11 +9,11 @@ import dev.perigee.run.ExitCode;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
-import java.time.format.DateTimeParseException;
 import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 
 /**
  * Where a gang is in its life, and what has to be remembered of it. The status of its resource is
@@ -31,6 +31,13 @@ public record GangLife(
 
   /** Name of the failure of a job that took longer than its active deadline. */
   private static final String DEADLINE_EXCEEDED = ConditionReason.DeadlineExceeded.name();
+
+  /** How long a program may take to notice that a peer is gone, and to end. */
+  private static final Duration NOTICING = Duration.ofSeconds(30);
+
+  /** Reasons for which all programs are told to stop, and save together first. */
+  private static final Set<String> SAVING =
+      Set.of(PodReason.Deleted.name(), PodReason.Evicted.name(), PodReason.Preempted.name());
 
   /** What to do now. */
   public sealed interface State {
@@ -56,6 +63,7 @@ public record GangLife(
    * @param podNames all names that it should have
    * @param suspend whether it should hold no pods
    * @param changed whether the current attempt was started for another specification than this
+   * @param inPlace whether pods that are well stay over a restart
    * @param policy what to do when it breaks
    * @param deadline when it is to have ended, null for whenever
    */
@@ -63,6 +71,7 @@ public record GangLife(
       List<String> podNames,
       boolean suspend,
       boolean changed,
+      boolean inPlace,
       FailurePolicy policy,
       Instant deadline) {
     public Wish {
@@ -164,7 +173,11 @@ public record GangLife(
 
   private GangLife proceed(
       Wish wish, ObservedGang observed, Optional<RunStatus> said, Instant now) {
-    int old = observed.notOf(attempt.number()).size();
+    int old =
+        (int)
+            observed.notOf(attempt.number()).stream()
+                .filter(pod -> !(wish.inPlace() && stays(pod)))
+                .count();
     Instant notBefore = notBefore(wish.policy(), now);
     if (old > 0 || notBefore.isAfter(now)) {
       return in(new State.Waiting(old, notBefore));
@@ -197,15 +210,9 @@ public record GangLife(
    * was written by a clock that was ahead, or by hand, and is over.
    */
   private Instant notBefore(FailurePolicy policy, Instant now) {
-    if (attempt.notBefore() == null) {
-      return now;
-    }
-    try {
-      Instant written = Instant.parse(attempt.notBefore());
-      return written.isAfter(now.plusSeconds(policy.maxBackoffSeconds())) ? now : written;
-    } catch (DateTimeParseException e) {
-      return now;
-    }
+    return WrittenTime.read(attempt.notBefore())
+        .filter(written -> !written.isAfter(now.plusSeconds(policy.maxBackoffSeconds())))
+        .orElse(now);
   }
 
   private GangLife after(Breakage breakage, FailurePolicy policy, int pods, Instant now) {
@@ -251,6 +258,41 @@ public record GangLife(
   public Optional<GangFailure> broke() {
     return Optional.ofNullable(lastFailure)
         .filter(f -> Objects.equals(f.attempt(), attempt.number() - 1));
+  }
+
+  /**
+   * Whether a pod of the attempt before waits to be part of this one: its program has ended because
+   * of another pod and its container was started again.
+   */
+  public boolean stays(PodState pod) {
+    return pod.canStay() && isOfBroken(pod);
+  }
+
+  /**
+   * Whether a pod of the attempt before may yet come to stay: its program is about to notice what
+   * happened to another, or to save with it.
+   */
+  public boolean mayStay(PodState pod, Instant now) {
+    if (stays(pod)) {
+      return true;
+    }
+    if (!isOfBroken(pod)
+        || pod.phase() != PodState.Phase.Running
+        || pod.deleting()
+        || pod.onLostNode()) {
+      return false;
+    }
+    boolean canSave =
+        SAVING.contains(broke().orElseThrow().reason()) && lastFailure.exitCode() == null;
+    Duration patience =
+        canSave && pod.grace() != null ? Duration.ofSeconds(pod.grace()) : NOTICING;
+    return WrittenTime.read(lastFailure.time())
+        .map(time -> now.isBefore(time.plus(patience)))
+        .orElse(false);
+  }
+
+  private boolean isOfBroken(PodState pod) {
+    return broke().isPresent() && !hung() && pod.generation() == attempt.number() - 1;
   }
 
   /** Whether the pods that have to go hang, so that they will not save. */

@@ -15,14 +15,40 @@ import java.util.Optional;
  * @param configMap run configuration and rank map
  * @param group what stands for the gang at its scheduler, empty for nothing
  * @param pods one for each index, in order
+ * @param peersName name of the ConfigMap with the rank map with addresses
+ * @param peers that ConfigMap, empty while not all pods have an address
  */
 public record GangPlan(
     int generation,
     Service service,
     ConfigMap configMap,
     Optional<GenericKubernetesResource> group,
-    List<Pod> pods) {
+    List<Pod> pods,
+    String peersName,
+    Optional<ConfigMap> peers) {
   public GangPlan {
     pods = List.copyOf(pods);
+  }
+
+  /** A plan without addresses. */
+  public GangPlan(
+      int generation,
+      Service service,
+      ConfigMap configMap,
+      Optional<GenericKubernetesResource> group,
+      List<Pod> pods) {
+    this(
+        generation,
+        service,
+        configMap,
+        group,
+        pods,
+        service.getMetadata().getName() + "-peers",
+        Optional.empty());
+  }
+
+  /** The same plan with the addresses of the pods. */
+  public GangPlan withPeers(Optional<ConfigMap> known) {
+    return new GangPlan(generation, service, configMap, group, pods, peersName, known);
   }
 }

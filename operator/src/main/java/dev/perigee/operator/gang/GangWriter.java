@@ -2,6 +2,7 @@ package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
@@ -46,6 +47,18 @@ public final class GangWriter {
     for (GangAction action : actions) {
       switch (action) {
         case GangAction.ApplyService(var service) -> apply(service);
+        case GangAction.ApplyConfigMap(var configMap) -> apply(configMap);
+        case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
+            podActions.add(
+                () -> {
+                  unless(
+                      HttpURLConnection.HTTP_CONFLICT,
+                      () ->
+                          unless(
+                              HttpURLConnection.HTTP_NOT_FOUND,
+                              () -> adopt(name, uid, generation, restarts)));
+                  return null;
+                });
         case GangAction.CreateConfigMap(var configMap) ->
             unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
         case GangAction.DeleteConfigMap(var name) ->
@@ -82,6 +95,24 @@ public final class GangWriter {
                 .withFieldManager(FIELD_MANAGER)
                 .withForce(true)
                 .build());
+  }
+
+  /** With the uid in the patch, which the API server refuses to change on another pod. */
+  private void adopt(String name, String uid, int generation, int restarts) {
+    client
+        .resource(
+            new PodBuilder()
+                .withNewMetadata()
+                .withName(name)
+                .withNamespace(namespace)
+                .endMetadata()
+                .build())
+        .patch(
+            PatchContext.of(PatchType.JSON_MERGE),
+            """
+            {"metadata": {"uid": "%s", "labels": {"%s": "%d"}, "annotations": {"%s": "%d"}}}
+            """
+                .formatted(uid, GangLabels.GENERATION, generation, GangLabels.ADOPTED, restarts));
   }
 
   /** By uid, so that a later pod of the same name is never hit. */

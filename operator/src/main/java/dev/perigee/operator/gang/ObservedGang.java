@@ -47,9 +47,9 @@ public record ObservedGang(
         .orElse(0);
   }
 
-  /** The ConfigMap of one start. */
-  public Optional<ConfigMap> configMap(int generation) {
-    return configMaps.stream().filter(c -> GangLabels.generation(c) == generation).findFirst();
+  /** The ConfigMap of that name. */
+  public Optional<ConfigMap> configMap(String name) {
+    return configMaps.stream().filter(c -> c.getMetadata().getName().equals(name)).findFirst();
   }
 
   /** Whether the pod with that uid is being deleted. */

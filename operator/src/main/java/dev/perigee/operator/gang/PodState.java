@@ -7,7 +7,6 @@ import io.fabric8.kubernetes.api.model.ContainerStatus;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodCondition;
 import java.time.Instant;
-import java.time.format.DateTimeParseException;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -35,6 +34,9 @@ import java.util.function.Function;
  * @param node its node, null when it has none or nodes are not watched
  * @param bound whether it has a node
  * @param alone whether its gang has no other pod
+ * @param restarts how often its container was started again
+ * @param waits whether its container was started again since the pod was last made part of a start;
+ *     then exit code, message and end are those of the container before
  */
 public record PodState(
     String name,
@@ -55,7 +57,9 @@ public record PodState(
     Long grace,
     NodeState node,
     boolean bound,
-    boolean alone) {
+    boolean alone,
+    int restarts,
+    boolean waits) {
 
   private static final String GATED = "SchedulingGated";
 
@@ -70,6 +74,11 @@ public record PodState(
   /** Whether the pod will do nothing more. */
   public boolean ended() {
     return phase == Phase.Succeeded || phase == Phase.Failed;
+  }
+
+  /** Whether it can be part of the next start as it is. */
+  public boolean canStay() {
+    return waits && !deleting && !ended() && !onLostNode();
   }
 
   /** Whether its node is gone, so that nobody will say when it has ended. */
@@ -93,8 +102,16 @@ public record PodState(
     var status = Optional.ofNullable(pod.getStatus());
     List<ContainerStatus> containers = status.map(s -> s.getContainerStatuses()).orElse(List.of());
     var container = containers.stream().findFirst();
+    int restarts = container.map(ContainerStatus::getRestartCount).orElse(0);
+    Optional<ContainerStateTerminated> before =
+        container
+            .filter(c -> restarts > GangLabels.adoptedRestarts(pod))
+            .filter(c -> c.getState() == null || c.getState().getTerminated() == null)
+            .map(ContainerStatus::getLastState)
+            .map(s -> s.getTerminated());
     Optional<ContainerStateTerminated> end =
         container.map(ContainerStatus::getState).map(s -> s.getTerminated());
+    Optional<ContainerStateTerminated> said = before.or(() -> end);
     List<PodCondition> conditions = status.map(s -> s.getConditions()).orElse(List.of());
     String podPhase = status.map(s -> s.getPhase()).orElse("Pending");
     return new PodState(
@@ -106,13 +123,13 @@ public record PodState(
         holds(conditions, "Ready"),
         pod.getMetadata().getDeletionTimestamp() != null,
         status.map(s -> s.getPodIP()).filter(ip -> !ip.isBlank()).orElse(null),
-        end.map(ContainerStateTerminated::getExitCode).orElse(null),
+        said.map(ContainerStateTerminated::getExitCode).orElse(null),
         reason(status.map(s -> s.getReason()).orElse(null), podPhase, end.orElse(null), conditions),
-        end.map(ContainerStateTerminated::getMessage)
+        said.map(ContainerStateTerminated::getMessage)
             .or(() -> status.map(s -> s.getMessage()))
             .filter(m -> !m.isBlank())
             .orElse(null),
-        end.map(ContainerStateTerminated::getFinishedAt).flatMap(PodState::time).orElse(null),
+        said.map(ContainerStateTerminated::getFinishedAt).flatMap(WrittenTime::read).orElse(null),
         container
             .map(ContainerStatus::getState)
             .map(s -> s.getWaiting())
@@ -134,7 +151,9 @@ public record PodState(
             .orElse(null),
         nodeName.flatMap(nodes).orElse(null),
         nodeName.isPresent(),
-        GangLabels.number(pod, GangLabels.SIZE) == 1);
+        GangLabels.number(pod, GangLabels.SIZE) == 1,
+        restarts,
+        before.isPresent());
   }
 
   /** The container's end counts before the pod's phase, which follows a little later. */
@@ -182,13 +201,5 @@ public record PodState(
   private static boolean holds(List<PodCondition> conditions, String type) {
     return conditions.stream()
         .anyMatch(c -> c.getType().equals(type) && c.getStatus().equals("True"));
-  }
-
-  private static Optional<Instant> time(String rfc3339) {
-    try {
-      return Optional.of(Instant.parse(rfc3339));
-    } catch (DateTimeParseException e) {
-      return Optional.empty();
-    }
   }
 }

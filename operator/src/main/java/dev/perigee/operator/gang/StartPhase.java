@@ -65,12 +65,13 @@ final class StartPhase {
   /** The deadline that has passed, if one has. */
   static Optional<Breakage> overdue(
       GangAttempt attempt, Deadlines deadlines, List<PodState> gang, Instant now) {
-    if (attempt.phase() == null || attempt.phaseTime() == null) {
+    Optional<Instant> since = WrittenTime.read(attempt.phaseTime());
+    if (attempt.phase() == null || since.isEmpty()) {
       return Optional.empty();
     }
     Limit limit = limit(attempt.phase(), deadlines);
     if (limit.seconds == null
-        || Duration.between(Instant.parse(attempt.phaseTime()), now).toSeconds() < limit.seconds) {
+        || Duration.between(since.get(), now).toSeconds() < limit.seconds) {
       return Optional.empty();
     }
     Optional<PodState> behind = gang.stream().filter(p -> isBehind(p, attempt.phase())).findFirst();

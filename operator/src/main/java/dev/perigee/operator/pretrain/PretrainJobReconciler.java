@@ -88,7 +88,8 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             neighbours(job, context),
             new Step.Settings(
                 options.trainerImage(),
-                options.pollInterval(),
+                Pace.between(
+                    options.pollInterval(), Pace.busy(context.getPrimaryCache().list())),
                 schedulers.ask(context.getClient())),
             now);
     report(job, job.getStatus(), step.status(), context, now);

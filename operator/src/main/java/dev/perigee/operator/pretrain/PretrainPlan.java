@@ -8,6 +8,8 @@ import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangPlan;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.placement.ExpertGroups;
 import dev.perigee.operator.placement.Placement;
 import dev.perigee.operator.placement.Placements;
@@ -31,6 +33,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Predicate;
 import java.util.stream.IntStream;
 
 /** What a job comes to: a pure function of the job. */
@@ -203,16 +206,60 @@ public sealed interface PretrainPlan {
 
   private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
     // One for each start, and immutable: no node can hand a pod the one of the start before.
-    ObjectMeta metadata = metadata(job, configMapName(job, ranks.generation()));
-    Map<String, String> labels = new HashMap<>(metadata.getLabels());
-    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
-    metadata.setLabels(labels);
     return new ConfigMapBuilder()
-        .withMetadata(metadata)
+        .withMetadata(
+            ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
         .withImmutable(true)
         .addToData(RunFiles.RUN_CONFIG, json(run))
         .addToData(RunFiles.RANK_MAP, json(ranks))
         .build();
+  }
+
+  /**
+   * The rank map with the address of every pod, once all have one. Published beside the first, which
+   * pods mount before they have an address. It has one name for all starts, so that a pod that stays
+   * over a restart hears from it of the next.
+   *
+   * @param stays which pods of the start before are to be part of this one
+   */
+  static Optional<ConfigMap> peers(
+      PretrainJob job, RankMap ranks, ObservedGang observed, Predicate<PodState> stays) {
+    Map<Integer, String> addresses = new HashMap<>();
+    for (PodState pod : observed.pods()) {
+      boolean part = pod.generation() == ranks.generation() || stays.test(pod);
+      if (part && pod.ip() != null) {
+        addresses.put(pod.index(), pod.ip());
+      }
+    }
+    if (ranks.pods().size() < 2 || addresses.size() < ranks.pods().size()) {
+      return Optional.empty();
+    }
+    RankMap known =
+        new RankMap(
+            ranks.generation(),
+            ranks.pods().stream()
+                .map(
+                    p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
+                .toList());
+    return Optional.of(
+        new ConfigMapBuilder()
+            .withMetadata(metadata(job, peersName(job)))
+            .addToData(RunFiles.RANK_MAP, json(known))
+            .build());
+  }
+
+  /** Name of the ConfigMap with the pods' addresses. */
+  static String peersName(PretrainJob job) {
+    return JobNames.service(job.getMetadata().getName()) + "-peers";
+  }
+
+  /** Metadata of an object that belongs to one start. */
+  private static ObjectMeta ofStart(PretrainJob job, String name, int generation) {
+    ObjectMeta metadata = metadata(job, name);
+    Map<String, String> labels = new HashMap<>(metadata.getLabels());
+    labels.put(GangLabels.GENERATION, Integer.toString(generation));
+    metadata.setLabels(labels);
+    return metadata;
   }
 
   /** Name of the ConfigMap of one start. */

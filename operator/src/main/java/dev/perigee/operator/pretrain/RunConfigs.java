@@ -76,7 +76,8 @@ final class RunConfigs {
         evaluation(spec.evaluation()),
         network(spec.failurePolicy().deadlines()),
         pipeline(spec.parallelism()),
-        memory(spec.memory()));
+        memory(spec.memory()),
+        spec.compute().toCompute());
   }
 
   private static RunConfig.Pipeline pipeline(Parallelism parallelism) {

@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionReason;
 import dev.perigee.api.ConditionType;
+import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
@@ -11,13 +12,16 @@ import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
+import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 
 /**
@@ -104,7 +108,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(job.getMetadata().getName(), plan, life, observed),
+            actions(job, plan, life, observed, now),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -118,11 +122,27 @@ record Step(
     return new GangLife.Wish(
         plan.gang().pods().stream().map(pod -> pod.getMetadata().getName()).toList(),
         spec.suspend(),
-        ChangedRun.isNews(job, plan.run(), observed.configMap(plan.generation())),
+        ChangedRun.isNews(
+            job,
+            plan.run(),
+            observed.configMap(PretrainPlan.configMapName(job, plan.generation()))),
+        isInPlace(job, plan, observed),
         spec.failurePolicy(),
-        start == null || spec.activeDeadlineSeconds() == null
+        spec.activeDeadlineSeconds() == null
             ? null
-            : Instant.parse(start).plusSeconds(spec.activeDeadlineSeconds()));
+            : WrittenTime.read(start)
+                .map(begun -> begun.plusSeconds(spec.activeDeadlineSeconds()))
+                .orElse(null));
+  }
+
+  /** Pods stay over a restart when that is asked for and they were told to run exactly this. */
+  private static boolean isInPlace(
+      PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
+    String run = plan.gang().configMap().getData().get(RunFiles.RUN_CONFIG);
+    return job.getSpec().failurePolicy().restart() == FailurePolicy.RestartMode.InPlace
+        && observed.configMaps().stream()
+            .map(c -> c.getData().get(RunFiles.RUN_CONFIG))
+            .allMatch(told -> told == null || told.equals(run));
   }
 
   private static GangLife.Memory memory(PretrainJobStatus status) {
@@ -158,14 +178,29 @@ record Step(
   }
 
   private static List<GangAction> actions(
-      String job, PretrainPlan.Workable plan, GangLife life, ObservedGang observed) {
+      PretrainJob owner,
+      PretrainPlan.Workable plan,
+      GangLife life,
+      ObservedGang observed,
+      Instant now) {
+    String job = owner.getMetadata().getName();
+    boolean inPlace = isInPlace(owner, plan, observed);
+    Predicate<PodState> stays = pod -> inPlace && life.stays(pod);
     return switch (life.state()) {
       case GangLife.State.Running() ->
-          letGo(job, plan, observed.notOf(plan.generation()), Gang.start(plan.gang(), observed));
+          letGo(
+              job,
+              plan,
+              observed.notOf(plan.generation()),
+              Gang.start(
+                  plan.gang().withPeers(PretrainPlan.peers(owner, plan.ranks(), observed, stays)),
+                  observed,
+                  stays));
       case GangLife.State.Waiting(var left, var notBefore) ->
-          letGo(job, plan, observed.pods(), Gang.stop(observed, life.hung()));
+          letGo(job, plan, observed.pods(), Gang.stop(
+                  observed, life.hung(), pod -> inPlace && life.mayStay(pod, now)));
       case GangLife.State.Suspended(var left) ->
-          letGo(job, plan, observed.pods(), Gang.stop(observed, false));
+          letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
       case GangLife.State.Complete() -> Gang.finish(observed);
       case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
     };
@@ -192,12 +227,12 @@ record Step(
   private static Optional<Duration> timeToLive(
       PretrainJob job, PretrainJobStatus status, Instant now) {
     Long seconds = job.getSpec().ttlSecondsAfterFinished();
-    if (seconds == null || status.completionTime() == null) {
+    if (seconds == null) {
       return Optional.empty();
     }
-    Duration left =
-        Duration.between(now, Instant.parse(status.completionTime()).plusSeconds(seconds));
-    return Optional.of(left.isPositive() ? left : Duration.ZERO);
+    return WrittenTime.read(status.completionTime())
+        .map(end -> Duration.between(now, end.plusSeconds(seconds)))
+        .map(left -> left.isPositive() ? left : Duration.ZERO);
   }
 
   private static Optional<Duration> lookAgain(

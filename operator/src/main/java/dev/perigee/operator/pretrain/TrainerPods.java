@@ -1,17 +1,21 @@
 package dev.perigee.operator.pretrain;
 
 import dev.perigee.api.DataSource;
+import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.PodOverrides;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.ResourcesSpec;
 import dev.perigee.api.VolumeSource;
 import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.run.ExitCode;
 import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunFiles;
 import io.fabric8.kubernetes.api.model.Container;
 import io.fabric8.kubernetes.api.model.ContainerBuilder;
+import io.fabric8.kubernetes.api.model.ContainerRestartRule;
+import io.fabric8.kubernetes.api.model.ContainerRestartRuleBuilder;
 import io.fabric8.kubernetes.api.model.LocalObjectReference;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.Pod;
@@ -40,7 +44,21 @@ final class TrainerPods {
   private static final PodOverrides.Identity NOBODY =
       new PodOverrides.Identity(65532L, 65532L, 65532L);
 
+  /** Ends for which a program is not to blame: it can be part of the next start. */
+  private static final ContainerRestartRule AGAIN =
+      new ContainerRestartRuleBuilder()
+          .withAction("Restart")
+          .withNewExitCodes()
+          .withOperator("In")
+          .withValues(ExitCode.LOST_PEER.code(), ExitCode.STOPPED.code())
+          .endExitCodes()
+          .build();
+
   private TrainerPods() {}
+
+  private static boolean isInPlace(PretrainJobSpec spec) {
+    return spec.failurePolicy().restart() == FailurePolicy.RestartMode.InPlace;
+  }
 
   /** The pod of one index. */
   static Pod pod(PretrainJob job, RunConfig run, RankMap ranks, int index, String defaultImage) {
@@ -48,14 +66,15 @@ final class TrainerPods {
     PodOverrides overrides = spec.podOverrides();
     String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
-    Mounts mounts = mounts(job, ranks.generation());
+    Mounts mounts = mounts(job, ranks);
     long grace = Grace.seconds(job);
     return new PodBuilder()
         .withMetadata(metadata(job, name, index, ranks))
         .withNewSpec()
         .withContainers(container(spec, run, mounts.mounts(), index, grace, defaultImage))
         .withVolumes(mounts.volumes())
-        // A gang restarts as a whole or not at all; no container is restarted in its place.
+        // A gang restarts as a whole or not at all; a container that was started again in its place
+        // waits for the next start.
         .withRestartPolicy("Never")
         .withHostname(name)
         .withSubdomain(JobNames.service(job.getMetadata().getName()))
@@ -118,8 +137,11 @@ final class TrainerPods {
       int index,
       long grace,
       String defaultImage) {
+    boolean inPlace = isInPlace(spec);
     return new ContainerBuilder()
         .withName(CONTAINER)
+        .withRestartPolicy(inPlace ? "Never" : null)
+        .withRestartPolicyRules(inPlace ? List.of(AGAIN) : List.of())
         .withImage(Objects.requireNonNullElse(spec.image(), defaultImage))
         .withImagePullPolicy(spec.imagePullPolicy().name())
         .withEnv(Objects.requireNonNullElse(spec.podOverrides().env(), List.of()))
@@ -208,18 +230,37 @@ final class TrainerPods {
     }
   }
 
-  private static Mounts mounts(PretrainJob job, int generation) {
+  private static Mounts mounts(PretrainJob job, RankMap ranks) {
     PretrainJobSpec spec = job.getSpec();
     Mounts all = new Mounts(new ArrayList<>(), new ArrayList<>());
     all.add(
         new VolumeBuilder()
             .withName("run")
             .withNewConfigMap()
-            .withName(PretrainPlan.configMapName(job, generation))
+            .withName(PretrainPlan.configMapName(job, ranks.generation()))
             .endConfigMap()
             .build(),
         path(RunFiles.RUN_FOLDER),
         true);
+    if (ranks.pods().size() > 1) {
+      all.add(
+          new VolumeBuilder()
+              .withName("peers")
+              .withNewConfigMap()
+              .withName(PretrainPlan.peersName(job))
+              // It cannot be there yet: a pod has its address only after its volumes.
+              .withOptional(true)
+              .endConfigMap()
+              .build(),
+          path(RunFiles.PEERS_FOLDER),
+          true);
+    }
+    if (isInPlace(spec)) {
+      all.add(
+          new VolumeBuilder().withName("state").withNewEmptyDir().endEmptyDir().build(),
+          path(RunFiles.STATE_FOLDER),
+          false);
+    }
     all.add(
         volume("checkpoints", spec.checkpoints().volume(), "DirectoryOrCreate"),
         path(RunFiles.CHECKPOINTS_FOLDER),

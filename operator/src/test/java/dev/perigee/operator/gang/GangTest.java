@@ -32,7 +32,7 @@ class GangTest {
 
   @Test
   void theFirstStartAppliesThenCreates() {
-    assertThat(Gang.start(plan(1), ObservedGang.NOTHING))
+    assertThat(Gang.start(plan(1), ObservedGang.NOTHING, pod -> false))
         .containsExactly(
             new GangAction.ApplyService(SERVICE),
             new GangAction.CreateConfigMap(CONFIG),
@@ -43,21 +43,21 @@ class GangTest {
   @Test
   void nothingIsDoneWhenAllIsThereWhateverTheServerAdded() {
     Service added = new ServiceBuilder(SERVICE).editSpec().withType("ClusterIP").endSpec().build();
-    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)))).isEmpty();
+    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)), pod -> false)).isEmpty();
   }
 
   @Test
   void theConfigMapOfAnEarlierStartGoes() {
     ConfigMap old =
         new ConfigMapBuilder(CONFIG).editMetadata().withName("old").endMetadata().build();
-    assertThat(Gang.start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1))))
+    assertThat(Gang.start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1)), pod -> false))
         .containsExactly(
             new GangAction.DeleteConfigMap("old"), new GangAction.CreateConfigMap(CONFIG));
   }
 
   @Test
   void podsOfAnEarlierStartGoBeforeAnythingElseHappens() {
-    assertThat(Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1))))
+    assertThat(Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1)), pod -> false))
         .containsExactly(
             new GangAction.DeletePod("demo-0", "uid-0", null),
             new GangAction.DeletePod("demo-1", "uid-1", null));

@@ -135,12 +135,54 @@ final class FakeCluster {
                 p.grace(),
                 node,
                 p.bound(),
-                p.alone()));
+                p.alone(),
+                p.restarts(),
+                p.waits()));
+  }
+
+  /** One pod runs. */
+  void running(String pod) {
+    pods.computeIfPresent(pod, (name, p) -> with(p, Phase.Running, null, null, null, null));
   }
 
   void exit(String pod, int code, String message) {
     Phase phase = code == 0 ? Phase.Succeeded : Phase.Failed;
     pods.computeIfPresent(pod, (name, p) -> with(p, phase, code, null, message, now));
+  }
+
+  /** A pod's program ended and its container was started again. */
+  void startAgain(String pod, int code) {
+    pods.computeIfPresent(pod, (name, p) -> again(p, code, p.generation(), true));
+  }
+
+  private PodState again(PodState p, Integer code, int generation, boolean waits) {
+    return new PodState(
+        p.name(),
+        p.uid(),
+        p.index(),
+        generation,
+        Phase.Running,
+        false,
+        p.deleting(),
+        p.ip(),
+        code,
+        null,
+        null,
+        waits ? now : null,
+        null,
+        null,
+        false,
+        p.grace(),
+        p.node(),
+        true,
+        p.alone(),
+        waits ? p.restarts() + 1 : p.restarts(),
+        waits);
+  }
+
+  /** The uid of a pod. */
+  String uid(String pod) {
+    return pods.get(pod).uid();
   }
 
   void lose(String pod, PodReason reason) {
@@ -162,6 +204,10 @@ final class FakeCluster {
 
   List<String> configMapNames() {
     return List.copyOf(configMaps.keySet());
+  }
+
+  ConfigMap configMap(String name) {
+    return configMaps.get(name);
   }
 
   List<Integer> generations() {
@@ -186,6 +232,9 @@ final class FakeCluster {
   private void act(GangAction action) {
     switch (action) {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
+      case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
+      case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
+          pods.computeIfPresent(name, (n, p) -> again(p, null, generation, false));
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
       case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());
@@ -222,7 +271,9 @@ final class FakeCluster {
             pod.getSpec().getTerminationGracePeriodSeconds(),
             null,
             false,
-            labels.get(GangLabels.SIZE).equals("1"));
+            labels.get(GangLabels.SIZE).equals("1"),
+            0,
+            false);
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
     }
@@ -254,7 +305,9 @@ final class FakeCluster {
         p.grace(),
         node,
         bound,
-        p.alone());
+        p.alone(),
+        p.restarts(),
+        p.waits());
   }
 
   private static PodState deleting(PodState p) {
@@ -277,7 +330,9 @@ final class FakeCluster {
         p.grace(),
         p.node(),
         p.bound(),
-        p.alone());
+        p.alone(),
+        p.restarts(),
+        p.waits());
   }
 
   private static PodState with(
@@ -301,6 +356,8 @@ final class FakeCluster {
         p.grace(),
         p.node(),
         true,
-        p.alone());
+        p.alone(),
+        p.restarts(),
+        false);
   }
 }

@@ -193,6 +193,31 @@ class GangTroubleTest {
   }
 
   @Test
+  void addressesArePublishedOnceWhenAllPodsHaveOne() {
+    cluster.reconcile();
+    cluster.bind("ContainerCreating");
+    cluster.reconcile();
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-1");
+    cluster.runAll();
+    cluster.reconcile();
+    assertThat(cluster.configMapNames())
+        .containsExactly("demo-attempt-1", "demo-peers");
+    assertThat(cluster.configMap("demo-peers").getData().get("ranks.json"))
+        .contains("\"ip\" : \"127.0.0.2\"", "\"ip\" : \"127.0.0.3\"");
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    cluster.lose("demo-1", PodReason.Evicted);
+    cluster.reconcile();
+    cluster.finishDeletions();
+    cluster.pass(10);
+    cluster.reconcile();
+    cluster.reconcile();
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2", "demo-peers");
+    assertThat(cluster.configMap("demo-peers").getData().get("ranks.json"))
+        .as("until all pods of the second start have one")
+        .contains("\"generation\" : 1");
+  }
+
+  @Test
   void aNodeConditionThatTheJobNamesBreaksTheGangAndCounts() {
     policy("nodeConditions", "[GpuUnhealthy]");
     train();

@@ -112,7 +112,7 @@ class JobStoryTest {
     cluster.pass(4);
     cluster.reconcile();
     assertThat(cluster.generations()).containsExactly(2);
-    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2");
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-2", "demo-peers");
     assertThat(cluster.job.getStatus().progress().step()).as("kept").isEqualTo(60);
     assertThat(cluster.events)
         .extracting(Transition::reason)

@@ -146,6 +146,7 @@ class PrerequisitesTest {
     FakeCluster cluster = cluster(job);
     cluster.reconcile();
     cluster.runAll();
+    cluster.reconcile();
     PretrainJob old = Jobs.with(job("old", null), "/checkpoints/path", "young");
     old.getMetadata().setCreationTimestamp("2026-01-01T00:00:00Z");
     add(old);

@@ -97,7 +97,7 @@ class PretrainPlanTest {
         .contains("PERIGEE_POD_INDEX", "PERIGEE_POD_IP");
     assertThat(container.getVolumeMounts())
         .extracting(VolumeMount::getMountPath)
-        .containsExactly("/perigee/run", "/perigee/checkpoints", "/tmp");
+        .containsExactly("/perigee/run", "/perigee/peers", "/perigee/checkpoints", "/tmp");
   }
 
   @Test
@@ -123,7 +123,7 @@ class PretrainPlanTest {
         .filteredOn(VolumeMount::getReadOnly, true)
         .extracting(VolumeMount::getMountPath)
         .containsExactly(
-            "/perigee/run", "/perigee/data/books", "/perigee/tokenizer", "/perigee/model");
+            "/perigee/run", "/perigee/peers", "/perigee/data/books", "/perigee/tokenizer", "/perigee/model");
   }
 
   @Test

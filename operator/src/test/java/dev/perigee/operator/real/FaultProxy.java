@@ -217,13 +217,13 @@ final class FaultProxy implements AutoCloseable {
   }
 
   private static void refuse(HttpExchange exchange, int code) throws IOException {
-    byte[] body =
-        ("""
+    String status =
+        """
         {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Injected",\
          "message": "injected by the test", "code": %d}
         """
-                .formatted(code))
-            .getBytes(StandardCharsets.UTF_8);
+            .formatted(code);
+    byte[] body = status.getBytes(StandardCharsets.UTF_8);
     exchange.getResponseHeaders().set("Content-Type", "application/json");
     exchange.sendResponseHeaders(code, body.length);
     exchange.getResponseBody().write(body);

@@ -71,18 +71,22 @@ public final class RealApi {
         versions().findAny().isPresent(),
         "SKIPPED: no kube-apiserver in " + BINARIES + ", so nothing was tried against a real one");
     if (started == null) {
-      started = start();
+      started = start(servesPodGroups());
     }
     return started;
   }
 
-  /** Starts a server; it stops with this JVM. */
-  public static RealApi start() {
+  /** Starts a server as it comes; it stops with this JVM. */
+  public static RealApi startWithoutAlpha() {
+    return start(false);
+  }
+
+  private static RealApi start(boolean podGroups) {
     KubeAPIServerConfigBuilder wanted =
         KubeAPIServerConfigBuilder.anAPIServerConfig()
             .withOfflineMode(true)
             .withUpdateKubeConfig(false);
-    if (servesPodGroups()) {
+    if (podGroups) {
       wanted
           .withApiServerFlag("--runtime-config=scheduling.k8s.io/v1alpha2=true")
           .withApiServerFlag("--feature-gates=GenericWorkload=true");
@@ -128,6 +132,7 @@ public final class RealApi {
         .waitUntilCondition(
             c ->
                 c.getStatus() != null
+                    && c.getStatus().getConditions() != null
                     && c.getStatus().getConditions().stream()
                         .anyMatch(
                             t -> t.getType().equals("Established") && t.getStatus().equals("True")),

@@ -171,7 +171,7 @@ public final class LocalNode implements AutoCloseable {
       observePod(change);
     } else if (resource.equals(claims.storageName()) && change.type() == ChangeType.ADDED) {
       bind(change.key().namespace(), change.key().name());
-    } else if (resource.equals("configmaps") && change.type() == ChangeType.MODIFIED) {
+    } else if (resource.equals("configmaps") && change.type() != ChangeType.DELETED) {
       for (ObjectNode pod : store.list(pods.storageName(), change.key().namespace()).objects()) {
         PodWorker worker = workers.get(uid(pod));
         if (worker != null) {

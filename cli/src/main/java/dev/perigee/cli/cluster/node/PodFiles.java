@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.BiFunction;
 import java.util.stream.Collectors;
 
@@ -149,7 +150,11 @@ final class PodFiles {
   }
 
   private void writeConfigMap(JsonNode volume) throws IOException {
-    ObjectNode map = required("configmaps", Json.text(volume, "configMap", "name"));
+    String name = Json.text(volume, "configMap", "name");
+    ObjectNode map =
+        volume.path("configMap").path("optional").asBoolean()
+            ? Objects.requireNonNullElseGet(objects.apply("configmaps", name), Json::object)
+            : required("configmaps", name);
     Map<String, byte[]> all = new HashMap<>();
     map.path("data")
         .properties()

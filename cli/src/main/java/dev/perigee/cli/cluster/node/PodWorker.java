@@ -162,11 +162,15 @@ final class PodWorker {
             case "OnFailure" -> code != 0;
             default -> true;
           };
-      if (!again || stop.isDone()) {
+      boolean byRule = !again && RestartRules.apply(container, code);
+      if (!(again || byRule) || stop.isDone()) {
         report(code == 0 ? "Succeeded" : "Failed", ended, last, restart);
         return;
       }
       last = ended;
+      if (byRule && restart == 0) {
+        continue; // as a kubelet does: the first time at once
+      }
       String message = "back-off " + backoff.toSeconds() + "s restarting failed container";
       report("Running", new ContainerState.Waiting("CrashLoopBackOff", message), last, restart + 1);
       node.events().warning(pod, "kubelet", "BackOff", message);

@@ -251,6 +251,41 @@ class LocalNodeTest {
   }
 
   @Test
+  void aPodDoesNotWaitForAnOptionalConfigMapAndSeesItWhenItComes() {
+    client
+        .resource(
+            """
+            apiVersion: v1
+            kind: Pod
+            metadata: {name: early}
+            spec:
+              restartPolicy: Never
+              volumes: [{name: v, configMap: {name: optional, optional: true}}]
+              containers:
+              - name: main
+                image: shell
+                args: ['while ! cat $PERIGEE_ROOT/run/a; do sleep 0.1; done']
+                volumeMounts: [{name: v, mountPath: /perigee/run}]
+            """)
+        .create();
+    await("early", p -> p.getStatus().getPhase().equals("Running"));
+
+    client
+        .configMaps()
+        .resource(
+            new ConfigMapBuilder()
+                .withNewMetadata()
+                .withName("optional")
+                .endMetadata()
+                .withData(Map.of("a", "here\n"))
+                .build())
+        .create();
+
+    ended("early");
+    assertThat(pod("early").getLog()).endsWith("here\n");
+  }
+
+  @Test
   void aPodThatWaitsForItsConfigMapSaysSoAndStartsOnceItIsThere() {
     create("waits", "cat $PERIGEE_ROOT/run/a", "volumes: [{name: v, configMap: {name: late}}]");
     // The mount itself is not needed to wait for the volume.
