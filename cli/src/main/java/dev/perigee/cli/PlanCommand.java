@@ -133,7 +133,8 @@ final class PlanCommand implements Callable<Integer> {
     JobPlan asked = JobPlan.of(job, hardware(job));
     if (asked.run().model().config() == null) {
       throw new CommandFailure(
-          name + ": only the checkpoint knows the model's shape; give model.preset or model.config");
+          name
+              + ": only the checkpoint knows the model's shape; give model.preset or model.config");
     }
     if (!asked.problems().isEmpty()) {
       System.err.println("perigee: " + name + " cannot work:");
@@ -147,6 +148,7 @@ final class PlanCommand implements Callable<Integer> {
     } else {
       out.println(name);
       out.print(plan.text());
+      out.flush();
       if (search != null) {
         print(best, out);
       }
@@ -188,8 +190,8 @@ final class PlanCommand implements Callable<Integer> {
     }
   }
 
-  private static void print(
-      String name, Plan plan, List<LayoutSearch.Found> best, PrintWriter out) throws IOException {
+  private static void print(String name, Plan plan, List<LayoutSearch.Found> best, PrintWriter out)
+      throws IOException {
     ObjectNode object = Json.object();
     object.put("job", name);
     object.set("plan", Json.MAPPER.valueToTree(plan));

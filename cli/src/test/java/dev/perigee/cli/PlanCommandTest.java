@@ -71,6 +71,18 @@ class PlanCommandTest {
   }
 
   @Test
+  void aPlanForACpuSaysWhatItDoesNotKnow() {
+    Result result = plan(QUICKSTART);
+
+    assertThat(result.code()).isZero();
+    assertThat(result.out())
+        .startsWith("quickstart\nmodel ")
+        .contains("hardware    CPU, float32")
+        .contains("step        unknown: the speed of the ranks is not known")
+        .containsPattern("checkpoint  .* to write\n$");
+  }
+
+  @Test
   void aPlanIsAlsoJson() throws IOException {
     Result result = plan(QUICKSTART, "--gpu", "H100", "--search", "4", "--json");
 

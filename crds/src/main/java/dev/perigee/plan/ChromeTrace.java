@@ -140,7 +140,10 @@ public final class ChromeTrace {
       }
     }
     throw new IOException(
-        file + ": an event of category '" + label + "'; expected compute, experts, pipeline or"
+        file
+            + ": an event of category '"
+            + label
+            + "'; expected compute, experts, pipeline or"
             + " host memory");
   }
 }

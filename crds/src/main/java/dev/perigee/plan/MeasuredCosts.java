@@ -82,8 +82,7 @@ public final class MeasuredCosts implements StepCosts {
         backward += one.getValue();
       }
     }
-    return new Calibration(
-        null, null, null, null, null, null, null, null, forward, backward);
+    return new Calibration(null, null, null, null, null, null, null, null, forward, backward);
   }
 
   private static Kind kind(Step step) {

@@ -136,8 +136,7 @@ public final class NearestLayouts {
         return List.of(
             ("parallelism: weights, gradients and optimizer state need %s on a rank of stage %d,"
                     + " which has %s")
-                .formatted(
-                    Figures.bytes(bytes), stage, Figures.bytes(hardware.memoryBytes())));
+                .formatted(Figures.bytes(bytes), stage, Figures.bytes(hardware.memoryBytes())));
       }
     }
     return List.of();

@@ -37,8 +37,7 @@ public final class TimelineSvg {
     for (int row = 0; row < timeline.tracks().size(); row++) {
       Track track = timeline.tracks().get(row);
       int y = TOP + ROW * row;
-      svg.append(
-          "<text x=\"4\" y=\"%d\">%s</text>%n".formatted(y + 14, escape(track.name())));
+      svg.append("<text x=\"4\" y=\"%d\">%s</text>%n".formatted(y + 14, escape(track.name())));
       for (Event event : track.events()) {
         double width = event.seconds() * scale;
         if (width >= NARROWEST) {

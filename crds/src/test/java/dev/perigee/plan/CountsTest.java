@@ -59,7 +59,9 @@ class CountsTest {
             new WeightShape(WeightShape.Kind.ROUTED_EXPERT, 64, 32, 6),
             new WeightShape(WeightShape.Kind.NORM, 32, 1, 1));
     List<Ownership.Share> shares = Ownership.shares(shapes, 4, 5);
-    assertThat(shares).extracting(Ownership.Share::muonNumbers).containsExactly(4096L, 4096L, 2048L, 2048L);
+    assertThat(shares)
+        .extracting(Ownership.Share::muonNumbers)
+        .containsExactly(4096L, 4096L, 2048L, 2048L);
     assertThat(shares.get(2).adamNumbers()).isEqualTo(32); // whoever had least
     assertThat(shares.getFirst().bytes(Hardware.Precision.FLOAT32)).isEqualTo(4 * 4096);
     assertThat(shares.getFirst().bytes(Hardware.Precision.BF16)).isEqualTo(8 * 4096);

@@ -23,8 +23,7 @@ class LayoutsTest {
         4096,
         batchTokens,
         5,
-        new RunConfig.Memory(
-            EnumSet.allOf(RunConfig.Memory.Recompute.class), Set.of(), false, 32));
+        new RunConfig.Memory(EnumSet.allOf(RunConfig.Memory.Recompute.class), Set.of(), false, 32));
   }
 
   private static Layout layout(Workload w, int pipeline, int data, int expert) {

@@ -62,8 +62,7 @@ class SimulatorTest {
     Schedule schedule = Schedule.of(shape, List.of(2, 2));
     double compute = 1;
     Timeline timeline =
-        Simulator.run(
-            schedule, step -> step.action().exchangesExperts() ? compute / 2 : compute);
+        Simulator.run(schedule, step -> step.action().exchangesExperts() ? compute / 2 : compute);
 
     // All but those at the edges, where the other micro-batch is not there yet or has ended.
     assertThat(Timing.steadyHidden(timeline)).isGreaterThan(0.9);
@@ -74,8 +73,7 @@ class SimulatorTest {
     Shape shape = new Shape(2, 1, 1, false, false, false);
     Schedule good = Schedule.of(shape, List.of(0, 0));
     List<Step> turned = good.steps().getFirst().reversed();
-    Schedule bad =
-        new Schedule(shape, List.of(0, 0), List.of(turned, good.steps().getLast()));
+    Schedule bad = new Schedule(shape, List.of(0, 0), List.of(turned, good.steps().getLast()));
 
     assertThatThrownBy(() -> Simulator.run(bad, step -> 1))
         .hasMessageContaining("waits forever at");
@@ -97,8 +95,7 @@ class SimulatorTest {
   @Test
   void whatIsNoTraceIsSaidToBeNone(@TempDir Path folder) throws IOException {
     Path file = Files.writeString(folder.resolve("trace.json"), "{\"traceEvents\": 3}");
-    assertThatThrownBy(() -> ChromeTrace.read(file))
-        .hasMessageContaining("no list of traceEvents");
+    assertThatThrownBy(() -> ChromeTrace.read(file)).hasMessageContaining("no list of traceEvents");
     Files.writeString(file, "{\"traceEvents\": [{\"ph\": \"X\", \"cat\": \"fun\"}]}");
     assertThatThrownBy(() -> ChromeTrace.read(file)).hasMessageContaining("category 'fun'");
     Files.writeString(file, "{");

@@ -123,7 +123,11 @@ class PretrainPlanTest {
         .filteredOn(VolumeMount::getReadOnly, true)
         .extracting(VolumeMount::getMountPath)
         .containsExactly(
-            "/perigee/run", "/perigee/peers", "/perigee/data/books", "/perigee/tokenizer", "/perigee/model");
+            "/perigee/run",
+            "/perigee/peers",
+            "/perigee/data/books",
+            "/perigee/tokenizer",
+            "/perigee/model");
   }
 
   @Test
@@ -178,8 +182,7 @@ class PretrainPlanTest {
 
   @Test
   void weightsThatFillMoreThanTheMemoryAskedForAreRefusedWithTheNearestLayouts() {
-    PretrainJob job =
-        Jobs.with(Jobs.small(), "/resources", "{\"limits\": {\"memory\": \"16Mi\"}}");
+    PretrainJob job = Jobs.with(Jobs.small(), "/resources", "{\"limits\": {\"memory\": \"16Mi\"}}");
     var plan = (PretrainPlan.Impossible) PretrainPlan.of(job, 1, IMAGE);
     assertThat(plan.problems().getFirst())
         .startsWith("parallelism: weights, gradients and optimizer state need ")
