@@ -93,7 +93,8 @@ class PlannedMemoryTest {
             null,
             tiny.network(),
             pipeline,
-            memory);
+            memory,
+            tiny.compute());
     return Arguments.of(name, run);
   }
 
