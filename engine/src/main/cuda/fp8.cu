@@ -12,60 +12,60 @@ namespace {
 constexpr float kLargest = 448;
 constexpr int kBlock = 128;
 
-}  // namespace
-
-// A block of 256 threads takes `block_rows` (128 or 1) by 128 numbers; grid: x over columns, y over
-// rows. scale[row block, column block].
-extern "C" __global__ void __launch_bounds__(256)
-    fp8_quantize(const uint4* x, uint2* q, float* scale, int rows, int width8, int block_rows) {
+// 128 x 128 numbers a block, 16 rows at a time, all of them loaded first. rows_alone: a scale for
+// each row of the block. Grid: x over columns, y over rows. scale[row or row block, column block].
+template <bool rows_alone>
+__device__ void quantize(const uint4* x, uint2* q, float* scale, int rows, int width8) {
+  constexpr int kTimes = kBlock / 16;
   __shared__ float warps[8];
-  const int row0 = blockIdx.y * (block_rows == 1 ? 16 : block_rows);
-  const int lane = threadIdx.x % 16;  // of 16 eights in a row of a block
-  const int c = blockIdx.x * (kBlock / 8) + lane;
-  const int blocks = (width8 * 8 + kBlock - 1) / kBlock;
-  // 16 rows at a time: with a scale a row 16 rows are all, else 8 times 16.
-  const int times = block_rows == 1 ? 1 : kBlock / 16;
-  uint4 kept[kBlock / 16];
-  float largest = 0;
+  const int row0 = blockIdx.y * kBlock + threadIdx.x / 16;
+  const int c = blockIdx.x * (kBlock / 8) + threadIdx.x % 16;  // 16 lanes share a row
+  uint4 kept[kTimes];
+  float largest[kTimes];
 #pragma unroll
-  for (int i = 0; i < kBlock / 16; i++) {
-    const int r = row0 + i * 16 + threadIdx.x / 16;
-    kept[i] = make_uint4(0, 0, 0, 0);
-    if (i < times && r < rows && c < width8) {
-      kept[i] = __ldcs(&x[static_cast<long>(r) * width8 + c]);
-    }
+  for (int i = 0; i < kTimes; i++) {
+    const int r = row0 + 16 * i;
+    kept[i] = r < rows && c < width8 ? __ldcs(&x[static_cast<long>(r) * width8 + c])
+                                     : make_uint4(0, 0, 0, 0);
   }
 #pragma unroll
-  for (int i = 0; i < kBlock / 16; i++) {
+  for (int i = 0; i < kTimes; i++) {
     float f[8];
     to_floats(kept[i], f);
+    largest[i] = 0;
 #pragma unroll
     for (int e = 0; e < 8; e++) {
-      largest = fmaxf(largest, fabsf(f[e]));
+      largest[i] = fmaxf(largest[i], fabsf(f[e]));
+    }
+    if (!rows_alone && i > 0) {
+      largest[0] = fmaxf(largest[0], largest[i]);
     }
   }
-  for (int d = 8; d > 0; d /= 2) {
-    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, d));
+#pragma unroll
+  for (int i = 0; i < (rows_alone ? kTimes : 1); i++) {
+    for (int d = rows_alone ? 8 : 16; d > 0; d /= 2) {
+      largest[i] = fmaxf(largest[i], __shfl_xor_sync(~0u, largest[i], d));
+    }
   }
-  if (block_rows != 1) {
-    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 16));
+  if (!rows_alone) {
     if (threadIdx.x % 32 == 0) {
-      warps[threadIdx.x / 32] = largest;
+      warps[threadIdx.x / 32] = largest[0];
     }
     __syncthreads();
     for (int i = 0; i < 8; i++) {
-      largest = fmaxf(largest, warps[i]);
+      largest[0] = fmaxf(largest[0], warps[i]);
     }
   }
-  const float unit = largest > 0 ? largest / kLargest : 1;  // a block of zeros stays one
-  const float inverse = 1 / unit;
 #pragma unroll
-  for (int i = 0; i < kBlock / 16; i++) {
-    const int r = row0 + i * 16 + threadIdx.x / 16;
-    if (i < times && r < rows && c < width8) {
+  for (int i = 0; i < kTimes; i++) {
+    const int r = row0 + 16 * i;
+    const float most = largest[rows_alone ? i : 0];
+    const float unit = most > 0 ? most / kLargest : 1;  // a block of zeros stays one
+    const float inverse = 1 / unit;
+    if (r < rows && c < width8) {
       float f[8];
       to_floats(kept[i], f);
-      uint16_t pairs[4];
+      uint32_t pairs[4];
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         pairs[e] = __nv_cvt_float2_to_fp8x2(
@@ -73,16 +73,23 @@ extern "C" __global__ void __launch_bounds__(256)
       }
       q[static_cast<long>(r) * width8 + c] =
           make_uint2(pairs[0] | pairs[1] << 16, pairs[2] | pairs[3] << 16);
+      if (rows_alone ? threadIdx.x % 16 == 0 : i == 0 && threadIdx.x == 0) {
+        scale[static_cast<long>(rows_alone ? r : blockIdx.y) * gridDim.x + blockIdx.x] = unit;
+      }
     }
   }
-  if (block_rows == 1) {
-    const int r = row0 + threadIdx.x / 16;
-    if (lane == 0 && r < rows) {
-      scale[static_cast<long>(r) * blocks + blockIdx.x] = unit;
-    }
-  } else if (threadIdx.x == 0) {
-    scale[static_cast<long>(blockIdx.y) * blocks + blockIdx.x] = unit;
-  }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(256)
+    fp8_quantize_square(const uint4* x, uint2* q, float* scale, int rows, int width8) {
+  quantize<false>(x, q, scale, rows, width8);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    fp8_quantize_row(const uint4* x, uint2* q, float* scale, int rows, int width8) {
+  quantize<true>(x, q, scale, rows, width8);
 }
 
 // Grid: x over columns, 256 eights a block, y over rows.

@@ -142,7 +142,7 @@ final class ExpertCases implements GpuCases {
         s.flops(),
         () -> lab.stream.launch(fast),
         lab.relativeError(result, expected),
-        List.of(name));
+        List.of(name + " F.grouped_mm"));
   }
 
   private static List<GpuCase> layer(GpuLab lab, DeviceArena arena) {
@@ -192,13 +192,13 @@ final class ExpertCases implements GpuCases {
             z.flops(),
             () -> stream.replay(forwardGraph),
             Double.NaN,
-            List.of("moe forward eager", "moe forward compiled")),
+            List.of("MoE layer forward eager", "MoE layer forward compiled")),
         new GpuCase(
             "MoE layer forward+backward",
             GpuCase.Unit.TERAFLOPS,
             3 * z.flops(),
             () -> stream.replay(bothGraph),
             Double.NaN,
-            List.of("moe forward+backward eager", "moe forward+backward compiled")));
+            List.of("MoE layer forward+backward eager", "MoE layer forward+backward compiled")));
   }
 }

@@ -134,7 +134,8 @@ public final class GpuBench {
       for (String name : torch == null ? List.<String>of() : c.baselines()) {
         TorchBaselines.Measured m = torch.run(name, GpuLab.REPEATS);
         theirs.merge(name, m.ms(), GpuBench::joined);
-        names.put(name, c.memory() == 0 ? name : name + ", " + gigabytes(m.memory()));
+        String kind = name.startsWith(c.name()) ? name.substring(c.name().length()).strip() : name;
+        names.put(name, c.memory() == 0 ? kind : kind + ", " + gigabytes(m.memory()));
         theirError =
             m.error().map(e -> String.format(Locale.ROOT, " / %.1e", e)).orElse(theirError);
       }

@@ -39,14 +39,15 @@ final class LossCases implements GpuCases {
             new LinearCrossEntropy(lab.device, arena, z)
                 .lossAndGradients(
                     lab.multiprocessors(), x, w, target, 1f / TOKENS, loss, dx, dw));
+    String name = "linear + cross-entropy, forward+backward";
     return List.of(
         new GpuCase(
-            "linear + cross-entropy, forward+backward",
+            name,
             GpuCase.Unit.TERAFLOPS,
             z.flops(),
             z.workingBytes(),
             graph,
             Double.NaN,
-            List.of("linear + cross-entropy eager", "linear + cross-entropy compiled")));
+            List.of(name + " eager", name + " compiled")));
   }
 }

@@ -54,7 +54,12 @@ final class MovementCases implements GpuCases {
 
   private static GpuCase of(GpuLab lab, String name, long bytes, List<Launch> work) {
     return new GpuCase(
-        name, GpuCase.Unit.GIGABYTES, bytes, lab.graph(work), Double.NaN, List.of(name));
+        name,
+        GpuCase.Unit.GIGABYTES,
+        bytes,
+        lab.graph(work),
+        Double.NaN,
+        List.of(name + (name.equals("AdamW") ? " fused" : " compiled")));
   }
 
   private static void norm(GpuLab lab, DeviceArena arena, List<GpuCase> cases) {

@@ -59,7 +59,7 @@ final class PrefillCases implements GpuCases {
               arena.allocate(kr.bytes()),
               arena.allocate(m.scratchBytes())));
       String name = "MLA prefill " + shape[0] + " x " + shape[1] + ", " + heads + " heads";
-      String sdpa = name + " forward, SDPA cuDNN";
+      String sdpa = name + " forward SDPA cuDNN";
       cases.add(forward(name + " forward", m, lab.graph(forward), sdpa));
       cases.add(forward(name + " forward, no largest logit", m, lab.graph(plain), sdpa));
       cases.add(
@@ -69,7 +69,7 @@ final class PrefillCases implements GpuCases {
               3.6 * m.flops(),
               lab.graph(both),
               Double.NaN,
-              List.of(name + " forward+backward, SDPA cuDNN")));
+              List.of(name + " forward+backward SDPA cuDNN")));
     }
     return cases;
   }

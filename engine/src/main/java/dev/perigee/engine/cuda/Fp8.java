@@ -49,13 +49,10 @@ public record Fp8(int rows, int columns, Scaling scaling) {
 
   /** q = e4m3(x / scale), where the largest of each block becomes 448. */
   public Launch quantize(DeviceBuffer x, DeviceBuffer q, DeviceBuffer scale) {
-    int rowsOfBlock = scaling == Scaling.ROW ? 16 : 128;
     return launch(
-        "fp8_quantize",
-        new Launch.Dim(scaleColumns(), (rows + rowsOfBlock - 1) / rowsOfBlock, 1),
-        x,
-        q,
-        scale);
+        scaling == Scaling.ROW ? "fp8_quantize_row" : "fp8_quantize_square",
+        new Launch.Dim(scaleColumns(), (rows + 127) / 128, 1),
+        List.of(address(x), address(q), address(scale), integer(rows), integer(columns / 8)));
   }
 
   /** x = q · scale. */
@@ -63,26 +60,16 @@ public record Fp8(int rows, int columns, Scaling scaling) {
     return launch(
         "fp8_dequantize",
         new Launch.Dim((columns / 8 + 255) / 256, Math.clamp((rows + 3) / 4, 1, 1 << 15), 1),
-        q,
-        scale,
-        x);
-  }
-
-  private Launch launch(
-      String kernel, Launch.Dim grid, DeviceBuffer a, DeviceBuffer b, DeviceBuffer c) {
-    return new Launch(
-        "fp8",
-        kernel,
-        grid,
-        Launch.Dim.of(256),
-        0,
         List.of(
-            address(a),
-            address(b),
-            address(c),
+            address(q),
+            address(scale),
+            address(x),
             integer(rows),
             integer(columns / 8),
-            integer(scaling.rows)),
-        toString());
+            integer(scaling.rows)));
+  }
+
+  private Launch launch(String kernel, Launch.Dim grid, List<Launch.Argument> arguments) {
+    return new Launch("fp8", kernel, grid, Launch.Dim.of(256), 0, arguments, toString());
   }
 }

@@ -45,14 +45,14 @@ def grouped(name, counts, hidden, width):
         forward = lambda: F.grouped_mm(x, w.transpose(1, 2), offs=offsets)
         dx = lambda: F.grouped_mm(dy, w, offs=offsets)
         dw = lambda: F.grouped_mm(dy.t(), x, offs=offsets)
-        cases[f"{name} {kind}"] = forward
-        cases[f"{name} {kind} dx"] = dx
-        cases[f"{name} {kind} dw"] = dw
-        checks[f"{name} {kind}"] = lambda: relative(
+        cases[f"{name} {kind} F.grouped_mm"] = forward
+        cases[f"{name} {kind} dx F.grouped_mm"] = dx
+        cases[f"{name} {kind} dw F.grouped_mm"] = dw
+        checks[f"{name} {kind} F.grouped_mm"] = lambda: relative(
             forward()[:first], x[:first].float() @ w[0].float().t()
         )
-        checks[f"{name} {kind} dx"] = lambda: relative(dx()[:first], dy[:first].float() @ w[0].float())
-        checks[f"{name} {kind} dw"] = lambda: relative(dw()[0], dy[:first].float().t() @ x[:first].float())
+        checks[f"{name} {kind} dx F.grouped_mm"] = lambda: relative(dx()[:first], dy[:first].float() @ w[0].float())
+        checks[f"{name} {kind} dw F.grouped_mm"] = lambda: relative(dw()[0], dy[:first].float().t() @ x[:first].float())
 
     products("up", hidden, 2 * width)
     products("down", width, hidden)
@@ -106,8 +106,8 @@ def moe(tokens, hidden, experts, chosen, width, shared, scale):
         return torch.autograd.grad(call(f), [x, *parameters], dout)
 
     for kind, f in (("eager", layer), ("compiled", compiled)):
-        cases[f"moe forward {kind}"] = lambda f=f: forward(f)
-        cases[f"moe forward+backward {kind}"] = lambda f=f: both(f)
+        cases[f"MoE layer forward {kind}"] = lambda f=f: forward(f)
+        cases[f"MoE layer forward+backward {kind}"] = lambda f=f: both(f)
 
 
 def decode(sequences, tokens, heads):
@@ -141,8 +141,8 @@ def prefill(shapes):
                 return attend()
 
         name = f"MLA prefill {sequences} x {tokens}, {heads} heads"
-        cases[f"{name} forward, SDPA cuDNN"] = forward
-        cases[f"{name} forward+backward, SDPA cuDNN"] = (
+        cases[f"{name} forward SDPA cuDNN"] = forward
+        cases[f"{name} forward+backward SDPA cuDNN"] = (
             lambda attend=attend, q=q, k=k, v=v, dout=dout: torch.autograd.grad(
                 attend(), [q, k, v], dout
             )
@@ -178,7 +178,7 @@ def loss(tokens, hidden, vocabulary):
 
     compiled = torch.compile(head)
     for kind, f in (("eager", head), ("compiled", compiled)):
-        cases[f"linear + cross-entropy {kind}"] = lambda f=f: torch.autograd.grad(f(x, w), [x, w])
+        cases[f"linear + cross-entropy, forward+backward {kind}"] = lambda f=f: torch.autograd.grad(f(x, w), [x, w])
 
 
 def movement(rows, hidden, heads, width, experts, chosen, numbers):
@@ -186,7 +186,7 @@ def movement(rows, hidden, heads, width, experts, chosen, numbers):
 
     def case(name, f, *inputs):
         compiled = torch.compile(f)
-        cases[name] = lambda: compiled(*inputs)
+        cases[f"{name} compiled"] = lambda: compiled(*inputs)
 
     def norm(x, residual, gain):
         r = x + residual
@@ -197,7 +197,7 @@ def movement(rows, hidden, heads, width, experts, chosen, numbers):
     case("residual + RMSNorm", norm, x, residual, gain)
     x.requires_grad_(), gain.requires_grad_()
     results = torch.compile(norm)(x, residual, gain)
-    cases["residual + RMSNorm backward"] = lambda: torch.autograd.grad(
+    cases["residual + RMSNorm backward compiled"] = lambda: torch.autograd.grad(
         results, [x, gain], [dr, dy], retain_graph=True
     )
 
@@ -217,7 +217,7 @@ def movement(rows, hidden, heads, width, experts, chosen, numbers):
     case("SwiGLU", swiglu, h)
     h.requires_grad_()
     a, da = torch.compile(swiglu)(h), normal(rows, width)
-    cases["SwiGLU backward"] = lambda: torch.autograd.grad(a, [h], da, retain_graph=True)
+    cases["SwiGLU backward compiled"] = lambda: torch.autograd.grad(a, [h], da, retain_graph=True)
 
     def router(x, w, bias):
         scores = F.linear(x, w).float().sigmoid()
@@ -242,7 +242,7 @@ def movement(rows, hidden, heads, width, experts, chosen, numbers):
     )
     p = torch.nn.Parameter(torch.randn(numbers, device="cuda"))
     p.grad = torch.randn_like(p)
-    cases["AdamW"] = torch.optim.AdamW([p], lr=1e-3, fused=True).step
+    cases["AdamW fused"] = torch.optim.AdamW([p], lr=1e-3, fused=True).step
 
     def quantize(x):
         largest = x.abs().amax((-3, -1), keepdim=True).float()

@@ -119,9 +119,9 @@ class LaunchTest {
     Dispatch d = new Dispatch(8192, 384, 8);
     DeviceBuffer any = buffer(256, 1 << 24);
     List<Launch> plan = d.plan(any, any, any, any, any);
-    assertThat(plan.get(0).grid().x() * 1024L).isGreaterThanOrEqualTo(8192 * 8);
+    assertThat(plan.get(0).grid().x() * 512L).isGreaterThanOrEqualTo(8192 * 8);
     assertThat(plan.get(1).block().x()).as("a power of two above the experts").isEqualTo(512);
-    assertThat(d.scratchBytes()).isEqualTo(64L * 384 * 4);
+    assertThat(d.scratchBytes()).isEqualTo(128L * 384 * 4);
     assertThat(d.rowsToExperts(any, any, any, 7168).grid().x() * 8).isEqualTo(8192);
   }
 
@@ -131,7 +131,7 @@ class LaunchTest {
     DeviceBuffer any = buffer(256, 1 << 24);
     assertThat(k2.forward(any, any, any, any, any, any).sharedBytes())
         .isLessThanOrEqualTo(MOST_SHARED);
-    assertThatThrownBy(() -> new Router(4096, 7168, 640, 8, 1)).hasMessageContaining("not 640");
+    assertThatThrownBy(() -> new Router(4096, 7168, 1025, 8, 1)).hasMessageContaining("not 1025");
   }
 
   @Test
