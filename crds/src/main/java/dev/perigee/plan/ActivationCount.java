@@ -371,7 +371,7 @@ final class ActivationCount {
     if (tensor.rows != Rows.ROUTED || expertRanks == 1) {
       return ArenaSize.of(rows * width);
     }
-    long spread = Math.round(Math.sqrt(rows));
+    long spread = Math.round(Math.sqrt((double) rows));
     return (ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2.0;
   }
 }

@@ -81,7 +81,9 @@ public final class Trainer {
         HttpEndpoint.start(
             launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
       introduce(launch, shape);
-      accelerator.describe(launch.ranks().pods().get(launch.pod()).ranks().size()).ifPresent(log::line);
+      accelerator
+          .describe(launch.ranks().pods().get(launch.pod()).ranks().size())
+          .ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
       RankMap ranks = new Turn(launch.root()).take(launch.ranks(), log);
       Fabric fabric =
