@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr int kChunk = 1024;  // assignments that one warp walks in order
+constexpr int kChunk = 512;  // assignments that one warp walks in order
 
 // Counts this warp's chunk into `seen` (one counter an expert) and hands each assignment its rank
 // among the equal ones before it in the chunk.

@@ -6,6 +6,10 @@
 //   input gradient   dx[r, n] = sum_k dy[r, k] w[g, k, n]        w N-major
 //   weight gradient  dw[g, m, n] = sum_r dy[r, m] x[r, n]        both transposed, sum over rows
 //
+// The weight gradient comes in bf16, or in float32 where it can be added to the one before it: the
+// copy engine adds, so the sum is read by no thread. Where its tiles fit better the other way round,
+// the kernel gets dy and x exchanged, and writes each block transposed.
+//
 // rows of g: offsets[g] <= r < offsets[g + 1], read on the device: no count visits the host, and a
 // captured graph replays with other counts. Offsets need no alignment.
 //
@@ -18,7 +22,7 @@
 // The second-level cache limits this kernel next to power. So where the tiles come out even, two
 // blocks form a pair that shares one operand: each fetches half of it and the copy engine writes
 // the half into both. Neighbours along n share rows of a, or along m, for the weight gradient, b.
-#include "hopper.cuh"
+#include "tile_gemm.cuh"
 
 namespace {
 
@@ -26,22 +30,7 @@ enum Layout { kForward, kSwiGlu, kInputGradient, kWeightGradient };
 
 #ifdef PERIGEE_HOPPER
 
-constexpr int kTileM = 128;
-constexpr int kTileN = 256;
-constexpr int kTileK = 64;
-constexpr int kStages = 4;
-constexpr int kBytesA = kTileM * kTileK * 2;
-constexpr int kBytesB = kTileN * kTileK * 2;
-constexpr int kBlock = 64 * 64 * 2;  // 64 x 64 bf16: a block of an M/N-major tile, or of an output
-constexpr int kThreads = 384;
-
-struct Shared {
-  uint8_t a[kStages][kBytesA];
-  uint8_t b[kStages][kBytesB];
-  uint8_t out[2][2][kBlock];  // two buffers for each consumer
-  uint64_t full[kStages];
-  uint64_t empty[kStages];
-};
+using namespace tile_gemm;
 
 // Walks the tiles of all experts in order; every role of a block walks the same sequence, and so do
 // both blocks of a pair, each on its own tile of two.
@@ -102,182 +91,67 @@ struct Tiles {
   }
 };
 
-// The producer: fills one stage.
+// The producer: fills one stage. Halves of a tile that lie outside are not fetched.
 template <Layout layout, bool pair>
 __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
-                           const Tiles<layout, pair>& tile, int k0) {
+                           const Tiles<layout, pair>& tile, int k0, bool half_a, bool half_b) {
   const int rank = blockIdx.x % 2;
   uint64_t* full = &s.full[stage];
   uint8_t* sa = s.a[stage];
   uint8_t* sb = s.b[stage];
-  hopper::barrier_expect(full, kBytesA + kBytesB);
+  hopper::barrier_expect(full, (half_a ? kBytesA / 2 : kBytesA) + (half_b ? kBytesB / 2 : kBytesB));
   if constexpr (layout == kWeightGradient) {
-    for (int i = 0; i < kTileM / 64; i++) {
+    for (int i = 0; i < (half_a ? 1 : 2); i++) {
       hopper::tma_load(sa + i * kBlock, a, full, tile.m * kTileM + 64 * i, tile.first_row + k0, 0);
     }
     if constexpr (pair) {
-      for (int i = 2 * rank; i < 2 * rank + 2; i++) {
+      for (int i = 2 * rank; i < 2 * rank + 2 && i < (half_b ? 2 : 4); i++) {
         hopper::tma_load_multicast(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i,
                                    tile.first_row + k0, 0, 0b11);
       }
     } else {
-      for (int i = 0; i < kTileN / 64; i++) {
+      for (int i = 0; i < (half_b ? 2 : 4); i++) {
         hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, tile.first_row + k0,
                          0);
       }
     }
   } else {
+    const int row = tile.first_row + tile.m * kTileM;
     if constexpr (pair) {
-      hopper::tma_load_multicast(sa + rank * kBlock, a, full, k0,
-                                 tile.first_row + tile.m * kTileM + 64 * rank, 0, 0b11);
+      if (rank == 0 || !half_a) {
+        hopper::tma_load_multicast(sa + rank * kBlock, a, full, k0, row + 64 * rank, 0, 0b11);
+      }
     } else {
-      hopper::tma_load(sa, a, full, k0, tile.first_row + tile.m * kTileM, 0);
+      for (int i = 0; i < (half_a ? 1 : 2); i++) {
+        hopper::tma_load(sa + i * kBlock, a, full, k0, row + 64 * i, 0);
+      }
     }
     if constexpr (layout == kForward) {
-      hopper::tma_load(sb, b, full, k0, tile.n * kTileN, tile.group);
+      for (int i = 0; i < (half_b ? 1 : 2); i++) {
+        hopper::tma_load(sb + i * (kBytesB / 2), b, full, k0, tile.n * kTileN + 128 * i,
+                         tile.group);
+      }
     } else if constexpr (layout == kSwiGlu) {
       // 128 columns of gate beside the same 128 of up: a thread then holds both of a pair.
       hopper::tma_load(sb, b, full, k0, tile.n * (kTileN / 2), 2 * tile.group);
       hopper::tma_load(sb + kBytesB / 2, b, full, k0, tile.n * (kTileN / 2), 2 * tile.group + 1);
     } else {
-      for (int i = 0; i < kTileN / 64; i++) {
+      for (int i = 0; i < (half_b ? 2 : 4); i++) {
         hopper::tma_load(sb + i * kBlock, b, full, tile.n * kTileN + 64 * i, k0, tile.group);
       }
     }
   }
 }
 
-// Rows of an M/N-major block from `row` on become zero: the next expert's rows, or memory that
-// nothing wrote. The swizzle permutes within rows of 128 bytes, so the rows lie together.
-__device__ __forceinline__ void zero_rows(uint8_t* block, int row, int thread) {
-  for (int at = row * 128 + thread * 16; at < kBlock; at += 128 * 16) {
-    *reinterpret_cast<uint4*>(block + at) = make_uint4(0, 0, 0, 0);
-  }
-}
+// How a weight gradient is written: in bf16, in bf16 as the transpose of the tiles, or in float32.
+enum Output { kPlain, kTransposed, kFloat32 };
 
-// 64 columns of a consumer's 64 rows: registers to shared memory to `out`. Whole blocks go through
-// the copy engine, which clips columns; a block that ends within the expert's rows is written by
-// the threads. `valid` counts the rows to write.
-struct Writer {
-  Shared& s;
-  int consumer, thread;
-  int turn = 0;
-
-  __device__ void write(const uint32_t (&packed)[16], const TensorMap* map, __nv_bfloat16* out,
-                        int x, int y, int z, int columns, long row_stride, int valid) {
-    uint8_t* buffer = s.out[consumer][turn & 1];
-    turn++;
-    if (thread == 0) {
-      hopper::tma_store_wait_read<1>();
-    }
-    hopper::group_sync(1 + consumer, 128);
-    const int lane = thread & 31;
-    const int row = (thread >> 5) * 16 + ((lane >> 3) & 1) * 8 + (lane & 7);
-    const uint32_t base = hopper::shared_address(buffer) + row * 128;
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const int unit = 2 * j + (lane >> 4);
-      hopper::stmatrix_x4(base + ((unit ^ (row & 7)) << 4), packed[4 * j], packed[4 * j + 1],
-                          packed[4 * j + 2], packed[4 * j + 3]);
-    }
-    hopper::async_fence();
-    hopper::group_sync(1 + consumer, 128);
-    if (valid >= 64) {
-      if (thread == 0 && x < columns) {
-        hopper::tma_store(map, buffer, x, y, z);
-      }
-    }
-    if (thread == 0) {
-      hopper::tma_store_commit();  // empty or not: a group for each turn, which the wait counts
-    }
-    if (valid < 64) {
-      for (int i = thread; i < 64 * 8; i += 128) {
-        const int r = i >> 3, unit = i & 7;
-        if (r < valid && x + unit * 8 < columns) {
-          *reinterpret_cast<uint4*>(out + (y + r) * row_stride + x + unit * 8) =
-              *reinterpret_cast<const uint4*>(buffer + r * 128 + ((unit ^ (r & 7)) << 4));
-        }
-      }
-    }
-  }
-};
-
-// Registers of columns 64 c to 64 c + 63 as bf16 pairs in the order that stmatrix wants.
-__device__ __forceinline__ void pack_columns(const float (&d)[128], int c, uint32_t (&packed)[16]) {
-#pragma unroll
-  for (int i = 0; i < 16; i++) {
-    packed[i] = hopper::pack(d[32 * c + 2 * i], d[32 * c + 2 * i + 1]);
-  }
-}
-
-// A consumer warp is done with a stage: in a pair both producers write into it.
-template <bool pair>
-__device__ __forceinline__ void release(uint64_t* empty, int thread) {
-  if (thread % 32 == 0) {
-    if constexpr (pair) {
-      hopper::barrier_arrive_at(empty, 0);
-      hopper::barrier_arrive_at(empty, 1);
-    } else {
-      hopper::barrier_arrive(empty);
-    }
-  }
-}
-
-// A consumer: acc = its 64 rows of a tile, over `depth` stages from `stage` on. `narrow`: only the
-// first 128 columns.
-template <Layout layout, bool pair, bool narrow>
-__device__ __forceinline__ void sum_tile(Shared& s, float (&acc)[128], int& stage, uint32_t& phase,
-                                         int depth, int rows, int consumer, int thread) {
-  constexpr bool kTransposeA = layout == kWeightGradient;
-  constexpr bool kTransposeB = layout == kWeightGradient || layout == kInputGradient;
-  for (int i = 0; i < depth; i++) {
-    hopper::barrier_wait(&s.full[stage], phase);
-    uint8_t* sa = s.a[stage] + consumer * kBlock;  // 64 rows K-major, or one M-major block
-    uint8_t* sb = s.b[stage];
-    if constexpr (layout == kWeightGradient) {
-      const int tail = rows - i * kTileK;
-      if (tail < kTileK) {
-        zero_rows(sa, tail, thread);
-        for (int j = 0; j < kTileN / 64; j++) {
-          zero_rows(sb + j * kBlock, tail, thread);
-        }
-        hopper::async_fence();
-        hopper::group_sync(1 + consumer, 128);
-      }
-    }
-    hopper::wgmma_fence();
-#pragma unroll
-    for (int kk = 0; kk < kTileK / 16; kk++) {
-      // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
-      const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
-                                     : hopper::operand(sa + kk * 32, 16, 1024);
-      const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
-                                     : hopper::operand(sb + kk * 32, 16, 1024);
-      if constexpr (narrow) {
-        hopper::wgmma_64x128x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
-      } else {
-        hopper::wgmma_64x256x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
-      }
-    }
-    hopper::wgmma_commit();
-    // The stage before this one is free once its products are done; this one still runs.
-    hopper::wgmma_wait<1>();
-    if (i > 0) {
-      release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
-    }
-    if (++stage == kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-  hopper::wgmma_wait<0>();
-  release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
-}
-
-template <Layout layout, bool pair>
+// `accumulate`: float32 results are added to what is there.
+template <Layout layout, bool pair, Output output = kPlain>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
                          const TensorMap* map_act, __nv_bfloat16* d, __nv_bfloat16* act,
-                         const int* offsets, int groups, int m, int n, int k) {
+                         const int* offsets, int groups, int m, int n, int k,
+                         bool accumulate = false) {
   extern __shared__ uint8_t raw[];
   // The swizzle repeats every 1024 bytes of address.
   Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
@@ -308,9 +182,12 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     if (threadIdx.x == 0) {
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         const int depth = tile.depth(k);
+        const int rows = layout == kWeightGradient ? m : tile.rows;
+        const bool half_a = rows - tile.m * kTileM <= kTileM / 2;
+        const bool half_b = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK);
+          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK, half_a, half_b);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -331,10 +208,14 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       // Half the products where a tile's second half lies outside.
       const bool narrow = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
       if (valid > 0 && depth > 0) {
+        constexpr bool ta = layout == kWeightGradient;
+        constexpr bool tb = layout == kWeightGradient || layout == kInputGradient;
         if (narrow) {
-          sum_tile<layout, pair, true>(s, acc, stage, phase, depth, tile.rows, consumer, thread);
+          sum_tile<ta, tb, ta, pair, true>(s, acc, stage, phase, depth, tile.rows, consumer,
+                                           thread);
         } else {
-          sum_tile<layout, pair, false>(s, acc, stage, phase, depth, tile.rows, consumer, thread);
+          sum_tile<ta, tb, ta, pair, false>(s, acc, stage, phase, depth, tile.rows, consumer,
+                                            thread);
         }
       } else {
         for (int i = 0; i < depth; i++) {
@@ -378,6 +259,22 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
             packed[i] = hopper::pack(value[0], value[1]);
           }
           writer.write(packed, map_act, act, x + 64 * c, y, 0, n, n, valid);
+        }
+      } else if constexpr (output == kTransposed) {
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+          if (tile.n * kTileN + 64 * c < n) {
+            pack_columns(acc, c, packed);
+            writer.write_transposed(packed, map_d, row, tile.n * kTileN + 64 * c, tile.group);
+          }
+        }
+      } else if constexpr (output == kFloat32) {
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+          if (tile.n * kTileN + 32 * c < n) {
+            writer.write_float(acc, c, map_d, tile.n * kTileN + 32 * c, row, tile.group,
+                               accumulate);
+          }
         }
       } else {
         const int y = layout == kWeightGradient ? row : tile.first_row + row;
@@ -425,13 +322,22 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     multiply<kSwiGlu, pair>(&x, &w, &h, &a, h_rows, a_rows, offsets, groups, 0, n, k);         \
   }
 
-#define PERIGEE_WEIGHTS(name, pair, cluster)                                                   \
+#define PERIGEE_WEIGHTS(name, pair, output, cluster)                                                   \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
            const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
            int n) {                                                                            \
-    multiply<kWeightGradient, pair>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets, groups,  \
-                                    m, n, 0);                                                  \
+    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,  \
+                                            groups, m, n, 0);                                  \
+  }
+
+#define PERIGEE_WEIGHTS_FLOAT32(name, pair, cluster)                                           \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
+      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
+           const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
+           int n, int accumulate) {                                                            \
+    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,    \
+                                          groups, m, n, 0, accumulate != 0);                   \
   }
 
 PERIGEE_ROWS(grouped_gemm_forward, kForward, false, )
@@ -440,8 +346,13 @@ PERIGEE_SWIGLU(grouped_gemm_swiglu, false, )
 PERIGEE_SWIGLU(grouped_gemm_swiglu_pair, true, __cluster_dims__(2, 1, 1))
 PERIGEE_ROWS(grouped_gemm_input_gradient, kInputGradient, false, )
 PERIGEE_ROWS(grouped_gemm_input_gradient_pair, kInputGradient, true, __cluster_dims__(2, 1, 1))
-PERIGEE_WEIGHTS(grouped_gemm_weight_gradient, false, )
-PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_pair, true, __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient, false, kPlain, )
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_pair, true, kPlain, __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_transposed, false, kTransposed, )
+PERIGEE_WEIGHTS(grouped_gemm_weight_gradient_transposed_pair, true, kTransposed,
+                __cluster_dims__(2, 1, 1))
+PERIGEE_WEIGHTS_FLOAT32(grouped_gemm_weight_gradient_float32, false, )
+PERIGEE_WEIGHTS_FLOAT32(grouped_gemm_weight_gradient_float32_pair, true, __cluster_dims__(2, 1, 1))
 
 #endif  // PERIGEE_HOPPER
 

@@ -113,6 +113,16 @@ __device__ __forceinline__ void tma_store(const TensorMap* map, const void* from
       : "memory");
 }
 
+// The same, added to what is there: float32 tensors.
+__device__ __forceinline__ void tma_add(const TensorMap* map, const void* from, int x, int y,
+                                        int z) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], "
+      "[%1];" ::"l"(map),
+      "r"(shared_address(from)), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+
 // This thread's stores since the last commit, if any, become one group.
 __device__ __forceinline__ void tma_store_commit() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
@@ -161,6 +171,16 @@ __device__ __forceinline__ uint64_t operand(const void* tile, uint32_t leading, 
   d |= static_cast<uint64_t>((leading & 0x3FFFF) >> 4) << 16;
   d |= static_cast<uint64_t>((stride & 0x3FFFF) >> 4) << 32;
   return d | (1ull << 62);
+}
+
+// The operand that lies `bytes` further.
+__device__ __forceinline__ uint64_t moved(uint64_t operand, int bytes) {
+  return operand + (bytes >> 4);
+}
+
+// Keeps the compiler from preparing what depends on x before a loop, in registers for each term.
+__device__ __forceinline__ void keep_in_loop(uint64_t& x) {
+  asm volatile("" : "+l"(x));
 }
 
 // Accumulators are about to be read by wgmma: orders earlier register writes.
@@ -236,11 +256,25 @@ __device__ __forceinline__ void stmatrix_x4(uint32_t address, uint32_t r0, uint3
                : "memory");
 }
 
+// The same with each matrix transposed on its way.
+__device__ __forceinline__ void stmatrix_transposed_x4(uint32_t address, uint32_t r0, uint32_t r1,
+                                                       uint32_t r2, uint32_t r3) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+      "r"(r0), "r"(r1), "r"(r2), "r"(r3)
+      : "memory");
+}
+
 // Two float32 numbers rounded to bf16, the first in the low half.
 __device__ __forceinline__ uint32_t pack(float low, float high) {
   uint32_t r;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
   return r;
+}
+
+// The two numbers again.
+__device__ __forceinline__ float2 unpack(uint32_t pair) {
+  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u));
 }
 
 }  // namespace hopper

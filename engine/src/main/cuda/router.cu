@@ -12,18 +12,21 @@
 
 namespace {
 
-constexpr int kTokens = 64;   // of a block
+constexpr int kTokens = 32;   // of a block
 constexpr int kExperts = 64;  // of a tile of the product
 constexpr int kDepth = 64;
 constexpr int kPitch = kDepth / 2 + 4;  // words of a shared row: the rows of a fragment differ in bank
+constexpr int kStages = 4;  // of which all but one are under way while one is multiplied
 constexpr float kTiny = 1e-20f;
 
-// Eight bf16 numbers of row `row` from column `column`, zero outside.
-__device__ __forceinline__ uint4 eight(const __nv_bfloat16* x, int row, int rows, int column,
-                                       int columns) {
-  return row < rows && column < columns
-             ? __ldg(reinterpret_cast<const uint4*>(x + (long)row * columns + column))
-             : make_uint4(0, 0, 0, 0);
+// Starts copying eight bf16 numbers of row `row` from column `column`, zero outside.
+__device__ __forceinline__ void fetch_eight(uint32_t* to, const __nv_bfloat16* x, int row, int rows,
+                                            int column, int columns) {
+  const bool there = row < rows && column < columns;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(there ? x + (long)row * columns + column : x), "r"(there ? 16 : 0)
+               : "memory");
 }
 
 // c[16 x 8] += a[16 x 16] b[16 x 8] on tensor cores: products of bf16 are exact, sums float32.
@@ -38,49 +41,57 @@ __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint3
 
 }  // namespace
 
-// 256 threads; dynamic shared memory for kTokens x experts scores.
+// 256 threads; dynamic shared memory: the stages, then kTokens x experts scores.
 extern "C" __global__ void __launch_bounds__(256)
     router_forward(const __nv_bfloat16* x, const __nv_bfloat16* w, const float* bias, int* expert,
                    float* score, float* weight, int tokens, int hidden, int experts, int chosen,
                    float scale) {
-  __shared__ uint32_t sx[kTokens][kPitch], sw[kExperts][kPitch];  // pairs of bf16
-  extern __shared__ float scores[];                               // [kTokens][experts]
+  using TileX = uint32_t[kTokens][kPitch];  // pairs of bf16
+  using TileW = uint32_t[kExperts][kPitch];
+  extern __shared__ uint32_t shared[];
+  TileX* sx = reinterpret_cast<TileX*>(shared);
+  TileW* sw = reinterpret_cast<TileW*>(sx + kStages);
+  float* scores = reinterpret_cast<float*>(sw + kStages);  // [kTokens][experts]
   const int first = blockIdx.x * kTokens;
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t4 = threadIdx.x % 4;
-  const int m0 = warp % 4 * 16, n0 = warp / 4 * 32;  // a warp's 16 tokens and 32 experts
+  const int m0 = warp % 2 * 16, n0 = warp / 2 * 16;  // a warp's 16 tokens and 16 experts
   const int row = threadIdx.x / 8, column = threadIdx.x % 8 * 8;
+  const int steps = (hidden + kDepth - 1) / kDepth;
   for (int e0 = 0; e0 < experts; e0 += kExperts) {
-    float acc[4][4] = {};
-    uint4 next_x[2], next_w[2];
-    const auto fetch = [&](int k) {
+    float acc[2][4] = {};
+    const auto fetch = [&](int step) {
+      if (step < steps) {
+        const int k = step * kDepth + column;
+        fetch_eight(&sx[step % kStages][row][column / 2], x, first + row, tokens, k, hidden);
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        next_x[i] = eight(x, first + row + 32 * i, tokens, k + column, hidden);
-        next_w[i] = eight(w, e0 + row + 32 * i, experts, k + column, hidden);
+        for (int r = row; r < kExperts; r += 32) {
+          fetch_eight(&sw[step % kStages][r][column / 2], w, e0 + r, experts, k, hidden);
+        }
       }
+      asm volatile("cp.async.commit_group;" ::: "memory");  // empty or not: the wait counts groups
     };
-    fetch(0);
-    for (int k = 0; k < hidden; k += kDepth) {
+    __syncthreads();  // the tiles of the experts before are used up
+    for (int step = 0; step < kStages - 1; step++) {
+      fetch(step);
+    }
+    for (int step = 0; step < steps; step++) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
       __syncthreads();
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        *reinterpret_cast<uint4*>(&sx[row + 32 * i][column / 2]) = next_x[i];
-        *reinterpret_cast<uint4*>(&sw[row + 32 * i][column / 2]) = next_w[i];
-      }
-      __syncthreads();
-      fetch(k + kDepth);
+      fetch(step + kStages - 1);  // into the stage that everybody has left
+      const TileX& tx = sx[step % kStages];
+      const TileW& tw = sw[step % kStages];
 #pragma unroll
       for (int i = 0; i < kDepth / 2; i += 8) {
-        const uint32_t a[4] = {sx[m0 + g][i + t4], sx[m0 + g + 8][i + t4], sx[m0 + g][i + t4 + 4],
-                               sx[m0 + g + 8][i + t4 + 4]};
+        const uint32_t a[4] = {tx[m0 + g][i + t4], tx[m0 + g + 8][i + t4], tx[m0 + g][i + t4 + 4],
+                               tx[m0 + g + 8][i + t4 + 4]};
 #pragma unroll
-        for (int n = 0; n < 4; n++) {
-          mma(acc[n], a, sw[n0 + 8 * n + g][i + t4], sw[n0 + 8 * n + g][i + t4 + 4]);
+        for (int n = 0; n < 2; n++) {
+          mma(acc[n], a, tw[n0 + 8 * n + g][i + t4], tw[n0 + 8 * n + g][i + t4 + 4]);
         }
       }
     }
 #pragma unroll
-    for (int n = 0; n < 4; n++) {
+    for (int n = 0; n < 2; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int e = e0 + n0 + 8 * n + 2 * t4 + i % 2;
@@ -92,45 +103,66 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   __syncthreads();
 
-  // A warp chooses for one token at a time: `chosen` rounds of a maximum over the experts.
+  // A warp chooses for its four tokens at once, whose maxima do not wait for each other: `chosen`
+  // rounds of a maximum over the experts.
+  constexpr int kAtOnce = kTokens / 8;
   const int lane = threadIdx.x % 32;
-  for (int t = threadIdx.x / 32; t < kTokens && first + t < tokens; t += 8) {
-    const float* s = scores + t * experts;
-    float sum = 0, mine = 0;
-    int my_expert = 0;
-    uint32_t taken = 0;  // bit i: expert 32 i + lane is chosen already
-    for (int j = 0; j < chosen; j++) {
-      float best = -INFINITY;
-      int at = experts;
-      for (int i = 0; 32 * i + lane < experts; i++) {
-        const float v = s[32 * i + lane] + bias[32 * i + lane];
-        if (!(taken >> i & 1) && v > best) {
-          best = v;
-          at = 32 * i + lane;
+  const float* s = scores + threadIdx.x / 32 * kAtOnce * experts;
+  float sum[kAtOnce] = {}, mine[kAtOnce] = {};
+  int my_expert[kAtOnce] = {};
+  uint32_t taken[kAtOnce] = {};  // bit i: expert 32 i + lane is chosen already
+  for (int j = 0; j < chosen; j++) {
+    float best[kAtOnce];
+    int at[kAtOnce];
+#pragma unroll
+    for (int t = 0; t < kAtOnce; t++) {
+      best[t] = -INFINITY;
+      at[t] = experts;
+    }
+    for (int i = 0; 32 * i + lane < experts; i++) {
+      const float b = __ldg(&bias[32 * i + lane]);
+#pragma unroll
+      for (int t = 0; t < kAtOnce; t++) {
+        const float v = s[t * experts + 32 * i + lane] + b;
+        if (!(taken[t] >> i & 1) && v > best[t]) {
+          best[t] = v;
+          at[t] = 32 * i + lane;
         }
-      }
-      for (int d = 16; d > 0; d /= 2) {
-        const float v = __shfl_xor_sync(~0u, best, d);
-        const int a = __shfl_xor_sync(~0u, at, d);
-        if (v > best || (v == best && a < at)) {  // of equals the first, whatever the lanes
-          best = v;
-          at = a;
-        }
-      }
-      if (at % 32 == lane) {
-        taken |= 1u << (at / 32);
-      }
-      sum += s[at];
-      if (lane == j) {
-        mine = s[at];
-        my_expert = at;
       }
     }
-    if (lane < chosen) {
-      const long i = (long)(first + t) * chosen + lane;
-      expert[i] = my_expert;
-      score[i] = mine;
-      weight[i] = scale * mine / (sum + kTiny);
+    for (int d = 16; d > 0; d /= 2) {
+#pragma unroll
+      for (int t = 0; t < kAtOnce; t++) {
+        const float v = __shfl_xor_sync(~0u, best[t], d);
+        const int a = __shfl_xor_sync(~0u, at[t], d);
+        if (v > best[t] || (v == best[t] && a < at[t])) {  // of equals the first
+          best[t] = v;
+          at[t] = a;
+        }
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < kAtOnce; t++) {
+      at[t] = min(at[t], experts - 1);  // where every score is NaN: an expert that exists
+      if (at[t] % 32 == lane) {
+        taken[t] |= 1u << (at[t] / 32);
+      }
+      const float found = s[t * experts + at[t]];
+      sum[t] += found;
+      if (lane == j) {
+        mine[t] = found;
+        my_expert[t] = at[t];
+      }
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < kAtOnce; t++) {
+    const int token = first + threadIdx.x / 32 * kAtOnce + t;
+    if (lane < chosen && token < tokens) {
+      const long i = (long)token * chosen + lane;
+      expert[i] = my_expert[t];
+      score[i] = mine[t];
+      weight[i] = scale * mine[t] / (sum[t] + kTiny);
     }
   }
 }

@@ -1,12 +1,32 @@
-// The gradient of a = silu(gate) * up, where a row of h is [gate, up]. The forward is fused into
-// grouped_gemm.cu.
+// a = silu(gate) * up, where a row of h is [gate, up], and its gradient. In an expert layer the
+// forward is fused into grouped_gemm.cu; here it stands alone.
 //
 // Rows of an expert layer carry a weight s: the layer's output is sum s * (a w2^T). Backward works
 // on u = dout w2, the gradient of a before the weight: d(s) = u . a and da = s u. The scaled
 // activation s a comes out too: with it the gradient of w2 is dout^T (s a), so that the gathered
 // rows of dout are used as they are and the forward's y is not kept.
-#include <cuda_bf16.h>
-#include <stdint.h>
+#include "eight.cuh"
+
+// A warp a row.
+extern "C" __global__ void __launch_bounds__(256)
+    swiglu_forward(const uint4* h, uint4* a, int rows, int width8) {
+  const int r = blockIdx.x * 8 + threadIdx.x / 32;
+  if (r >= rows) {
+    return;
+  }
+  const uint4* gates = h + 2l * r * width8;
+#pragma unroll 4
+  for (int c = threadIdx.x % 32; c < width8; c += 32) {
+    float gate[8], up[8];
+    to_floats(__ldcs(&gates[c]), gate);
+    to_floats(__ldcs(&gates[width8 + c]), up);
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      up[e] *= __fdividef(gate[e], 1.0f + __expf(-gate[e]));
+    }
+    a[static_cast<long>(r) * width8 + c] = to_bf16(up);
+  }
+}
 
 // A warp a row. `order` gives the assignment of a row, where weight is read and dweight written;
 // with a null order the weight is one and dweight is not written.

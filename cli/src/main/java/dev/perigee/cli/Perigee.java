@@ -22,6 +22,7 @@ import picocli.CommandLine.Spec;
     subcommands = {
       RunCommand.class,
       UpCommand.class,
+      PlanCommand.class,
       ModelCommand.class,
       BenchCommand.class,
       VersionCommand.class,

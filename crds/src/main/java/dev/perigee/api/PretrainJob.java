@@ -59,6 +59,12 @@ import io.fabric8.kubernetes.model.annotation.Version;
     priority = 1,
     getDescription = "The newest complete checkpoint on its volume")
 @AdditionalPrinterColumn(
+    name = "Memory",
+    type = AdditionalPrinterColumn.Type.STRING,
+    jsonPath = ".status.layout.estimate.memoryPerRank",
+    priority = 1,
+    getDescription = "What the fullest rank is expected to need")
+@AdditionalPrinterColumn(
     name = "Age",
     type = AdditionalPrinterColumn.Type.DATE,
     jsonPath = ".metadata.creationTimestamp")

@@ -33,6 +33,18 @@ import java.util.List;
     message = "parallelism.expert: must be 1 for a model without routed experts",
     fieldPath = ".parallelism.expert")
 @ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertDown' in self.memory.recompute)",
+    message = "memory.recompute: expertDown is for models with routed experts",
+    fieldPath = ".memory.recompute")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
+            + " !('expertInput' in self.memory.fp8)",
+    message = "memory.fp8: expertInput is for models with routed experts",
+    fieldPath = ".memory.fp8")
+@ValidationRule(
     value = "self.batchTokens % (self.sequenceLength * self.parallelism.data) == 0",
     message = "batchTokens: must be a multiple of sequenceLength × parallelism.data",
     messageExpression =
@@ -41,6 +53,55 @@ import java.util.List;
             + " (self.batchTokens / (self.sequenceLength * self.parallelism.data) + 1) *"
             + " self.sequenceLength * self.parallelism.data])",
     fieldPath = ".batchTokens")
+@ValidationRule(
+    value =
+        "!has(self.parallelism.microBatchSequences) || self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) % self.parallelism.microBatchSequences == 0",
+    message =
+        "parallelism.microBatchSequences: must divide batchTokens / (sequenceLength ×"
+            + " parallelism.data)",
+    messageExpression =
+        "'parallelism.microBatchSequences: %d does not divide the %d sequences of a rank"
+            + " (batchTokens / sequenceLength /"
+            + " data)'.format([self.parallelism.microBatchSequences, self.batchTokens /"
+            + " (self.sequenceLength * self.parallelism.data)])",
+    fieldPath = ".parallelism.microBatchSequences")
+@ValidationRule(
+    value =
+        "self.parallelism.virtualStages == 1 || self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
+            + " self.parallelism.microBatchSequences : 1) % self.parallelism.pipeline == 0",
+    message =
+        "parallelism.virtualStages: with more than 1, the micro-batches of a rank must be a"
+            + " multiple of parallelism.pipeline",
+    messageExpression =
+        "'parallelism.virtualStages: %d virtual stages need a multiple of %d micro-batches, one for"
+            + " each stage, and a rank has %d'.format([self.parallelism.virtualStages,"
+            + " self.parallelism.pipeline, self.batchTokens / (self.sequenceLength *"
+            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
+            + " self.parallelism.microBatchSequences : 1)])",
+    fieldPath = ".parallelism.virtualStages")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || self.parallelism.pipeline * self.parallelism.virtualStages <="
+            + " self.model.config.numHiddenLayers + 2",
+    message =
+        "parallelism.pipeline: pipeline × virtualStages must not be more than the model's layers"
+            + " + 2, where embedding and head stand alone",
+    messageExpression =
+        "'parallelism.pipeline: pipeline × virtualStages = %d chunks for a model of %d layers; use"
+            + " at most %d, where embedding and head stand alone'.format([self.parallelism.pipeline"
+            + " * self.parallelism.virtualStages, self.model.config.numHiddenLayers,"
+            + " self.model.config.numHiddenLayers + 2])",
+    fieldPath = ".parallelism.pipeline")
+@ValidationRule(
+    value =
+        "!has(self.model.config) || !self.model.config.tieWordEmbeddings ||"
+            + " self.parallelism.pipeline == 1",
+    message =
+        "parallelism.pipeline: must be 1 for a model with tieWordEmbeddings, whose embedding and"
+            + " head would be on different stages",
+    fieldPath = ".parallelism.pipeline")
 @ValidationRule(
     value =
         "!has(self.model.config) || self.sequenceLength <= self.model.config.maxPositionEmbeddings",
@@ -91,7 +152,8 @@ import java.util.List;
     fieldPath = ".checkpoints")
 @ValidationRule(
     value =
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.batchTokens =="
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && self.memory =="
+            + " oldSelf.memory && self.compute == oldSelf.compute && self.batchTokens =="
             + " oldSelf.batchTokens && self.optimizer == oldSelf.optimizer && self.schedule =="
             + " oldSelf.schedule && has(self.steps) == has(oldSelf.steps) && (!has(self.steps) ||"
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
@@ -99,8 +161,9 @@ import java.util.List;
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
             + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
     message =
-        "spec: parallelism, batchTokens, optimizer, schedule, steps, tokens, checkpoints and"
-            + " evaluation can change only while the job is suspended; set suspend: true first")
+        "spec: parallelism, memory, compute, batchTokens, optimizer, schedule, steps, tokens,"
+            + " checkpoints and evaluation can change only while the job is suspended; set suspend:"
+            + " true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
@@ -144,6 +207,10 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
+    @JsonPropertyDescription("What is kept of activations, and how.") @Default("{}")
+        MemorySpec memory,
+    @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
+        ComputeSpec compute,
     @JsonPropertyDescription("How weights are updated.") @Default("{}") OptimizerSpec optimizer,
     @JsonPropertyDescription("Learning rate by step.") @Required ScheduleSpec schedule,
     @JsonPropertyDescription("Optimizer steps of the whole job. Either this or tokens.")

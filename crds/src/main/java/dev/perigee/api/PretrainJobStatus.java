@@ -59,7 +59,33 @@ public record PretrainJobStatus(
           Long activeParameters,
       @JsonPropertyDescription("SHA-256 of the rank map in the job's ConfigMap.")
           String rankMapDigest,
-      @JsonPropertyDescription("Who lets the gang in as a whole.") Scheduling scheduling) {}
+      @JsonPropertyDescription("Who lets the gang in as a whole.") Scheduling scheduling,
+      @JsonPropertyDescription(
+              "What the planner expects; absent when only a checkpoint knows the model's shape.")
+          Estimate estimate) {}
+
+  /** What the planner expects of a job before it runs; {@code perigee plan} says more. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Estimate(
+      @JsonPropertyDescription("Memory of the fullest rank, for people.") String memoryPerRank,
+      @JsonPropertyDescription("The same by kind, in bytes.") Memory memory,
+      @JsonPropertyDescription("Said when that is more than a rank has.") String tooMuch,
+      @JsonPropertyDescription("Share of a step in which ranks wait for each other, 0 to 1.")
+          Double bubbleShare,
+      @JsonPropertyDescription("Seconds of a step, when the speed of the GPU is known.")
+          Double stepSeconds,
+      @JsonPropertyDescription(
+              "The model's operations over what the GPUs could do at their peak, 0 to 1.")
+          Double modelFlopsUtilization) {}
+
+  /** Bytes of the fullest rank by kind. */
+  public record Memory(
+      @JsonPropertyDescription("Weights.") Long parameters,
+      @JsonPropertyDescription("Gradients, in float32.") Long gradients,
+      @JsonPropertyDescription("What the optimizer keeps on the rank.") Long optimizer,
+      @JsonPropertyDescription("Activations of the micro-batches that are under way.")
+          Long activations,
+      @JsonPropertyDescription("Of exchanges and of Newton–Schulz.") Long buffers) {}
 
   /** Who lets the gang in as a whole: chosen when a start begins, kept until it ends. */
   @JsonInclude(JsonInclude.Include.NON_NULL)

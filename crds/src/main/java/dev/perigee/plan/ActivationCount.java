@@ -1,7 +1,11 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunConfig.Memory.Fp8;
+import dev.perigee.run.RunConfig.Memory.Recompute;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -15,21 +19,26 @@ import java.util.List;
  * (nope + rope), X = heads · (nope + value), O = heads · value, E experts, K chosen, F width.
  */
 final class ActivationCount {
-  /** FP8 with one float32 scale for each 128 numbers. */
-  private static final double FP8_BYTES = 1 + 4.0 / 128;
+  /** Numbers of FP8 that share a float32 scale. */
+  private static final int FP8_BLOCK = 128;
+
+  private static final double FP8_BYTES = 1 + 4.0 / FP8_BLOCK;
 
   /** What a tensor is, which says whether it is kept and how wide its numbers are. */
   private enum Part {
     RESIDUAL,
     NORM,
-    MLA_UP,
+    LATENT_PROJECTION,
     LATENT,
     CORE,
     EXPERT_INPUT,
     SWIGLU_INPUT,
     SWIGLU,
+    /** Results of experts, where they are made. */
+    EXPERT_RESULT,
+    /** Results of experts, back with their tokens. */
     EXPERT_OUTPUT,
-    /** Kept in float32: scales of norms, scores of the router, sums of attention. */
+    /** Kept in float32: scales of norms, scores of the router. */
     PRECISE,
     /** Probabilities of attention, which only the CPU keeps. */
     PROBABILITIES,
@@ -39,134 +48,182 @@ final class ActivationCount {
     PASSING
   }
 
-  private record Taken(Part part, long numbers) {}
+  /** Which rows a tensor has. */
+  private enum Rows {
+    /** The micro-batch's tokens. */
+    TOKENS,
+    /** The micro-batch's pairs of token and expert. */
+    PAIRS,
+    /** Pairs that this rank's experts work on: as many, but for chance. */
+    ROUTED
+  }
 
-  private final Workload workload;
+  private record Taken(Part part, Rows rows, long width) {}
+
+  private final RunConfig.Memory memory;
   private final ModelConfig c;
+  private final int length;
   private final boolean arena;
   private final int activationBytes;
   private final int expertRanks;
   private final long t;
-  private final int microBatch;
 
   ActivationCount(Workload workload, Layout layout, Hardware hardware) {
-    this.workload = workload;
+    this.memory = workload.memory();
     this.c = workload.model();
+    this.length = workload.sequenceLength();
     this.arena = hardware instanceof Hardware.Cpu;
     this.activationBytes = hardware.precision().activation();
     this.expertRanks = layout.mesh().expert();
-    this.microBatch = layout.microBatch();
-    this.t = (long) layout.microBatch() * workload.sequenceLength();
+    this.t = (long) layout.microBatch() * length;
   }
 
   /** What a chunk keeps of one micro-batch between forward and backward. */
   long kept(StageLayout stages, int chunk) {
-    long sum = bytes(input());
-    for (int i = 0; i < stages.layers().get(chunk); i++) {
-      sum += bytes(forward(stages.firstLayer(chunk) + i));
-    }
-    return chunk == stages.chunks() - 1 ? sum + bytes(headForward()) : sum;
+    return kept(stages, chunk, 1)[0];
   }
 
-  /** What a chunk's backward takes besides, at most. */
+  /**
+   * The same by the part of the forward pass that takes it, see {@link Step}: rows leave for their
+   * experts at the end of one part, and what the experts make of them belongs to the next.
+   */
+  long[] kept(StageLayout stages, int chunk, int parts) {
+    double[] sums = new double[parts];
+    sums[0] = kept(List.of(tokens(Part.RESIDUAL, c.hiddenSize())));
+    int part = 0;
+    for (int i = 0; i < stages.layers().get(chunk); i++) {
+      int layer = stages.firstLayer(chunk) + i;
+      boolean cut = parts > 1 && c.isMoeLayer(layer);
+      double whole = kept(attention()) + kept(feedForward(layer));
+      double before = cut ? kept(attention()) + kept(beforeExperts()) : whole;
+      sums[part] += before;
+      if (cut) {
+        sums[part + 1] += whole - before;
+        part += 2;
+      }
+    }
+    if (chunk == stages.chunks() - 1) {
+      sums[parts - 1] += kept(head());
+    }
+    return Arrays.stream(sums).mapToLong(Math::round).toArray();
+  }
+
+  /**
+   * What a chunk's backward takes besides, at most: a layer's backward goes in two halves, and each
+   * gives back what it took.
+   */
   long working(StageLayout stages, int chunk) {
-    long most = 0;
+    double most = 0;
     for (int i = 0; i < stages.layers().get(chunk); i++) {
       int layer = stages.firstLayer(chunk) + i;
-      long again = recomputed(layer);
-      most = Math.max(most, Math.max(bytes(feedForwardBackward(layer)), bytes(attentionBackward())) + again);
+      most =
+          Math.max(
+              most,
+              Math.max(
+                  kept(feedForwardBackward(layer)) + madeAgain(feedForward(layer)),
+                  kept(attentionBackward()) + madeAgain(attention())));
     }
-    return most + (chunk == stages.chunks() - 1 ? bytes(headBackward()) : 0);
+    return Math.round(most + ends(stages, chunk));
   }
 
-  /** What gradients a chunk keeps where those of its weights come later. */
+  /** What a chunk's backward leaves where the gradients of its weights come later. */
   long delayed(StageLayout stages, int chunk) {
-    long sum = 0;
+    double sum = ends(stages, chunk);
     for (int i = 0; i < stages.layers().get(chunk); i++) {
       int layer = stages.firstLayer(chunk) + i;
-      sum += bytes(feedForwardBackward(layer)) + bytes(attentionBackward());
+      sum += kept(feedForwardBackward(layer)) + kept(attentionBackward());
+      // The gradients of the two residual sums are copied, since both are still needed.
+      sum += 2 * kept(List.of(tokens(Part.RESIDUAL, c.hiddenSize())));
     }
-    return sum;
+    return Math.round(sum);
   }
 
-  private List<Taken> input() {
-    return List.of(new Taken(Part.RESIDUAL, t * c.hiddenSize()));
+  /** The gradient of the chunk's output: received, or made by the head. */
+  private double ends(StageLayout stages, int chunk) {
+    Taken gradient = tokens(Part.RESIDUAL, c.hiddenSize());
+    return chunk == stages.chunks() - 1
+        ? kept(List.of(gradient, gradient))
+        : kept(List.of(gradient));
   }
 
-  private List<Taken> forward(int layer) {
-    List<Taken> taken = new ArrayList<>();
-    attention(taken);
-    norm(taken, c.hiddenSize());
-    if (c.isMoeLayer(layer)) {
-      mixture(taken);
-    } else {
-      swiGlu(taken, t, c.intermediateSize());
-      taken.add(new Taken(Part.RESIDUAL, t * c.hiddenSize()));
-    }
-    return taken;
+  private static Taken tokens(Part part, long width) {
+    return new Taken(part, Rows.TOKENS, width);
   }
 
-  private void attention(List<Taken> taken) {
+  private List<Taken> attention() {
     long heads = c.numAttentionHeads();
+    List<Taken> taken = new ArrayList<>();
     norm(taken, c.hiddenSize());
     if (c.qLoraRank() > 0) {
-      taken.add(new Taken(Part.LATENT, t * c.qLoraRank()));
+      taken.add(tokens(Part.LATENT, c.qLoraRank()));
       norm(taken, c.qLoraRank());
     }
-    taken.add(new Taken(Part.MLA_UP, t * heads * c.qkHeadDim()));
-    taken.add(new Taken(Part.LATENT, t * c.kvLoraRank()));
-    taken.add(new Taken(Part.LATENT, t * c.qkRopeHeadDim()));
-    taken.add(new Taken(Part.PASSING, t * (c.kvLoraRank() + c.qkRopeHeadDim())));
+    taken.add(tokens(Part.LATENT_PROJECTION, heads * c.qkHeadDim()));
+    taken.add(tokens(Part.LATENT, c.kvLoraRank()));
+    taken.add(tokens(Part.LATENT, c.qkRopeHeadDim()));
+    taken.add(tokens(Part.PASSING, c.kvLoraRank() + c.qkRopeHeadDim()));
     norm(taken, c.kvLoraRank());
-    taken.add(new Taken(Part.MLA_UP, t * heads * (c.qkNopeHeadDim() + c.vHeadDim())));
-    taken.add(new Taken(Part.CORE, t * heads * c.vHeadDim()));
-    taken.add(new Taken(Part.PROBABILITIES, t * heads * workload.sequenceLength()));
-    taken.add(new Taken(Part.LOG_SUMS, t * heads));
-    taken.add(new Taken(Part.RESIDUAL, t * c.hiddenSize()));
-  }
-
-  private void norm(List<Taken> taken, long width) {
-    taken.add(new Taken(Part.NORM, t * width));
-    taken.add(new Taken(Part.PRECISE, t));
-  }
-
-  private static void swiGlu(List<Taken> taken, long rows, long width) {
-    taken.add(new Taken(Part.SWIGLU_INPUT, rows * 2 * width));
-    taken.add(new Taken(Part.SWIGLU, rows * width));
-  }
-
-  private void mixture(List<Taken> taken) {
-    long h = c.hiddenSize();
-    long pairs = t * c.numExpertsPerTok();
-    taken.add(new Taken(Part.PRECISE, t * c.nRoutedExperts()));
-    taken.add(new Taken(Part.PRECISE, pairs));
-    taken.add(new Taken(Part.EXPERT_INPUT, pairs * h));
-    if (expertRanks > 1) {
-      taken.add(new Taken(Part.PASSING, pairs * h));
-      taken.add(new Taken(Part.PASSING, pairs * h));
-    }
-    swiGlu(taken, pairs, c.moeIntermediateSize());
-    taken.add(new Taken(Part.EXPERT_OUTPUT, pairs * h));
-    if (expertRanks > 1) {
-      taken.add(new Taken(Part.PASSING, pairs * h));
-      taken.add(new Taken(Part.PASSING, pairs * h));
-    }
-    if (c.nSharedExperts() > 0) {
-      swiGlu(taken, t, (long) c.nSharedExperts() * c.moeIntermediateSize());
-    }
-    taken.add(new Taken(Part.RESIDUAL, t * h));
-  }
-
-  private List<Taken> headForward() {
-    List<Taken> taken = new ArrayList<>();
-    norm(taken, c.hiddenSize());
-    taken.add(new Taken(Part.RESIDUAL, t * c.vocabSize()));
+    taken.add(tokens(Part.LATENT_PROJECTION, heads * (c.qkNopeHeadDim() + c.vHeadDim())));
+    taken.add(tokens(Part.CORE, heads * c.vHeadDim()));
+    taken.add(tokens(Part.PROBABILITIES, heads * length));
+    taken.add(tokens(Part.LOG_SUMS, heads));
+    taken.add(tokens(Part.RESIDUAL, c.hiddenSize()));
     return taken;
   }
 
-  private List<Taken> headBackward() {
-    return List.of(
-        new Taken(Part.RESIDUAL, t * c.hiddenSize()), new Taken(Part.RESIDUAL, t * c.hiddenSize()));
+  private static void norm(List<Taken> taken, long width) {
+    taken.add(tokens(Part.NORM, width));
+    taken.add(tokens(Part.PRECISE, 1));
+  }
+
+  private static void swiGlu(List<Taken> taken, Rows rows, long width) {
+    taken.add(new Taken(Part.SWIGLU_INPUT, rows, 2 * width));
+    taken.add(new Taken(Part.SWIGLU, rows, width));
+  }
+
+  private List<Taken> feedForward(int layer) {
+    long h = c.hiddenSize();
+    List<Taken> taken = new ArrayList<>();
+    if (!c.isMoeLayer(layer)) {
+      norm(taken, h);
+      swiGlu(taken, Rows.TOKENS, c.intermediateSize());
+      taken.add(tokens(Part.RESIDUAL, h));
+      return taken;
+    }
+    taken.addAll(beforeExperts());
+    if (expertRanks > 1) {
+      taken.add(new Taken(Part.PASSING, Rows.ROUTED, h));
+      taken.add(new Taken(Part.EXPERT_INPUT, Rows.ROUTED, h));
+    }
+    swiGlu(taken, Rows.ROUTED, c.moeIntermediateSize());
+    if (expertRanks > 1) {
+      taken.add(new Taken(Part.EXPERT_RESULT, Rows.ROUTED, h));
+      taken.add(new Taken(Part.EXPERT_RESULT, Rows.ROUTED, h));
+    }
+    taken.add(new Taken(Part.EXPERT_OUTPUT, Rows.PAIRS, h));
+    if (c.nSharedExperts() > 0) {
+      swiGlu(taken, Rows.TOKENS, (long) c.nSharedExperts() * c.moeIntermediateSize());
+    }
+    taken.add(tokens(Part.RESIDUAL, h));
+    return taken;
+  }
+
+  /** A mixture up to where its rows leave; without other ranks they are at their experts then. */
+  private List<Taken> beforeExperts() {
+    List<Taken> taken = new ArrayList<>();
+    norm(taken, c.hiddenSize());
+    taken.add(tokens(Part.PRECISE, c.nRoutedExperts()));
+    taken.add(tokens(Part.PRECISE, c.numExpertsPerTok()));
+    Part rows = expertRanks > 1 ? Part.PASSING : Part.EXPERT_INPUT;
+    taken.add(new Taken(rows, Rows.PAIRS, c.hiddenSize()));
+    return taken;
+  }
+
+  private List<Taken> head() {
+    List<Taken> taken = new ArrayList<>();
+    norm(taken, c.hiddenSize());
+    taken.add(tokens(Part.RESIDUAL, c.vocabSize()));
+    return taken;
   }
 
   private List<Taken> attentionBackward() {
@@ -187,8 +244,14 @@ final class ActivationCount {
     return taken;
   }
 
-  private void gradient(List<Taken> taken, long width) {
-    taken.add(new Taken(Part.RESIDUAL, t * width));
+  private static void gradient(List<Taken> taken, long width) {
+    taken.add(tokens(Part.RESIDUAL, width));
+  }
+
+  private static void gradients(List<Taken> taken, int count, Rows rows, long width) {
+    for (int i = 0; i < count; i++) {
+      taken.add(new Taken(Part.RESIDUAL, rows, width));
+    }
   }
 
   private List<Taken> feedForwardBackward(int layer) {
@@ -200,15 +263,22 @@ final class ActivationCount {
       gradient(taken, h);
       return taken;
     }
-    long k = c.numExpertsPerTok();
-    gradient(taken, k * h);
-    gradient(taken, k);
-    for (int i = 0; i < (expertRanks > 1 ? 4 : 0); i++) {
-      gradient(taken, k * h);
+    boolean travel = expertRanks > 1;
+    gradient(taken, c.numExpertsPerTok());
+    if (memory.recompute().contains(Recompute.expertDown)) {
+      // Rows take their weight along in a column of its own.
+      gradients(taken, travel ? 2 : 0, Rows.PAIRS, h + 1);
+      gradients(taken, travel ? 3 : 1, Rows.ROUTED, h + 1);
+      gradients(taken, 1, Rows.PAIRS, h);
+      gradients(taken, 1, Rows.ROUTED, h);
+      gradients(taken, 2, Rows.PAIRS, 1);
+      gradients(taken, 2, Rows.ROUTED, 1);
+    } else {
+      gradients(taken, travel ? 2 : 1, Rows.PAIRS, h);
+      gradients(taken, travel ? 4 : 1, Rows.ROUTED, h);
     }
-    gradient(taken, k * c.moeIntermediateSize());
-    gradient(taken, 2 * k * c.moeIntermediateSize());
-    gradient(taken, k * h);
+    gradients(taken, 1, Rows.ROUTED, c.moeIntermediateSize());
+    gradients(taken, 1, Rows.ROUTED, 2L * c.moeIntermediateSize());
     gradient(taken, c.nRoutedExperts());
     gradient(taken, h);
     if (c.nSharedExperts() > 0) {
@@ -220,12 +290,24 @@ final class ActivationCount {
     return taken;
   }
 
-  /** What one layer's backward computes again, all of it at most. */
-  private long recomputed(int layer) {
-    long sum = 0;
-    for (Taken taken : forward(layer)) {
-      if (!arena && dropped(taken.part)) {
-        sum += activationBytes * taken.numbers;
+  private double kept(List<Taken> taken) {
+    double sum = 0;
+    for (Taken tensor : taken) {
+      sum += arena ? arenaBytes(tensor) : bytes(tensor);
+    }
+    return sum;
+  }
+
+  /** What backward computes or unpacks again of what a half of a layer has not kept. */
+  private double madeAgain(List<Taken> taken) {
+    double sum = 0;
+    for (Taken tensor : taken) {
+      boolean again =
+          tensor.part != Part.EXPERT_OUTPUT
+              && tensor.part != Part.EXPERT_RESULT
+              && (dropped(tensor.part) || packed(tensor.part));
+      if (again) {
+        sum += arena ? 4 * numbers(tensor, tensor.width) : activationBytes * rows(tensor) * tensor.width;
       }
     }
     return sum;
@@ -233,36 +315,63 @@ final class ActivationCount {
 
   private boolean dropped(Part part) {
     return switch (part) {
-      case NORM -> workload.recompute().contains(Workload.Recompute.NORMS);
-      case SWIGLU -> workload.recompute().contains(Workload.Recompute.SWIGLU);
-      case MLA_UP -> workload.recompute().contains(Workload.Recompute.MLA_UP);
-      case EXPERT_OUTPUT -> workload.recompute().contains(Workload.Recompute.EXPERT_DOWN);
+      case NORM -> memory.recompute().contains(Recompute.norms);
+      case SWIGLU -> memory.recompute().contains(Recompute.swiGlu);
+      case LATENT_PROJECTION -> memory.recompute().contains(Recompute.latentProjections);
+      case EXPERT_OUTPUT, EXPERT_RESULT -> memory.recompute().contains(Recompute.expertDown);
       default -> false;
     };
   }
 
-  private long bytes(List<Taken> taken) {
-    double sum = 0;
-    for (Taken tensor : taken) {
-      sum += arena ? 4.0 * arenaNumbers(tensor) : bytes(tensor);
-    }
-    return Math.round(sum);
+  private boolean packed(Part part) {
+    return switch (part) {
+      case EXPERT_INPUT -> memory.fp8().contains(Fp8.expertInput);
+      case SWIGLU_INPUT -> memory.fp8().contains(Fp8.swiGluInput);
+      default -> false;
+    };
   }
 
   private double bytes(Taken tensor) {
     if (dropped(tensor.part)) {
       return 0;
     }
-    return tensor.numbers
-        * switch (tensor.part) {
-          case RESIDUAL, NORM, MLA_UP, LATENT, CORE, SWIGLU, EXPERT_OUTPUT -> activationBytes;
-          case EXPERT_INPUT, SWIGLU_INPUT -> workload.fp8() ? FP8_BYTES : activationBytes;
+    double each =
+        switch (tensor.part) {
+          case RESIDUAL, NORM, LATENT_PROJECTION, LATENT, CORE, SWIGLU, EXPERT_OUTPUT ->
+              activationBytes;
+          case EXPERT_INPUT, SWIGLU_INPUT -> packed(tensor.part) ? FP8_BYTES : activationBytes;
           case PRECISE, LOG_SUMS -> 4.0;
-          case PROBABILITIES, PASSING -> 0.0;
+          case PROBABILITIES, PASSING, EXPERT_RESULT -> 0.0;
         };
+    return each * rows(tensor) * tensor.width;
   }
 
-  private long arenaNumbers(Taken tensor) {
-    return tensor.part == Part.LOG_SUMS ? 0 : ArenaSize.of(tensor.numbers);
+  private double arenaBytes(Taken tensor) {
+    if (dropped(tensor.part) || tensor.part == Part.LOG_SUMS) {
+      return 0;
+    }
+    // Four numbers of eight bits in the place of one, and a scale for each block.
+    long width =
+        packed(tensor.part)
+            ? Math.ceilDiv(tensor.width, FP8_BLOCK) + Math.ceilDiv(tensor.width, 4)
+            : tensor.width;
+    return 4 * numbers(tensor, width);
+  }
+
+  private long rows(Taken tensor) {
+    return tensor.rows == Rows.TOKENS ? t : t * c.numExpertsPerTok();
+  }
+
+  /**
+   * Numbers that a tensor takes from the arena. How many rows come to a rank's experts is chance:
+   * half the time it is a little more than the mean, which may be the next larger size.
+   */
+  private double numbers(Taken tensor, long width) {
+    long rows = rows(tensor);
+    if (tensor.rows != Rows.ROUTED || expertRanks == 1) {
+      return ArenaSize.of(rows * width);
+    }
+    long spread = Math.round(Math.sqrt((double) rows));
+    return (ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2.0;
   }
 }

@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.Mesh;
+import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -23,6 +24,23 @@ public record Layout(
     boolean expertOverlap,
     boolean splitWeightGradient,
     boolean offload) {
+
+  /**
+   * The layout that a run asks for; its model must have a shape.
+   *
+   * @throws IllegalArgumentException when it has {@link StepPlan#problems}
+   */
+  public static Layout of(RunConfig run) {
+    StepPlan step = StepPlan.of(run, run.model().config());
+    return new Layout(
+        run.mesh(),
+        step.layout(),
+        step.shape().virtualStages(),
+        step.microBatchSequences(),
+        step.shape().expertOverlap(),
+        step.shape().splitWeightGradient(),
+        step.shape().offload());
+  }
 
   /** Micro-batches of a step on each data-parallel rank. */
   public int microBatches(Workload workload) {

@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 
 /**
  * What the steps of a schedule take, from the operations of a model and the speeds of a machine. A
@@ -67,11 +68,12 @@ final class ModelCosts implements StepCosts {
       int experts = parts > 1 && c.isMoeLayer(layer) ? part + 1 : part;
       double routed = tokens * f.routed() / speeds.expert();
       add(chunk, experts, routed);
-      if (c.isMoeLayer(layer) && w.recompute().contains(Workload.Recompute.EXPERT_DOWN)) {
+      if (c.isMoeLayer(layer) && w.memory().recompute().contains(RunConfig.Memory.Recompute.expertDown)) {
         input[chunk][experts] += routed / 3;
       }
+      // Shared experts compute with the routed ones, between dispatch and combine.
+      add(chunk, experts, tokens * f.feedForward() / speeds.dense());
       part = parts > 1 && c.isMoeLayer(layer) ? part + 2 : part;
-      add(chunk, part, tokens * f.feedForward() / speeds.dense());
       exchanges[chunk] += parts == 1 && c.isMoeLayer(layer) ? 2 : 0;
     }
     if (chunk == stages.chunks() - 1) {
@@ -88,7 +90,7 @@ final class ModelCosts implements StepCosts {
 
   /** Operations for each token that backward does again; norms and SwiGLU have no products. */
   private static double recomputed(Workload w, int layer) {
-    if (!w.recompute().contains(Workload.Recompute.MLA_UP)) {
+    if (!w.memory().recompute().contains(RunConfig.Memory.Recompute.latentProjections)) {
       return 0;
     }
     ModelConfig c = w.model();

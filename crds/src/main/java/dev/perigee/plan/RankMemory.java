@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Comparator;
@@ -33,6 +34,14 @@ public record RankMemory(
     return found;
   }
 
+  /** Bytes of weights, gradients and the optimizer's state, which no schedule changes. */
+  static long certain(Workload w, Layout layout, Hardware.Precision precision, int stage) {
+    StageWeights weights = StageWeights.of(w, layout, precision, stage);
+    return (weights.dense() + weights.experts())
+            * (precision.weight() + Hardware.Precision.GRADIENT)
+        + weights.fullestShare().bytes(precision);
+  }
+
   /** The stage whose rank is fullest. */
   static RankMemory fullest(List<RankMemory> stages) {
     return Collections.max(stages, Comparator.comparingLong(RankMemory::total));
@@ -55,7 +64,7 @@ public record RankMemory(
         numbers * Hardware.Precision.GRADIENT,
         share.bytes(precision),
         live(schedule, activations, layout, stage),
-        buffers(weights, layout, share, precision));
+        buffers(w, weights, layout, share, precision));
   }
 
   /** The most that is kept at a time of all passes over the stage's chunks. */
@@ -64,44 +73,63 @@ public record RankMemory(
     StageLayout stages = layout.stages();
     int chunks = stages.chunks();
     long[] kept = new long[chunks];
+    long[][] keptByPart = new long[chunks][];
     long[] working = new long[chunks];
     long[] delayed = new long[chunks];
     for (int chunk = stage; chunk < chunks; chunk += layout.mesh().pipeline()) {
-      kept[chunk] = activations.kept(stages, chunk);
+      keptByPart[chunk] = activations.kept(stages, chunk, schedule.parts(chunk));
+      kept[chunk] = Arrays.stream(keptByPart[chunk]).sum();
       working[chunk] = activations.working(stages, chunk);
       delayed[chunk] = activations.delayed(stages, chunk);
     }
     long live = 0;
     long peak = 0;
+    long held = 0; // by a backward of which parts are still to come, while a forward takes turns
     for (Step step : schedule.steps().get(stage)) {
       int chunk = step.chunk();
       boolean first = step.part() == 0;
       switch (step.action()) {
-        case FORWARD -> live += first ? kept[chunk] : 0;
+        case FORWARD -> live += keptByPart[chunk][step.part()];
+        case BACKWARD, BACKWARD_INPUT -> held = working[chunk];
         case LOAD -> live += kept[chunk];
         default -> {}
       }
-      boolean backward =
-          step.action() == Step.Action.BACKWARD || step.action() == Step.Action.BACKWARD_INPUT;
-      peak = Math.max(peak, live + (backward ? working[chunk] : 0));
+      peak = Math.max(peak, live + held);
       switch (step.action()) {
-        case BACKWARD -> live -= first ? kept[chunk] : 0;
-        case BACKWARD_INPUT -> live += first ? delayed[chunk] : 0;
+        case BACKWARD -> {
+          live -= first ? kept[chunk] : 0;
+          held = first ? 0 : held;
+        }
+        case BACKWARD_INPUT -> {
+          live += first ? delayed[chunk] : 0;
+          held = first ? 0 : held;
+        }
         case BACKWARD_WEIGHT -> live -= kept[chunk] + delayed[chunk];
         case OFFLOAD -> live -= kept[chunk];
         default -> {}
       }
+      peak = Math.max(peak, live + held);
     }
     return peak;
   }
 
-  /** Gradients are exchanged in one float32 buffer; Newton–Schulz works on two copies of a matrix. */
+  /**
+   * A bucket of gradients or weights in float32, as large as the largest one, and what Newton–Schulz
+   * works on: a copy of the matrix, its update, and two Gram matrices.
+   */
   private static long buffers(
-      StageWeights weights, Layout layout, Ownership.Share share, Hardware.Precision precision) {
-    long exchange =
-        (layout.mesh().data() > 1 ? weights.dense() : 0)
-            + (layout.mesh().replicas() > 1 ? weights.experts() : 0);
+      Workload w,
+      StageWeights weights,
+      Layout layout,
+      Ownership.Share share,
+      Hardware.Precision precision) {
+    long dense = layout.mesh().data() > 1 ? weights.dense() : 0;
+    long experts = layout.mesh().replicas() > 1 ? weights.experts() : 0;
+    long bucket =
+        Math.min(
+            4 * Math.max(dense, experts),
+            Math.max(w.memory().bucketBytes(), 4 * weights.largest()));
     long scratch = 2 * (share.largestMatrix() + share.largestGram());
-    return 4 * exchange + precision.weight() * scratch;
+    return bucket + precision.weight() * scratch;
   }
 }

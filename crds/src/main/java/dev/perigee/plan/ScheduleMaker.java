@@ -105,11 +105,13 @@ final class ScheduleMaker {
       return steps;
     }
     for (int i = 0; i < Math.max(there.size(), back.size()); i++) {
-      if (i < there.size()) {
-        steps.addAll(there.get(i).steps);
-      }
+      // The backward first: its last part then covers the forward's last exchange, and the forward's
+      // first part the backward's first.
       if (i < back.size()) {
         steps.addAll(back.get(i).steps);
+      }
+      if (i < there.size()) {
+        steps.addAll(there.get(i).steps);
       }
     }
     return steps;

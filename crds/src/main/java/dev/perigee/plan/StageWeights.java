@@ -3,6 +3,7 @@ package dev.perigee.plan;
 import dev.perigee.run.Mesh;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * The weights of one rank of a stage, and how ZeRO shares them out.
@@ -10,11 +11,17 @@ import java.util.List;
  * @param dense trained numbers that all data-parallel ranks of the stage hold
  * @param experts numbers of the rank's own routed experts
  * @param untrained numbers that no gradient trains
+ * @param largest numbers of the largest weight
  * @param fullestShare the part of the optimizer of the rank that has most of it
  * @param slowestFlops operations of the orthogonalisations of the rank that has most of them
  */
 record StageWeights(
-    long dense, long experts, long untrained, Ownership.Share fullestShare, double slowestFlops) {
+    long dense,
+    long experts,
+    long untrained,
+    long largest,
+    Ownership.Share fullestShare,
+    double slowestFlops) {
 
   static StageWeights of(Workload w, Layout layout, Hardware.Precision precision, int stage) {
     Mesh mesh = layout.mesh();
@@ -51,7 +58,13 @@ record StageWeights(
       fullest = own.bytes(precision) > fullest.bytes(precision) ? own : fullest;
       slowest = Math.max(slowest, own.newtonSchulzFlops());
     }
-    return new StageWeights(sum(dense), sum(experts), untrained, fullest, slowest);
+    long largest =
+        Stream.of(dense, experts)
+            .flatMap(List::stream)
+            .mapToLong(WeightShape::size)
+            .max()
+            .orElse(0);
+    return new StageWeights(sum(dense), sum(experts), untrained, largest, fullest, slowest);
   }
 
   private static long sum(List<WeightShape> shapes) {

@@ -5,6 +5,7 @@ import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 
 /**
@@ -22,6 +23,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
    * worth a quarter of a step.
    */
   private static final int MICRO_BATCH_TOKENS = 512;
+
+  /** The same on a GPU, which wants work for all of its multiprocessors. */
+  private static final int GPU_MICRO_BATCH_TOKENS = 8192;
 
   /** Micro-batches for each stage that are aimed at: the bubble is then a third or less. */
   private static final int MICRO_BATCHES_PER_STAGE = 2;
@@ -58,7 +62,7 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
         Math.toIntExact(share / microBatchSequences(run)),
         run.pipeline().expertOverlap(),
         run.pipeline().splitWeightGradient(),
-        false);
+        run.memory().offload());
   }
 
   private static int microBatchSequences(RunConfig run) {
@@ -66,27 +70,33 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
     if (pipeline.microBatchSequences() != null) {
       return pipeline.microBatchSequences();
     }
+    int stages = run.mesh().pipeline();
     int atLeast =
-        run.mesh().pipeline() == 1 && !pipeline.expertOverlap()
-            ? 1
-            : MICRO_BATCHES_PER_STAGE * run.mesh().pipeline();
+        stages == 1 && !pipeline.expertOverlap() ? 1 : MICRO_BATCHES_PER_STAGE * stages;
     return microBatchSequences(
-        run.batchSequences() / run.mesh().data(), run.sequenceLength(), atLeast);
+        run.batchSequences() / run.mesh().data(),
+        run.sequenceLength(),
+        run.compute().backend() == RunConfig.Compute.Backend.cuda
+            ? GPU_MICRO_BATCH_TOKENS
+            : MICRO_BATCH_TOKENS,
+        atLeast,
+        pipeline.virtualStages() == 1 ? 1 : stages);
   }
 
   /**
    * Sequences of a micro-batch: the largest power of two that divides a rank's share, stays within
-   * {@link #MICRO_BATCH_TOKENS}, and leaves enough micro-batches. A power of two gives meshes of 1,
+   * {@code most} tokens, and leaves {@code atLeast} micro-batches or more, a multiple of
+   * {@code multipleOf} where there is one. A power of two gives meshes of 1,
    * 2 and 4 ranks the same micro-batches as long as the share is large enough.
    */
-  static int microBatchSequences(long share, int sequenceLength, int atLeast) {
-    int size = 1;
-    while (share % (2L * size) == 0
-        && 2L * size * sequenceLength <= MICRO_BATCH_TOKENS
-        && share / (2L * size) >= atLeast) {
-      size *= 2;
+  static int microBatchSequences(long share, int sequenceLength, int most, int atLeast, int multipleOf) {
+    int largest = 1;
+    for (long size = 2; share % size == 0 && size * sequenceLength <= most; size *= 2) {
+      if (share / size >= atLeast && share / size % multipleOf == 0) {
+        largest = (int) size;
+      }
     }
-    return size;
+    return largest;
   }
 
   /**
@@ -119,7 +129,41 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
             ? StageLayout.problemsOf(chunks, model.numHiddenLayers())
             : new StageLayout(pipeline.layout()).problems(chunks, model.numHiddenLayers()));
     found.addAll(tiedEmbeddings(model, mesh.pipeline()));
+    if (model.nRoutedExperts() == 0) {
+      found.addAll(forExpertsOnly(run.memory()));
+    }
+    if (found.isEmpty() && run.memory().offload()) {
+      found.addAll(nothingToOffload(run));
+    }
     return found;
+  }
+
+  private static List<String> forExpertsOnly(RunConfig.Memory memory) {
+    List<String> found = new ArrayList<>();
+    if (memory.recompute().contains(RunConfig.Memory.Recompute.expertDown)) {
+      found.add("memory.recompute: expertDown for a model without routed experts; leave it out");
+    }
+    if (memory.fp8().contains(RunConfig.Memory.Fp8.expertInput)) {
+      found.add("memory.fp8: expertInput for a model without routed experts; leave it out");
+    }
+    return found;
+  }
+
+  /** Offloading that would never happen is refused, since somebody counts on it. */
+  private static List<String> nothingToOffload(RunConfig run) {
+    Shape shape = shape(run);
+    Schedule schedule = Schedule.of(shape, Collections.nCopies(shape.chunks(), 0));
+    boolean offloads =
+        schedule.steps().stream()
+            .flatMap(List::stream)
+            .anyMatch(step -> step.action() == Step.Action.OFFLOAD);
+    return offloads
+        ? List.of()
+        : List.of(
+            ("memory.offload: no activation waits long enough to go to the host with pipeline %d,"
+                    + " virtualStages %d and %d micro-batches; leave it out, or use more stages,"
+                    + " virtualStages or expertOverlap")
+                .formatted(shape.stages(), shape.virtualStages(), shape.microBatches()));
   }
 
   /** Why embedding and head cannot share weights over so many stages; empty when they can. */
@@ -131,6 +175,20 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
                 + " stages for a model with tieWordEmbeddings, whose embedding and head would be on"
                 + " different stages; use 1, or a model whose head has its own weights")
         : List.of();
+  }
+
+  /** For people: {@code 2 stages of 1 chunks, 8 micro-batches of 4 sequences: …}. */
+  @Override
+  public String toString() {
+    return "%d stages of %d chunks, %d micro-batches of %d sequences%s%s: %s"
+        .formatted(
+            shape.stages(),
+            shape.virtualStages(),
+            shape.microBatches(),
+            microBatchSequences,
+            shape.expertOverlap() ? ", experts overlap" : "",
+            shape.splitWeightGradient() ? ", weight gradients apart" : "",
+            layout);
   }
 
   private static List<Long> divisors(long n) {

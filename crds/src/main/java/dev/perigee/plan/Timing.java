@@ -48,8 +48,17 @@ public record Timing(
   /** A pipeline that long is in its even part at three micro-batches for each stage. */
   private static final int SIMULATED_PER_STAGE = 4;
 
+  /** One step as the simulator sees it, or the beginning of one of many micro-batches. */
+  public static Timeline timeline(
+      Workload w, Layout layout, Hardware hardware, Calibration calibration) {
+    int most = simulated(layout.mesh().pipeline(), layout.microBatches(w));
+    Schedule schedule = Schedule.of(layout.shape(most), layout.stages().expertLayers(w.model()));
+    return Simulator.run(
+        schedule, new ModelCosts(w, layout, hardware, calibration, schedule));
+  }
+
   /** Micro-batches that are simulated. */
-  static int simulated(int stages, int microBatches) {
+  public static int simulated(int stages, int microBatches) {
     return Math.min(microBatches, SIMULATED_PER_STAGE * stages);
   }
 

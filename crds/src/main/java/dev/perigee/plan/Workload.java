@@ -1,7 +1,7 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
-import java.util.Set;
+import dev.perigee.run.RunConfig;
 
 /**
  * What is to be trained, whatever the layout.
@@ -10,31 +10,24 @@ import java.util.Set;
  * @param sequenceLength tokens of a sequence
  * @param batchTokens tokens of an optimizer step over all ranks
  * @param newtonSchulzSteps of Muon; 0 when AdamW updates everything
- * @param recompute activations that backward computes again
- * @param fp8 whether the inputs of experts and of SwiGLU are kept as FP8
+ * @param memory what is kept of activations, where and how
  */
 public record Workload(
     ModelConfig model,
     int sequenceLength,
     long batchTokens,
     int newtonSchulzSteps,
-    Set<Recompute> recompute,
-    boolean fp8) {
+    RunConfig.Memory memory) {
 
-  /** Activations that need not be kept (Kimi K2 report, section 2.4). */
-  public enum Recompute {
-    /** Outputs of RMSNorm. */
-    NORMS,
-    /** Outputs of SwiGLU. */
-    SWIGLU,
-    /** Queries, keys and values from their latents. */
-    MLA_UP,
-    /** Outputs of the routed experts. */
-    EXPERT_DOWN
-  }
-
-  public Workload {
-    recompute = Set.copyOf(recompute);
+  /** What a run is to train; its model must have a shape. */
+  public static Workload of(RunConfig run) {
+    boolean muon = run.optimizer().kind() == RunConfig.Optimizer.Kind.MuonClip;
+    return new Workload(
+        run.model().config(),
+        run.sequenceLength(),
+        run.batchTokens(),
+        muon ? run.optimizer().muon().newtonSchulzSteps() : 0,
+        run.memory());
   }
 
   /** Sequences of an optimizer step over all ranks. */

@@ -3,6 +3,8 @@ package dev.perigee.run;
 import com.fasterxml.jackson.annotation.JsonIgnore;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -31,6 +33,8 @@ import java.util.Set;
  * @param evaluation how to score on held-out data, null for not at all
  * @param network ports and patience
  * @param pipeline how an optimizer step goes through the stages
+ * @param memory what is kept of activations, where and how; null for {@link Memory#DEFAULT}
+ * @param compute what ranks compute with; null for {@link Compute#DEFAULT}
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -48,7 +52,9 @@ public record RunConfig(
     Checkpoint checkpoint,
     Evaluation evaluation,
     Network network,
-    Pipeline pipeline) {
+    Pipeline pipeline,
+    Memory memory,
+    Compute compute) {
 
   /**
    * The model.
@@ -90,6 +96,61 @@ public record RunConfig(
     public enum Kind {
       bytes,
       tiktoken
+    }
+  }
+
+  /**
+   * What a rank keeps of its activations between forward and backward, and how (Kimi K2 report,
+   * section 2.4).
+   *
+   * @param recompute what is computed again in backward instead of kept
+   * @param fp8 what is kept in eight bits
+   * @param offload whether activations that wait long enough in a pipeline go to host memory
+   * @param bucketMebibytes gradients or weights that ranks exchange in one go, in MiB
+   */
+  public record Memory(
+      Set<Recompute> recompute, Set<Fp8> fp8, boolean offload, int bucketMebibytes) {
+    /** Everything is kept where and as it is. */
+    public static final Memory DEFAULT = new Memory(Set.of(), Set.of(), false, 32);
+
+    /** Bytes of a bucket. */
+    @JsonIgnore
+    public long bucketBytes() {
+      return (long) bucketMebibytes << 20;
+    }
+
+    /** What can be computed again. */
+    public enum Recompute {
+      /** Results of norms, from their input and scale. */
+      norms,
+      /** The gated product, from the gate and up projections. */
+      swiGlu,
+      /** Queries, keys and values of attention, from their latents. */
+      latentProjections,
+      /** The routed experts' results, from the gated product. */
+      expertDown
+    }
+
+    /** What can be kept in eight bits. */
+    public enum Fp8 {
+      /** Rows at their routed experts: the input of the up projection. */
+      expertInput,
+      /** Gate and up projections: the input of SwiGLU. */
+      swiGluInput
+    }
+
+    public Memory {
+      recompute = sorted(recompute, Recompute.class);
+      fp8 = sorted(fp8, Fp8.class);
+    }
+
+    /** In the order of declaration, so that equal configurations have equal digests. */
+    private static <E extends Enum<E>> Set<E> sorted(Set<E> some, Class<E> type) {
+      EnumSet<E> set = EnumSet.noneOf(type);
+      if (some != null) {
+        set.addAll(some);
+      }
+      return Collections.unmodifiableSet(set);
     }
   }
 
@@ -210,7 +271,8 @@ public record RunConfig(
    *     another micro-batch
    * @param splitWeightGradient whether weight gradients are computed apart and later, under the
    *     traffic between stages
-   * @param layout layers of each run of layers, in the order of the model; null for a choice by cost
+   * @param layout layers of each run of layers, in the order of the model; null for a choice by
+   *     cost
    */
   @JsonInclude(JsonInclude.Include.NON_NULL)
   public record Pipeline(
@@ -227,12 +289,42 @@ public record RunConfig(
     }
   }
 
+  /**
+   * What ranks compute with.
+   *
+   * @param backend the processor, or a GPU for each rank
+   * @param precision what matrix products multiply; sums, master weights and everything else are
+   *     float32
+   */
+  public record Compute(Backend backend, Precision precision) {
+    /** On the CPU, in float32. */
+    public static final Compute DEFAULT = new Compute(Backend.cpu, Precision.fp32);
+
+    /** The backends there are. */
+    public enum Backend {
+      /** The CPU, one thread a rank. */
+      cpu,
+      /** NVIDIA GPUs. */
+      cuda
+    }
+
+    /** What products multiply. */
+    public enum Precision {
+      /** float32 numbers. */
+      fp32,
+      /** float32 numbers rounded to bf16. */
+      bf16
+    }
+  }
+
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
     pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
+    memory = memory == null ? Memory.DEFAULT : memory;
+    compute = compute == null ? Compute.DEFAULT : compute;
   }
 
-  /** A run with {@link Pipeline#DEFAULT}. */
+  /** A run with {@link Pipeline#DEFAULT}, {@link Memory#DEFAULT} and {@link Compute#DEFAULT}. */
   public RunConfig(
       String job,
       long seed,
@@ -263,7 +355,9 @@ public record RunConfig(
         checkpoint,
         evaluation,
         network,
-        Pipeline.DEFAULT);
+        Pipeline.DEFAULT,
+        Memory.DEFAULT,
+        Compute.DEFAULT);
   }
 
   /** The same run with another way through the stages. */
@@ -283,7 +377,53 @@ public record RunConfig(
         checkpoint,
         evaluation,
         network,
+        other,
+        memory,
+        compute);
+  }
+
+  /** The same run on something else. */
+  public RunConfig with(Compute other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
+        memory,
         other);
+  }
+
+  /** The same run with another use of memory. */
+  public RunConfig with(Memory other) {
+    return new RunConfig(
+        job,
+        seed,
+        model,
+        data,
+        tokenizer,
+        sequenceLength,
+        batchTokens,
+        mesh,
+        optimizer,
+        schedule,
+        steps,
+        checkpoint,
+        evaluation,
+        network,
+        pipeline,
+        other,
+        compute);
   }
 
   /** Sequences of one step over all ranks. */
@@ -337,6 +477,8 @@ public record RunConfig(
       }
     }
     checkPipeline(found);
+    checkMemory(found);
+    checkCompute(found);
     checkOptimizer(found);
     checkSchedule(found);
     if (checkpoint == null) {
@@ -396,6 +538,18 @@ public record RunConfig(
             + " chunks");
   }
 
+  private void checkCompute(List<String> found) {
+    if (compute.backend() == null || compute.precision() == null) {
+      found.add("compute: expected a backend (cpu or cuda) and a precision (fp32 or bf16)");
+    } else {
+      require(
+          found,
+          compute.backend() == Compute.Backend.cuda
+              || compute.precision() == Compute.Precision.fp32,
+          "compute.precision: bf16 needs backend cuda; the CPU computes in fp32");
+    }
+  }
+
   private void checkData(List<String> found) {
     require(found, !data.isEmpty(), "data: empty; expected at least one source");
     Set<String> names = new HashSet<>();
@@ -413,6 +567,17 @@ public record RunConfig(
           (source.builtin() == null) != (source.path() == null),
           at + ": expected exactly one of builtin and path");
     }
+  }
+
+  private void checkMemory(List<String> found) {
+    require(
+        found,
+        memory.bucketMebibytes() >= 1 && memory.bucketMebibytes() <= 4096,
+        "memory.bucketMebibytes: " + memory.bucketMebibytes() + " is not in 1 to 4096");
+    require(
+        found,
+        !memory.offload() || mesh == null || mesh.pipeline() > 1,
+        "memory.offload: no activation waits without a pipeline; leave it out, or use more stages");
   }
 
   private void checkOptimizer(List<String> found) {

@@ -6,50 +6,60 @@ import static org.assertj.core.api.Assertions.within;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
+import dev.perigee.run.RunConfig;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.EnumSet;
+import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** The Kimi K2 report's own run (section 2.4): PP16 with virtual stages, EP16, H800, 67M tokens. */
 class PlanTest {
   private static final ModelConfig K2 = ModelPresets.find("kimi-k2").orElseThrow();
-  private static final Workload WORKLOAD =
-      new Workload(
-          K2, 4096, 1L << 26, 5, EnumSet.allOf(Workload.Recompute.class), true);
-
-  private static Plan k2(int gpus) {
-    int data = gpus / 16;
+  private static Plan k2(int gpus, long batchTokens) {
+    // embedding and the dense layer, thirty times two layers of experts, the head
+    List<Integer> layers = new ArrayList<>(List.of(1));
+    layers.addAll(Collections.nCopies(30, 2));
+    layers.add(0);
     Layout layout =
         new Layout(
-            new Mesh(16, data, 16, 8),
-            StageLayout.byCost(K2, 32, 4096),
-            2,
-            1,
-            true,
-            false,
-            true);
+            new Mesh(16, gpus / 16, 16, 8), new StageLayout(layers), 2, 1, true, false, true);
+    Workload workload =
+        new Workload(
+            K2,
+            4096,
+            batchTokens,
+            5,
+            new RunConfig.Memory(
+                EnumSet.allOf(RunConfig.Memory.Recompute.class),
+                EnumSet.allOf(RunConfig.Memory.Fp8.class),
+                true,
+                256));
     Hardware h800 = new Hardware.Gpus(Gpu.find("H800").orElseThrow(), 8);
-    return Plan.of(WORKLOAD, layout, h800, Calibration.DEFAULT);
+    return Plan.of(workload, layout, h800, Calibration.DEFAULT);
   }
 
   @Test
   void kimiK2OnTwoHundredFiftySixGpusIsWhatItsReportSays() {
-    Plan plan = k2(256);
-    System.out.println(plan.text());
+    Plan plan = k2(256, 1L << 26);
     assertThat(plan.total().sum() / 1e9).isCloseTo(1026, within(1.0));
     assertThat((plan.fullest().parameters() + plan.fullest().gradients()) / 1e9)
         .isCloseTo(28, within(1.0));
-    assertThat(plan.timing().expertsHidden()).isGreaterThan(0.99);
+    assertThat(plan.fits()).isTrue();
+    assertThat(plan.timing().expertsHidden()).isGreaterThan(0.9);
+    Timing.Seconds seconds = plan.timing().seconds();
+    assertThat(seconds.exposedExperts() / seconds.step()).isLessThan(0.03);
   }
 
   @ParameterizedTest
-  @ValueSource(ints = {2048, 32_768})
-  void largeClustersArePlannedWithinTwoSeconds(int gpus) {
+  @CsvSource({"2048, 67108864", "32768, 268435456"})
+  void largeClustersArePlannedWithinTwoSeconds(int gpus, long batchTokens) {
     long start = System.nanoTime();
-    System.out.println(k2(gpus).text());
+    Plan plan = k2(gpus, batchTokens);
     assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(2));
+    assertThat(plan.ranks()).isEqualTo(gpus);
   }
 }

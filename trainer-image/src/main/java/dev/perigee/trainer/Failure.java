@@ -3,6 +3,7 @@ package dev.perigee.trainer;
 import dev.perigee.engine.checkpoint.CheckpointFormatException;
 import dev.perigee.engine.checkpoint.CorruptCheckpointsException;
 import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.cuda.OutOfDeviceMemoryException;
 import dev.perigee.engine.data.DataException;
 import dev.perigee.engine.model.WeightMismatchException;
 import dev.perigee.engine.parallel.LostPeerException;
@@ -45,6 +46,11 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
       case BindException e -> expected(ExitCode.BAD_CONFIG, e);
       case IOException e ->
           new Failure(ExitCode.STORAGE, e.getClass().getSimpleName() + ": " + firstLine(e), false);
+      case OutOfDeviceMemoryException e ->
+          new Failure(
+              ExitCode.OUT_OF_MEMORY,
+              "out of GPU memory: " + firstLine(e) + "; use a smaller batch, sequence or model",
+              false);
       case OutOfMemoryError e ->
           new Failure(
               ExitCode.OUT_OF_MEMORY,

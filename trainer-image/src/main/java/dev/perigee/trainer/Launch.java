@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.MapperFeature;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.exc.UnrecognizedPropertyException;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
@@ -64,12 +65,9 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
     if (!problems.isEmpty()) {
       throw bad(runFile + ": " + String.join("; ", problems));
     }
-    if (config.mesh().pipeline() != 1) {
-      throw bad(
-          runFile
-              + ": mesh.pipeline: "
-              + config.mesh().pipeline()
-              + "; pipeline parallelism is not there yet, use 1");
+    List<String> impossible = StepPlan.problems(config, config.model().config());
+    if (!impossible.isEmpty()) {
+      throw bad(runFile + ": " + String.join("; ", impossible));
     }
     RankMap ranks = read(ranksFile, RankMap.class);
     int pod = podIndex(environment.getOrDefault("PERIGEE_POD_INDEX", "0"), ranks, ranksFile);

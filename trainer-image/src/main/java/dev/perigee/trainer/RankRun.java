@@ -1,7 +1,6 @@
 package dev.perigee.trainer;
 
 import dev.perigee.engine.backend.Backend;
-import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.CheckpointStore.Durable;
 import dev.perigee.engine.checkpoint.Contribution;
@@ -14,12 +13,14 @@ import dev.perigee.engine.data.Sequence;
 import dev.perigee.engine.data.TrainingData;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Parameter;
+import dev.perigee.engine.model.StagePlace;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.engine.train.StepReport;
 import dev.perigee.engine.train.TrainStep;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
@@ -47,7 +48,7 @@ final class RankRun {
   private final Collectives world;
 
   private final Model model;
-  private final Backend backend = new CpuBackend();
+  private final Backend backend;
 
   /** Tokens trained on over the whole job. */
   private long tokens;
@@ -79,9 +80,16 @@ final class RankRun {
     this.pod = pod;
     this.rank = rank;
     this.speaks = rank == fabric.ranks().getFirst();
-    this.groups = fabric.groups(config.mesh(), rank);
-    this.world = groups.data(); // without a pipeline, the data group is everybody
-    this.model = Model.create(shape, backend, groups.expert());
+    this.groups = pod.accelerator().reaching(fabric.groups(config.mesh(), rank));
+    this.backend = pod.accelerator().open(fabric.ranks().indexOf(rank));
+    this.world = groups.world();
+    this.model =
+        Model.create(
+            shape,
+            backend,
+            groups.expert(),
+            new StagePlace(StepPlan.of(config, shape).layout(), groups.pipeline()),
+            config.memory());
   }
 
   /** From the first weights, or the newest checkpoint, to the last score. */
@@ -89,7 +97,9 @@ final class RankRun {
       throws IOException, StorageException, CorruptCheckpointsException, TrainerException {
     Optional<Durable> resumed = newestCheckpoint();
     loadWeights(resumed);
-    Optimizer optimizer = new Optimizer(config.optimizer(), model.parameters(), backend, groups);
+    Optimizer optimizer =
+        new Optimizer(
+            config.optimizer(), model.parameters(), backend, groups, config.memory().bucketBytes());
     long done = 0;
     if (resumed.isPresent()) {
       TrainerState state = resumed.get().state();
@@ -257,20 +267,29 @@ final class RankRun {
     enter(Phase.Training);
   }
 
-  /** The first rank has the dense weights, the first expert group its experts, each its state. */
+  /**
+   * Of each stage, the first rank has the dense weights, the first expert group its experts; every
+   * rank has its own optimizer state.
+   */
   private Contribution contribution(Optimizer optimizer) {
-    Mesh.Coordinates at = config.mesh().coordinates(rank);
+    Mesh mesh = config.mesh();
+    Mesh.Coordinates at = mesh.coordinates(rank);
+    boolean first = mesh.dataIndex(rank) == 0;
     SequencedMap<String, Tensor> weights = new LinkedHashMap<>();
     for (Parameter parameter : model.parameters()) {
       boolean dense = parameter.sharing() == Parameter.Sharing.DENSE;
-      if (dense ? rank == 0 : at.replica() == 0) {
+      if (dense ? first : at.replica() == 0) {
         weights.put(parameter.name(), parameter.value());
       }
     }
-    if (rank == 0) {
+    if (first) {
       weights.putAll(model.buffers());
     }
-    return new Contribution(weights, at.expertIndex(), config.mesh().expert(), optimizer.state());
+    return new Contribution(
+        weights,
+        at.stage() * mesh.expert() + at.expertIndex(),
+        mesh.pipeline() * mesh.expert(),
+        optimizer.state());
   }
 
   private void evaluate(Evaluator evaluator, long step) {

@@ -4,6 +4,7 @@ import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.data.TrainingData;
 import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
@@ -19,6 +20,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
@@ -73,11 +75,15 @@ public final class Trainer {
     ModelConfig shape = shape(launch);
     progress = new Progress(config.steps());
     ending.sayLast(progress::lastWords);
-    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log);
+    Accelerator accelerator = Accelerator.find(config.compute());
+    Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log, accelerator);
     try (HttpEndpoint _ =
         HttpEndpoint.start(
             launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
       introduce(launch, shape);
+      accelerator
+          .describe(launch.ranks().pods().get(launch.pod()).ranks().size())
+          .ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
       RankMap ranks = new Turn(launch.root()).take(launch.ranks(), log);
       Fabric fabric =
@@ -146,7 +152,8 @@ public final class Trainer {
           e);
     }
     Mesh mesh = launch.config().mesh();
-    List<String> problems = mesh.problems(shape.nRoutedExperts());
+    List<String> problems = new ArrayList<>(mesh.problems(shape.nRoutedExperts()));
+    problems.addAll(StepPlan.problems(launch.config(), shape));
     if (!problems.isEmpty()) {
       throw new TrainerException(ExitCode.BAD_CONFIG, file + ": " + String.join("; ", problems));
     }
@@ -182,6 +189,10 @@ public final class Trainer {
           "model of %,d parameters, %,d active for a token; data parallel %d, expert parallel %d"
               .formatted(
                   shape.totalParameters(), shape.activeParameters(), mesh.data(), mesh.expert()));
+      StepPlan plan = StepPlan.of(launch.config(), shape);
+      if (plan.layout().chunks() > 1) {
+        log.line("pipeline of " + plan);
+      }
     }
   }
 

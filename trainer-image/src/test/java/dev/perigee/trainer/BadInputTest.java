@@ -1,11 +1,13 @@
 package dev.perigee.trainer;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
@@ -85,6 +87,20 @@ class BadInputTest {
       gang.startPod(0);
       ends(gang, ExitCode.BAD_CONFIG, "network.httpPort: cannot listen on " + gang.address(0));
     }
+  }
+
+  @Test
+  void aGpuThatIsNotThereIsSaidInOneLine() throws Exception {
+    assumeTrue(Cuda.whyAbsent().isPresent(), "this machine has a GPU");
+    RunConfig onGpu =
+        config(1)
+            .with(
+                new RunConfig.Compute(
+                    RunConfig.Compute.Backend.cuda, RunConfig.Compute.Precision.bf16));
+    ends(
+        Gang.start(folder, onGpu),
+        ExitCode.BAD_CONFIG,
+        "compute.backend: cuda, but " + Cuda.whyAbsent().orElseThrow());
   }
 
   @Test
@@ -179,8 +195,7 @@ class BadInputTest {
   @Test
   void aFolderToStartFromThatIsNotThereIsNamedWhenTheShapeIsKnownToo() throws Exception {
     ends(
-        edited(
-                run -> run.withObject("/model").put("from", folder.resolve("none").toString()))
+        edited(run -> run.withObject("/model").put("from", folder.resolve("none").toString()))
             .startPod(0),
         ExitCode.BAD_CONFIG,
         "model.from: there is no " + folder.resolve("none"));
@@ -208,7 +223,8 @@ class BadInputTest {
         Failure.of(
             new StorageException(
                 "cannot write to /perigee/checkpoints/demo: x",
-                new FileSystemException("/perigee/checkpoints/demo", null, "Read-only file system")));
+                new FileSystemException(
+                    "/perigee/checkpoints/demo", null, "Read-only file system")));
     assertThat(failure.exitCode()).isEqualTo(ExitCode.BAD_CONFIG);
     assertThat(failure.message()).contains("a volume that can be written");
   }

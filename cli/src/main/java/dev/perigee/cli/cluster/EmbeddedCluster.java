@@ -52,9 +52,7 @@ public final class EmbeddedCluster implements AutoCloseable {
     ApiServer api = new ApiServer(options.port());
     LocalNode node = null;
     try {
-      for (String crd : CRDS) {
-        install(api, crd);
-      }
+      installCrds(api);
       node = new LocalNode(api, options.programs(), state, runs);
       api.setPodLogs(node.logs());
       Path kubeconfig = state.resolve("kubeconfig");
@@ -66,6 +64,13 @@ public final class EmbeddedCluster implements AutoCloseable {
       }
       api.close();
       throw e;
+    }
+  }
+
+  /** Defines the kinds of Perigee in an API server. */
+  public static void installCrds(ApiServer api) throws IOException {
+    for (String crd : CRDS) {
+      install(api, crd);
     }
   }
 

@@ -89,7 +89,12 @@ public final class Arena {
     }
 
     boolean holds(Tensor x) {
-      return taken.stream().anyMatch(s -> s == x.storage());
+      return isIn(this, x.storage());
+    }
+
+    /** Gives back what was made again here, which can be made once more. */
+    public void dropAgain() {
+      saved.forEach(Saved::dropAgain);
     }
 
     /** Moves all that is saved here to the host. */
@@ -172,6 +177,10 @@ public final class Arena {
       currentBytes -= 4L * storage.length();
       free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
     }
+  }
+
+  private synchronized boolean isIn(Region region, Storage storage) {
+    return region.taken.stream().anyMatch(s -> s == storage);
   }
 
   private synchronized void giveBack(Region region, Storage storage) {

@@ -7,6 +7,11 @@ import dev.perigee.engine.tensor.Tensor;
  * store belongs to one rank's thread.
  */
 public interface HostStore {
+  /** A store of plain arrays, for tensors of any backend. */
+  static HostStore ofArrays() {
+    return new ArrayStore();
+  }
+
   /** What was taken in. */
   interface Copy {}
 

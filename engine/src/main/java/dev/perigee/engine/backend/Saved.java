@@ -4,9 +4,9 @@ import dev.perigee.engine.tensor.Tensor;
 import java.util.function.Supplier;
 
 /**
- * A tensor that a forward pass leaves for the backward pass, wherever it is meanwhile: in the arena,
- * in the host's memory, packed, or nowhere, to be computed again. Whoever needs it asks {@link
- * #get}. Belongs to one rank's thread.
+ * A tensor that a forward pass leaves for the backward pass, wherever it is meanwhile: in the
+ * arena, in the host's memory, packed, or nowhere, to be computed again. Whoever needs it asks
+ * {@link #get}. Belongs to one rank's thread.
  */
 public final class Saved {
   private final Arena.Region region;
@@ -47,6 +47,14 @@ public final class Saved {
     again = how;
     region.release(tensor);
     tensor = null;
+  }
+
+  /** Drops again what can be made once more, if it lies in this region. */
+  void dropAgain() {
+    if (tensor != null && again != null && region.holds(tensor)) {
+      region.release(tensor);
+      tensor = null;
+    }
   }
 
   /** Moves the numbers to the host, unless they are elsewhere already. */

@@ -11,6 +11,7 @@ import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.train.Sequences;
 import dev.perigee.engine.train.StepReport;
 import dev.perigee.engine.train.TrainStep;
+import dev.perigee.plan.FlopCount;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -366,7 +367,7 @@ public final class CpuBench {
         ceiling,
         products,
         seconds[seconds.length / 2],
-        ModelFlops.training(o.model, o.sequenceLength) * config.batchSequences(),
+        FlopCount.model(o.model, o.sequenceLength).training() * config.batchTokens(),
         optimizerFlops,
         flops / o.steps,
         nanos / o.steps / o.ranks / 1e9,

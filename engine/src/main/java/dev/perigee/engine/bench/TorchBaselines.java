@@ -26,11 +26,17 @@ final class TorchBaselines implements AutoCloseable {
   private final Path script;
   private final String version;
 
-  /** Times in milliseconds, and the error against float32 where the first run of a case has one. */
+  /**
+   * What a case takes.
+   *
+   * @param ms times in milliseconds
+   * @param memory bytes that it takes at its most, beside what it was given; results count
+   * @param error against float32, where the first run of a case has one
+   */
   @SuppressWarnings("ArrayRecordComponent") // handed over once, compared never
-  record Measured(double[] ms, Optional<Double> error) {}
+  record Measured(double[] ms, long memory, Optional<Double> error) {}
 
-  private TorchBaselines(Map<String, Object> setup) throws IOException {
+  private TorchBaselines() throws IOException {
     script = Files.createTempFile("gpu_baselines", ".py");
     try (InputStream in = TorchBaselines.class.getResourceAsStream("gpu_baselines.py")) {
       Files.copy(in, script, StandardCopyOption.REPLACE_EXISTING);
@@ -41,13 +47,13 @@ final class TorchBaselines implements AutoCloseable {
             .start();
     requests = process.outputWriter(StandardCharsets.UTF_8);
     answers = process.inputReader(StandardCharsets.UTF_8);
-    version = ask(Map.of("setup", setup)).path("torch").asText();
+    version = ask(Map.of("version", true)).path("torch").asText();
   }
 
   /** Starts PyTorch; empty, with the reason on standard error, when this machine has none. */
-  static Optional<TorchBaselines> start(Map<String, Object> setup) {
+  static Optional<TorchBaselines> start() {
     try {
-      return Optional.of(new TorchBaselines(setup));
+      return Optional.of(new TorchBaselines());
     } catch (IOException e) {
       System.err.println("no baselines: python3 with PyTorch does not run here: " + e.getMessage());
       return Optional.empty();
@@ -57,6 +63,11 @@ final class TorchBaselines implements AutoCloseable {
   /** PyTorch's version. */
   String version() {
     return version;
+  }
+
+  /** Lets go of the cases before, and prepares those of one function of the script. */
+  void prepare(String group, Map<String, Object> sizes) throws IOException {
+    ask(Map.of("prepare", group, "sizes", sizes));
   }
 
   /** Measures a case of the script. */
@@ -69,6 +80,7 @@ final class TorchBaselines implements AutoCloseable {
     }
     return new Measured(
         times,
+        answer.path("memory").asLong(),
         answer.path("error").isNumber()
             ? Optional.of(answer.path("error").asDouble())
             : Optional.empty());

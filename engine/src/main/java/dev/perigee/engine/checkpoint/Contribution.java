@@ -5,8 +5,8 @@ import java.util.SequencedMap;
 
 /**
  * What one rank writes into a checkpoint. Over all ranks every weight and every piece of optimizer
- * state occurs once: the first rank has the dense weights, each rank of the first expert group its
- * experts, and each rank the optimizer state that it owns.
+ * state occurs once: the first rank of each stage has the dense weights, each rank of the stage's
+ * first expert group its experts, and each rank the optimizer state that it owns.
  *
  * @param weights by Hugging Face name; empty for a rank whose weights another one writes
  * @param shard place of this rank's weights among the shards, from 0

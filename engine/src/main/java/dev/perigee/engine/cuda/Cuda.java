@@ -27,28 +27,12 @@ public final class Cuda {
       return Optional.of(
           "no GPU: " + DriverLibrary.NAME + " (the NVIDIA driver) is not on this machine");
     }
-    try (Arena arena = Arena.ofConfined()) {
-      int rc =
-          (int)
-              driver
-                  .get()
-                  .function("cuInit", FunctionDescriptor.of(JAVA_INT, JAVA_INT))
-                  .invokeExact(/* flags */ 0);
-      if (rc != 0) {
-        return Optional.of("no GPU: the NVIDIA driver answers cuInit with error " + rc);
-      }
-      MemorySegment count = arena.allocate(JAVA_INT);
-      rc =
-          (int)
-              driver
-                  .get()
-                  .function("cuDeviceGetCount", FunctionDescriptor.of(JAVA_INT, ADDRESS))
-                  .invokeExact(count);
-      if (rc != 0 || count.get(JAVA_INT, 0) == 0) {
-        return Optional.of("no GPU: the NVIDIA driver sees no device");
-      }
-    } catch (Throwable e) {
-      throw new LinkageError("cannot ask " + DriverLibrary.NAME + " for devices", e);
+    int rc = init(driver.get());
+    if (rc != 0) {
+      return Optional.of("no GPU: the NVIDIA driver answers cuInit with error " + rc);
+    }
+    if (count(driver.get()) == 0) {
+      return Optional.of("no GPU: the NVIDIA driver sees no device");
     }
     if (kernels("grouped_gemm").isEmpty()) {
       return Optional.of(
@@ -56,6 +40,38 @@ public final class Cuda {
               + " toolkit 12.8 or newer and build again");
     }
     return Optional.empty();
+  }
+
+  /** GPUs that this process sees; 0 without a driver. */
+  public static int count() {
+    return DriverLibrary.load()
+        .map(driver -> init(driver) == 0 ? count(driver) : 0)
+        .orElse(0);
+  }
+
+  private static int init(DriverLibrary driver) {
+    try {
+      return (int)
+          driver
+              .function("cuInit", FunctionDescriptor.of(JAVA_INT, JAVA_INT))
+              .invokeExact(/* flags */ 0);
+    } catch (Throwable e) {
+      throw new LinkageError("cuInit", e);
+    }
+  }
+
+  private static int count(DriverLibrary driver) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment count = arena.allocate(JAVA_INT);
+      int rc =
+          (int)
+              driver
+                  .function("cuDeviceGetCount", FunctionDescriptor.of(JAVA_INT, ADDRESS))
+                  .invokeExact(count);
+      return rc == 0 ? count.get(JAVA_INT, 0) : 0;
+    } catch (Throwable e) {
+      throw new LinkageError("cuDeviceGetCount", e);
+    }
   }
 
   /** The machine code of {@code src/main/cuda/<name>.cu} if this build has it. */

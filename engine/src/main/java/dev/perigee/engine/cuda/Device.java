@@ -9,6 +9,7 @@ import jcuda.driver.CUdevice_attribute;
 import jcuda.driver.CUfunction;
 import jcuda.driver.CUfunction_attribute;
 import jcuda.driver.CUmodule;
+import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
 
 /**
@@ -179,7 +180,10 @@ public final class Device implements AutoCloseable {
       String[] meaning = new String[1];
       JCudaDriver.cuGetErrorName(rc, error);
       JCudaDriver.cuGetErrorString(rc, meaning);
-      throw new CudaException(call + ", " + about + ": " + error[0] + ", " + meaning[0]);
+      String message = call + ", " + about + ": " + error[0] + ", " + meaning[0];
+      throw rc == CUresult.CUDA_ERROR_OUT_OF_MEMORY
+          ? new OutOfDeviceMemoryException(message)
+          : new CudaException(message);
     }
   }
 }

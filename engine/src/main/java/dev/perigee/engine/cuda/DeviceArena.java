@@ -4,15 +4,16 @@ import static dev.perigee.engine.cuda.Device.check;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.util.ArrayDeque;
-import java.util.Deque;
+import java.util.LinkedHashMap;
+import java.util.SequencedMap;
 import jcuda.Pointer;
 import jcuda.driver.CUdeviceptr;
 import jcuda.driver.JCudaDriver;
 
 /** Device memory and pinned host memory that live until the arena is closed. */
-public final class DeviceArena implements AutoCloseable {
-  private final Deque<Runnable> frees = new ArrayDeque<>();
+public final class DeviceArena implements DeviceMemory, AutoCloseable {
+  /** What gives each address back, the oldest first. */
+  private final SequencedMap<Long, Runnable> frees = new LinkedHashMap<>();
 
   /** Gives access to the address that JCuda keeps to itself. */
   private static final class Allocation extends CUdeviceptr {
@@ -21,25 +22,40 @@ public final class DeviceArena implements AutoCloseable {
     }
   }
 
+  /** Likewise for pinned memory, whose addresses are none of the device's. */
+  private static final class HostAllocation extends Pointer {
+    long address() {
+      return getNativePointer();
+    }
+  }
+
   DeviceArena() {}
 
-  /**
-   * Device memory, aligned to 256 bytes and not cleared.
-   *
-   * @throws CudaException when there is not enough
-   */
+  @Override
   public DeviceBuffer allocate(long bytes) {
     Allocation a = new Allocation();
     check(JCudaDriver.cuMemAlloc(a, Math.max(1, bytes)), "cuMemAlloc", bytes + " bytes");
-    frees.push(() -> check(JCudaDriver.cuMemFree(a), "cuMemFree", bytes + " bytes"));
+    frees.put(
+        a.address(), () -> check(JCudaDriver.cuMemFree(a), "cuMemFree", bytes + " bytes"));
     return new DeviceBuffer(a.address(), bytes);
   }
 
-  /** Pinned host memory in native byte order: asynchronous copies need it. */
+  @Override
+  public void free(DeviceBuffer buffer) {
+    Runnable free = frees.remove(buffer.address());
+    if (free == null) {
+      throw new IllegalArgumentException("this arena has not allocated " + buffer);
+    }
+    free.run();
+  }
+
+  @Override
   public ByteBuffer pinned(long bytes) {
-    Pointer p = new Pointer();
+    HostAllocation p = new HostAllocation();
     check(JCudaDriver.cuMemAllocHost(p, Math.max(1, bytes)), "cuMemAllocHost", bytes + " bytes");
-    frees.push(() -> check(JCudaDriver.cuMemFreeHost(p), "cuMemFreeHost", bytes + " bytes"));
+    frees.put(
+        p.address(),
+        () -> check(JCudaDriver.cuMemFreeHost(p), "cuMemFreeHost", bytes + " bytes"));
     return p.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
   }
 
@@ -47,7 +63,7 @@ public final class DeviceArena implements AutoCloseable {
   @Override
   public void close() {
     while (!frees.isEmpty()) {
-      frees.pop().run();
+      frees.pollLastEntry().getValue().run();
     }
   }
 }

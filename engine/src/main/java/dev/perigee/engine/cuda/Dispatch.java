@@ -17,7 +17,7 @@ import java.util.List;
  * @param chosen K, at most 32
  */
 public record Dispatch(int tokens, int experts, int chosen) {
-  private static final int CHUNK = 1024;
+  private static final int CHUNK = 512;
 
   /** Checks the sizes. */
   public Dispatch {

@@ -87,8 +87,8 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, pair ? TILE_M / 2 : TILE_M)),
-            map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, TILE_N)),
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M / 2)),
+            map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, TILE_N / 2)),
             map(TensorMap.of(y_SO, 1, s.rows, s.outputs, 64)),
             address(y_SO),
             address(offsets_E1),
@@ -126,7 +126,7 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, pair ? TILE_M / 2 : TILE_M)),
+            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M / 2)),
             map(TensorMap.of(w_EGI, 2L * s.experts, f, s.inputs, TILE_N / 2)),
             map(halves),
             map(TensorMap.of(a_SF, 1, s.rows, f, 64)),
@@ -153,7 +153,7 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, pair ? TILE_M / 2 : TILE_M)),
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, TILE_M / 2)),
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, 64)),
             map(TensorMap.of(dx_SI, 1, s.rows, s.inputs, 64)),
             address(dx_SI),
@@ -171,19 +171,57 @@ public final class GroupedGemm {
       DeviceBuffer x_SI,
       DeviceBuffer offsets_E1,
       DeviceBuffer dw_EOI) {
+    TensorMap dy = TensorMap.of(dy_SO, 1, s.rows, s.outputs, 64);
+    TensorMap x = TensorMap.of(x_SI, 1, s.rows, s.inputs, 64);
+    boolean transposed = tiles(s.inputs, s.outputs) < tiles(s.outputs, s.inputs);
+    int m = transposed ? s.inputs : s.outputs;
     return hopper(
-        "grouped_gemm_weight_gradient",
+        transposed ? "grouped_gemm_weight_gradient_transposed" : "grouped_gemm_weight_gradient",
+        pairs(multiprocessors, m, TILE_M),
+        multiprocessors,
+        s,
+        List.of(
+            map(transposed ? x : dy),
+            map(transposed ? dy : x),
+            map(TensorMap.of(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(m),
+            integer(transposed ? s.outputs : s.inputs)));
+  }
+
+  /** Tiles of a matrix of m by n. */
+  private static int tiles(int m, int n) {
+    return (m + TILE_M - 1) / TILE_M * ((n + TILE_N - 1) / TILE_N);
+  }
+
+  /**
+   * The same in float32.
+   *
+   * @param accumulate adds to what {@code dw_EOI} holds, as every micro-batch after the first does
+   */
+  public static Launch weightGradientFloat32(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer dy_SO,
+      DeviceBuffer x_SI,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer dw_EOI,
+      boolean accumulate) {
+    return hopper(
+        "grouped_gemm_weight_gradient_float32",
         pairs(multiprocessors, s.outputs, TILE_M),
         multiprocessors,
         s,
         List.of(
             map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, 64)),
             map(TensorMap.of(x_SI, 1, s.rows, s.inputs, 64)),
-            map(TensorMap.of(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
+            map(TensorMap.ofFloats(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
             address(offsets_E1),
             integer(s.experts),
             integer(s.outputs),
-            integer(s.inputs)));
+            integer(s.inputs),
+            integer(accumulate ? 1 : 0)));
   }
 
   /**

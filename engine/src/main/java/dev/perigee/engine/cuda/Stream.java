@@ -9,15 +9,23 @@ import jcuda.driver.CUevent;
 import jcuda.driver.CUevent_flags;
 import jcuda.driver.CUgraph;
 import jcuda.driver.CUgraphExec;
+import jcuda.driver.CUresult;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstreamCaptureMode;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
 
 /** A queue of device work: what is put in runs in order, beside other streams and the host. */
-public final class Stream implements Launcher, AutoCloseable {
+public final class Stream implements Queue, AutoCloseable {
   private final Device device;
-  private final CUstream stream = new CUstream();
+  private final Handle stream = new Handle();
+
+  /** Gives access to the pointer that JCuda keeps to itself. */
+  private static final class Handle extends CUstream {
+    long address() {
+      return getNativePointer();
+    }
+  }
 
   Stream(Device device) {
     this.device = device;
@@ -73,6 +81,11 @@ public final class Stream implements Launcher, AutoCloseable {
   }
 
   @Override
+  public void bind() {
+    device.bind();
+  }
+
+  @Override
   public void launch(Launch l) {
     NativePointerObject[] parameters = new NativePointerObject[l.arguments().size()];
     for (int i = 0; i < parameters.length; i++) {
@@ -113,7 +126,7 @@ public final class Stream implements Launcher, AutoCloseable {
     }
   }
 
-  /** Copies to the device; {@code from} is pinned if the host is to go on meanwhile. */
+  @Override
   public void upload(ByteBuffer from, DeviceBuffer to) {
     check(
         JCudaDriver.cuMemcpyHtoDAsync(
@@ -122,7 +135,7 @@ public final class Stream implements Launcher, AutoCloseable {
         from.remaining() + " bytes into a buffer of " + to.bytes());
   }
 
-  /** Copies to the host; the numbers are there after {@link #synchronize}. */
+  @Override
   public void download(DeviceBuffer from, ByteBuffer to) {
     check(
         JCudaDriver.cuMemcpyDtoHAsync(Pointer.toBuffer(to), from.pointer(), to.remaining(), stream),
@@ -130,7 +143,7 @@ public final class Stream implements Launcher, AutoCloseable {
         to.remaining() + " bytes from a buffer of " + from.bytes());
   }
 
-  /** Copies on the device. */
+  @Override
   public void copy(DeviceBuffer from, DeviceBuffer to) {
     check(
         JCudaDriver.cuMemcpyDtoDAsync(to.pointer(), from.pointer(), from.bytes(), stream),
@@ -138,7 +151,7 @@ public final class Stream implements Launcher, AutoCloseable {
         from.bytes() + " bytes into a buffer of " + to.bytes());
   }
 
-  /** Sets every byte. */
+  @Override
   public void fill(DeviceBuffer buffer, byte value) {
     check(
         JCudaDriver.cuMemsetD8Async(buffer.pointer(), value, buffer.bytes(), stream),
@@ -180,13 +193,28 @@ public final class Stream implements Launcher, AutoCloseable {
     check(JCudaDriver.cuGraphLaunch(graph.executable, stream), "cuGraphLaunch", "captured work");
   }
 
+  @Override
+  public void synchronize() {
+    check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize", "work queued before");
+  }
+
   /**
-   * Waits for everything put in so far.
+   * Whether everything put in so far is done.
    *
    * @throws CudaException when any of it failed
    */
-  public void synchronize() {
-    check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize", "work queued before");
+  boolean isIdle() {
+    int rc = JCudaDriver.cuStreamQuery(stream);
+    if (rc == CUresult.CUDA_ERROR_NOT_READY) {
+      return false;
+    }
+    check(rc, "cuStreamQuery", "work queued before");
+    return true;
+  }
+
+  /** The driver's handle, for libraries that JCuda does not know. */
+  long handle() {
+    return stream.address();
   }
 
   @Override

@@ -6,11 +6,37 @@ import static dev.perigee.engine.cuda.Launch.integer;
 import java.util.List;
 
 /**
- * The gradient of a = silu(gate) · up; forward is {@link GroupedGemm#forwardSwiGlu}. Kernel: {@code
- * src/main/cuda/swiglu.cu}.
+ * a = silu(gate) · up and its gradient. An expert layer's forward is {@link
+ * GroupedGemm#forwardSwiGlu}. Kernels: {@code src/main/cuda/swiglu.cu}.
  */
 public final class SwiGlu {
   private SwiGlu() {}
+
+  /**
+   * a from h.
+   *
+   * @param h_SG gate and up, bf16
+   * @param a_SF receives bf16
+   * @param width F, divisible by 8
+   */
+  public static Launch forward(DeviceBuffer h_SG, DeviceBuffer a_SF, int rows, int width) {
+    check(width);
+    return new Launch(
+        "swiglu",
+        "swiglu_forward",
+        Launch.Dim.of((rows + 7) / 8),
+        Launch.Dim.of(256),
+        0,
+        List.of(address(h_SG), address(a_SF), integer(rows), integer(width / 8)),
+        rows + " rows of " + width);
+  }
+
+  private static void check(int width) {
+    if (width % 8 != 0) {
+      throw new IllegalArgumentException(
+          "a feed-forward width must be divisible by 8, not " + width);
+    }
+  }
 
   /**
    * The gradient through weighted rows: the layer's output is Σ weight · (a · w2ᵀ).
@@ -34,10 +60,7 @@ public final class SwiGlu {
       DeviceBuffer dweight,
       int rows,
       int width) {
-    if (width % 8 != 0) {
-      throw new IllegalArgumentException(
-          "a feed-forward width must be divisible by 8, not " + width);
-    }
+    check(width);
     return new Launch(
         "swiglu",
         "swiglu_backward",

@@ -5,10 +5,13 @@ import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunConfig.Memory.Recompute;
 
 /** x += attention(norm(x)); x += feed-forward(norm(x)). */
 final class Block {
   private final Backend backend;
+  private final boolean forgetsNorms;
   private final RmsNorm attentionNorm;
   private final MlaAttention attention;
   private final RmsNorm ffnNorm;
@@ -17,23 +20,25 @@ final class Block {
   Block(
       int layer,
       ModelConfig c,
+      RunConfig.Memory memory,
       Rotary rotary,
       Backend backend,
       Collectives expertGroup,
       ParameterStore store) {
     this.backend = backend;
+    this.forgetsNorms = memory.recompute().contains(Recompute.norms);
     String prefix = "model.layers." + layer;
     int h = c.hiddenSize();
     attentionNorm =
         new RmsNorm(backend, store.gains(prefix + ".input_layernorm.weight", h), c.rmsNormEps());
-    attention = new MlaAttention(prefix + ".self_attn", c, rotary, backend, store);
+    attention = new MlaAttention(prefix + ".self_attn", c, memory, rotary, backend, store);
     ffnNorm =
         new RmsNorm(
             backend, store.gains(prefix + ".post_attention_layernorm.weight", h), c.rmsNormEps());
     ffn =
         c.isMoeLayer(layer)
-            ? new MoeLayer(prefix + ".mlp", c, backend, expertGroup, store)
-            : new DenseFfn(prefix + ".mlp", h, c.intermediateSize(), backend, store);
+            ? new MoeLayer(prefix + ".mlp", c, memory, backend, expertGroup, store)
+            : new DenseFfn(prefix + ".mlp", h, c.intermediateSize(), memory, backend, store);
   }
 
   MlaAttention attention() {
@@ -78,6 +83,9 @@ final class Block {
   Pass begin(Tensor x_TH, Tokens tokens) {
     RmsNorm.Output normed_TH = attentionNorm.forward(x_TH);
     MlaAttention.Pass attended = attention.forward(normed_TH.y_TC(), tokens);
+    if (forgetsNorms) {
+      attentionNorm.forget(normed_TH);
+    }
     backend.add(x_TH, attended.y_TH());
     RmsNorm.Output middle_TH = ffnNorm.forward(attended.y_TH());
     return new Pass(normed_TH, attended, middle_TH, ffn.begin(middle_TH.y_TC(), tokens));
@@ -86,6 +94,9 @@ final class Block {
   /** Computes from where a mixture's rows are back; returns the block's output. */
   Tensor finish(Pass pass) {
     ffn.finish(pass.fed);
+    if (forgetsNorms) {
+      ffnNorm.forget(pass.middle_TH);
+    }
     backend.add(pass.attended.y_TH(), pass.fed.y_TH());
     return pass.fed.y_TH();
   }
@@ -185,7 +196,7 @@ final class Block {
 
   /** One token of each sequence; see {@link MlaAttention#step}. */
   Tensor step(Tensor x_BH, Tokens tokens, Tensor cache_BPC) {
-    Tensor middle_BH = attention.step(attentionNorm.forward(x_BH).y_TC(), tokens, cache_BPC);
+    Tensor middle_BH = attention.step(attentionNorm.forward(x_BH).y(), tokens, cache_BPC);
     backend.add(x_BH, middle_BH);
     Tensor y_BH = ffn.forward(ffnNorm.forward(middle_BH).y_TC(), tokens).y_TH();
     backend.add(middle_BH, y_BH);

@@ -14,8 +14,8 @@ import java.util.function.Consumer;
  * behind is a {@link Pass}; several are alive at once in a pipeline, and end in any order.
  *
  * <p>A pass goes through a chunk in one part, or cut where rows of experts travel. Then, with n
- * layers of experts, there are 2n + 1 parts: part 2k ends where the rows of mixture k leave, part 2k
- * + 1 is its experts, and the next part begins where the rows are back. Between two parts comes
+ * layers of experts, there are 2n + 1 parts: part 2k ends where the rows of mixture k leave, part
+ * 2k + 1 is its experts, and the next part begins where the rows are back. Between two parts comes
  * {@link #exchange}; backward the same in reverse.
  *
  * <p>T tokens of the micro-batch, H hidden, V vocabulary.
@@ -82,8 +82,7 @@ public final class Chunk {
     private Tensor dnormed_TH;
     private double loss;
 
-    private Pass(
-        int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
+    private Pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
       this.ids = ids;
       this.targets = targets;
       this.tokens = Tokens.sequences(ids, batch, length, true);
@@ -127,6 +126,16 @@ public final class Chunk {
       return cut ? 2 * mixtures.size() + 1 : 1;
     }
 
+    /** Moves what backward needs to the host, and gives its memory back. */
+    public void offload() {
+      memory.offload(backend.hostStore());
+    }
+
+    /** Brings it back. */
+    public void load() {
+      memory.load();
+    }
+
     /** Ends the pass; its tensors must not be used any more. */
     @Override
     public void close() {
@@ -152,8 +161,7 @@ public final class Chunk {
    * @param gradScale factor on every gradient
    * @param cut whether it goes in parts, with the exchanges of experts between them
    */
-  public Pass pass(
-      int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
+  public Pass pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
     rotary.reach(length);
     return new Pass(ids, targets, batch, length, gradScale, cut);
   }
@@ -186,7 +194,7 @@ public final class Chunk {
       }
       if (part == p.parts() - 1 && isLast()) {
         p.normed_TH = finalNorm.forward(p.x_TH);
-        p.logits_TV = head.forward(p.normed_TH.y_TC());
+        p.logits_TV = head.forward(p.normed_TH.y());
         p.loss = backend.crossEntropy(p.logits_TV, p.targets, p.gradScale);
       }
     }
@@ -238,6 +246,9 @@ public final class Chunk {
   /** Computes the gradient of a part's input; {@link #backwardWeight} is to follow. */
   public void backwardInput(Pass p, int part) {
     backward(p, part, Weights.LATER, none -> {});
+    if (part == 0) {
+      p.memory.dropAgain(); // some of it only the input's gradient needed
+    }
   }
 
   private void backward(Pass p, int part, Weights weights, Consumer<List<Parameter>> done) {
@@ -321,7 +332,7 @@ public final class Chunk {
   }
 
   private void headWeights(Pass p) {
-    head.backwardWeight(p.logits_TV, p.normed_TH.y_TC());
+    head.backwardWeight(p.logits_TV, p.normed_TH.y());
     finalNorm.backwardWeight(p.normed_TH, p.dnormed_TH);
   }
 
@@ -339,6 +350,6 @@ public final class Chunk {
 
   /** Logits of the last layer's output. */
   Tensor logits(Tensor x_TH) {
-    return head.forward(finalNorm.forward(x_TH).y_TC());
+    return head.forward(finalNorm.forward(x_TH).y());
   }
 }

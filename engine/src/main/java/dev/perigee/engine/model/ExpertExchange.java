@@ -22,6 +22,7 @@ final class ExpertExchange {
   private final Collectives group;
   private final int[] counts;
   private final int[] slot_TK;
+  private final int[] pair_S;
   private final int[] token_S;
 
   // Known from {@link #agree} on.
@@ -49,10 +50,12 @@ final class ExpertExchange {
       next[e] = next[e - 1] + counts[e - 1];
     }
     slot_TK = new int[chosen_TK.length];
+    pair_S = new int[chosen_TK.length];
     token_S = new int[chosen_TK.length];
     for (int i = 0; i < chosen_TK.length; i++) {
       int slot = next[chosen_TK[i]]++;
       slot_TK[i] = slot;
+      pair_S[slot] = i;
       token_S[slot] = i / chosenPerToken;
     }
   }
@@ -125,6 +128,18 @@ final class ExpertExchange {
   /** Where the pair (token, k) is among this rank's S rows. */
   int[] slot_TK() {
     return slot_TK;
+  }
+
+  /** One number for each pair, by expert: [T, K] to [S, 1]. */
+  Tensor column(Tensor x_TK) {
+    Tensor x_S1 = backend.arena().take(pair_S.length, 1);
+    backend.gatherRows(x_TK.view(pair_S.length, 1), pair_S, x_S1);
+    return x_S1;
+  }
+
+  /** The way back of {@link #column}. */
+  void fromColumn(Tensor x_S1, Tensor x_TK) {
+    backend.gatherRows(x_S1, slot_TK, x_TK.view(pair_S.length, 1));
   }
 
   /** A row for each pair, by expert: [T, C] to [S, C]. */

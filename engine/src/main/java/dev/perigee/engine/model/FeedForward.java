@@ -1,11 +1,12 @@
 package dev.perigee.engine.model;
 
+import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
- * The second half of a block: {@link DenseFfn} or {@link MoeLayer}. Either direction has a beginning
- * and an end; between them a mixture exchanges rows with other ranks, for which {@link MoeLayer} has
- * more to call.
+ * The second half of a block: {@link DenseFfn} or {@link MoeLayer}. Either direction has a
+ * beginning and an end; between them a mixture exchanges rows with other ranks, for which {@link
+ * MoeLayer} has more to call.
  */
 sealed interface FeedForward permits DenseFfn, MoeLayer {
   /** A result with what backward needs; each kind keeps its own. */
@@ -15,13 +16,13 @@ sealed interface FeedForward permits DenseFfn, MoeLayer {
   }
 
   /** Begins to compute. */
-  Output begin(Tensor x_TH, Tokens tokens);
+  Output begin(Saved x_TH, Tokens tokens);
 
   /** Completes the output. */
   void finish(Output out);
 
   /** Everything at once; a mixture's ranks call it together. */
-  default Output forward(Tensor x_TH, Tokens tokens) {
+  default Output forward(Saved x_TH, Tokens tokens) {
     Output out = begin(x_TH, tokens);
     if (this instanceof MoeLayer moe) {
       moe.dispatch(out);
@@ -32,7 +33,9 @@ sealed interface FeedForward permits DenseFfn, MoeLayer {
     return out;
   }
 
-  /** Begins to compute the input's gradient; {@code dy_TH} is to stay until the weights' are done. */
+  /**
+   * Begins to compute the input's gradient; {@code dy_TH} is to stay until the weights' are done.
+   */
   void backwardBegin(Output out, Tensor dy_TH);
 
   /** The input's gradient; what {@link #backwardWeight} needs stays in {@code out}. */

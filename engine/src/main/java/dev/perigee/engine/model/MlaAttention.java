@@ -1,9 +1,13 @@
 package dev.perigee.engine.model;
 
+import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunConfig.Memory.Recompute;
 import java.util.Arrays;
 
 /**
@@ -15,6 +19,7 @@ import java.util.Arrays;
  */
 final class MlaAttention {
   private final ModelConfig config;
+  private final RunConfig.Memory memory;
   private final Backend backend;
   private final Rotary rotary;
   private final Linear qA; // null when queries are not low-rank
@@ -26,8 +31,15 @@ final class MlaAttention {
   private final Linear output;
   private final float[] maxLogit;
 
-  MlaAttention(String prefix, ModelConfig c, Rotary rotary, Backend backend, ParameterStore store) {
+  MlaAttention(
+      String prefix,
+      ModelConfig c,
+      RunConfig.Memory memory,
+      Rotary rotary,
+      Backend backend,
+      ParameterStore store) {
     this.config = c;
+    this.memory = memory;
     this.backend = backend;
     this.rotary = rotary;
     int h = c.hiddenSize();
@@ -69,14 +81,14 @@ final class MlaAttention {
   /** What a forward pass leaves, and then a backward one. */
   static final class Pass {
     private final Tokens tokens;
-    private final Tensor x_TH;
+    private final Saved x_TH;
     private final RmsNorm.Output qn_TA;
-    private final Tensor q_TQ;
+    private final Saved q_TQ;
     private final RmsNorm.Output cn_TL;
-    private final Tensor k_TR;
-    private final Tensor kv_TX;
-    private final Tensor p_BHTT;
-    private final Tensor o_TO;
+    private final Saved k_TR;
+    private final Saved kv_TX;
+    private final Saved p_BHTT;
+    private final Saved o_TO;
     private final Tensor y_TH;
     private Tensor dy_TH;
     private Tensor dqn_TA;
@@ -88,14 +100,14 @@ final class MlaAttention {
 
     private Pass(
         Tokens tokens,
-        Tensor x_TH,
+        Saved x_TH,
         RmsNorm.Output qn_TA,
-        Tensor q_TQ,
+        Saved q_TQ,
         RmsNorm.Output cn_TL,
-        Tensor k_TR,
-        Tensor kv_TX,
-        Tensor p_BHTT,
-        Tensor o_TO,
+        Saved k_TR,
+        Saved kv_TX,
+        Saved p_BHTT,
+        Saved o_TO,
         Tensor y_TH) {
       this.tokens = tokens;
       this.x_TH = x_TH;
@@ -114,24 +126,51 @@ final class MlaAttention {
     }
   }
 
-  Pass forward(Tensor x_TH, Tokens tokens) {
+  Pass forward(Saved x_TH, Tokens tokens) {
+    Arena.Region region = backend.arena().innermost();
     int t = x_TH.dim(0);
-    RmsNorm.Output qn_TA = qA == null ? null : qNorm.forward(qA.forward(x_TH));
-    Tensor q_TQ = qB.forward(qn_TA == null ? x_TH : qn_TA.y_TC());
-    rotary.apply(q_TQ, config.qkHeadDim(), tokens.positions());
+    RmsNorm.Output qn_TA = qA == null ? null : qNorm.forward(qA.forward(x_TH.get()));
+    Saved latent_TC = qn_TA == null ? x_TH : qn_TA.y_TC();
+    Saved q_TQ = region.save(queries(latent_TC.get(), tokens));
     Tensor c_TL = backend.arena().take(t, config.kvLoraRank());
     Tensor k_TR = backend.arena().take(t, config.qkRopeHeadDim());
-    backend.splitColumns(kvA.forward(x_TH), c_TL, k_TR);
+    backend.splitColumns(kvA.forward(x_TH.get()), c_TL, k_TR);
     rotary.apply(k_TR, config.qkRopeHeadDim(), tokens.positions());
     RmsNorm.Output cn_TL = kvNorm.forward(c_TL);
-    Tensor kv_TX = kvB.forward(cn_TL.y_TC());
+    Saved kv_TX = region.save(kvB.forward(cn_TL.y()));
     AttentionShape shape = shape(tokens);
     Tensor o_TO = backend.arena().take(t, config.numAttentionHeads() * config.vHeadDim());
     Tensor p_BHTT = backend.arena().take(shape.probabilities());
     float[] recorded = tokens.recording() ? maxLogit : maxLogit.clone();
-    backend.attention(shape, q_TQ, kv_TX, k_TR, o_TO, p_BHTT, recorded);
+    backend.attention(shape, q_TQ.get(), kv_TX.get(), k_TR, o_TO, p_BHTT, recorded);
+    if (memory.recompute().contains(Recompute.latentProjections)) {
+      q_TQ.drop(() -> queries(latent_TC.get(), tokens));
+      kv_TX.drop(() -> kvB.forward(cn_TL.y()));
+    }
+    if (memory.recompute().contains(Recompute.norms)) {
+      kvNorm.forget(cn_TL);
+      if (qn_TA != null) {
+        qNorm.forget(qn_TA);
+      }
+    }
     Tensor y_TH = output.forward(o_TO);
-    return new Pass(tokens, x_TH, qn_TA, q_TQ, cn_TL, k_TR, kv_TX, p_BHTT, o_TO, y_TH);
+    return new Pass(
+        tokens,
+        x_TH,
+        qn_TA,
+        q_TQ,
+        cn_TL,
+        region.save(k_TR),
+        kv_TX,
+        region.save(p_BHTT),
+        region.save(o_TO),
+        y_TH);
+  }
+
+  private Tensor queries(Tensor latent_TC, Tokens tokens) {
+    Tensor q_TQ = qB.forward(latent_TC);
+    rotary.apply(q_TQ, config.qkHeadDim(), tokens.positions());
+    return q_TQ;
   }
 
   Tensor backwardInput(Pass p, Tensor dy_TH) {
@@ -144,11 +183,11 @@ final class MlaAttention {
     backend.attentionBackward(
         shape(p.tokens),
         do_TO,
-        p.q_TQ,
-        p.kv_TX,
-        p.k_TR,
-        p.o_TO,
-        p.p_BHTT,
+        p.q_TQ.get(),
+        p.kv_TX.get(),
+        p.k_TR.get(),
+        p.o_TO.get(),
+        p.p_BHTT.get(),
         p.dq_TQ,
         p.dkv_TX,
         dk_TR);
@@ -171,16 +210,16 @@ final class MlaAttention {
 
   /** Adds the weights' gradients, after {@link #backwardInput} and in the same arena scope. */
   void backwardWeight(Pass p) {
-    output.backwardWeight(p.dy_TH, p.o_TO);
-    kvB.backwardWeight(p.dkv_TX, p.cn_TL.y_TC());
+    output.backwardWeight(p.dy_TH, p.o_TO.get());
+    kvB.backwardWeight(p.dkv_TX, p.cn_TL.y());
     kvNorm.backwardWeight(p.cn_TL, p.dcn_TL);
-    kvA.backwardWeight(p.dkva_TC, p.x_TH);
+    kvA.backwardWeight(p.dkva_TC, p.x_TH.get());
     if (qA == null) {
-      qB.backwardWeight(p.dq_TQ, p.x_TH);
+      qB.backwardWeight(p.dq_TQ, p.x_TH.get());
     } else {
-      qB.backwardWeight(p.dq_TQ, p.qn_TA.y_TC());
+      qB.backwardWeight(p.dq_TQ, p.qn_TA.y());
       qNorm.backwardWeight(p.qn_TA, p.dqn_TA);
-      qA.backwardWeight(p.dqa_TA, p.x_TH);
+      qA.backwardWeight(p.dqa_TA, p.x_TH.get());
     }
   }
 
@@ -192,14 +231,14 @@ final class MlaAttention {
   Tensor step(Tensor x_BH, Tokens tokens, Tensor cache_BPC) {
     int b = x_BH.dim(0);
     int position = tokens.positions().length == 0 ? 0 : tokens.positions()[0];
-    Tensor q_BQ = qB.forward(qA == null ? x_BH : qNorm.forward(qA.forward(x_BH)).y_TC());
+    Tensor q_BQ = qB.forward(qA == null ? x_BH : qNorm.forward(qA.forward(x_BH)).y());
     rotary.apply(q_BQ, config.qkHeadDim(), tokens.positions());
     Tensor c_BL = backend.arena().take(b, config.kvLoraRank());
     Tensor k_BR = backend.arena().take(b, config.qkRopeHeadDim());
     Tensor latent_BC = kvA.forward(x_BH);
     backend.splitColumns(latent_BC, c_BL, k_BR);
     rotary.apply(k_BR, config.qkRopeHeadDim(), tokens.positions());
-    backend.joinColumns(kvNorm.forward(c_BL).y_TC(), k_BR, latent_BC);
+    backend.joinColumns(kvNorm.forward(c_BL).y(), k_BR, latent_BC);
     for (int i = 0; i < b; i++) {
       Tensor cache_PC = cache_BPC.slice(i, 1).view(cache_BPC.dim(1), cache_BPC.dim(2));
       backend.copy(latent_BC.slice(i, 1), cache_PC.slice(position, 1));

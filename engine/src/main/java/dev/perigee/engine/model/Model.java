@@ -8,6 +8,7 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.plan.StageLayout;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -33,8 +34,8 @@ import java.util.SequencedMap;
  * LatentCache}.
  *
  * <p>In a pipeline a rank holds some layers only, in one or several {@link Chunk}s ({@link
- * StagePlace}). Training takes micro-batches through the chunks by a schedule; what is called on the
- * model itself goes through all stages at once.
+ * StagePlace}). Training takes micro-batches through the chunks by a schedule; what is called on
+ * the model itself goes through all stages at once.
  *
  * <p>T = batch · length tokens, H hidden, V vocabulary. One model belongs to one rank's thread;
  * with expert parallelism the ranks of the group make the same calls together.
@@ -47,16 +48,23 @@ public final class Model {
   private final ModelConfig config;
   private final Backend backend;
   private final StagePlace place;
+  private final boolean sharesExperts;
   private final ParameterStore store;
   private final Rotary rotary;
   private final List<Integer> layers = new ArrayList<>(); // of the model, that this rank holds
   private final List<Block> blocks = new ArrayList<>(); // of those layers
   private final List<Chunk> chunks = new ArrayList<>();
 
-  private Model(ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+  private Model(
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     this.config = config;
     this.backend = backend;
     this.place = place;
+    this.sharesExperts = expertGroup.size() > 1;
     store = new ParameterStore(backend);
     rotary = new Rotary(config, backend);
     int v = config.vocabSize();
@@ -74,7 +82,7 @@ public final class Model {
       int first = layout.firstLayer(chunk);
       for (int layer = first; layer < first + layout.layers().get(chunk); layer++) {
         int declared = store.parameters().size();
-        ofChunk.add(new Block(layer, config, rotary, backend, expertGroup, store));
+        ofChunk.add(new Block(layer, config, memory, rotary, backend, expertGroup, store));
         parametersOfBlocks.add(declaredSince(declared));
         layers.add(layer);
       }
@@ -84,7 +92,8 @@ public final class Model {
       if (chunk == layout.chunks() - 1) {
         finalNorm = new RmsNorm(backend, store.gains(FINAL_NORM, h), config.rmsNormEps());
         head =
-            new Linear(backend, config.tieWordEmbeddings() ? embedding_VH : store.table(HEAD, v, h));
+            new Linear(
+                backend, config.tieWordEmbeddings() ? embedding_VH : store.table(HEAD, v, h));
       }
       chunks.add(
           new Chunk(
@@ -116,16 +125,27 @@ public final class Model {
     return create(config, backend, expertGroup, StagePlace.whole(config));
   }
 
+  /** The same with everything kept between forward and backward. */
+  public static Model create(
+      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+    return create(config, backend, expertGroup, place, RunConfig.Memory.DEFAULT);
+  }
+
   /**
    * A rank's part of a model, with weights of zero and norms of one.
    *
    * @param expertGroup the ranks that share the routed experts of the same layers
    * @param place which layers
+   * @param memory what is kept between forward and backward, and how
    * @throws IllegalArgumentException when the shape is not valid, its experts do not divide, or
    *     embedding and head share weights and are on different stages
    */
   public static Model create(
-      ModelConfig config, Backend backend, Collectives expertGroup, StagePlace place) {
+      ModelConfig config,
+      Backend backend,
+      Collectives expertGroup,
+      StagePlace place,
+      RunConfig.Memory memory) {
     List<String> problems = new ArrayList<>(config.problems());
     problems.addAll(place.layout().problems(place.layout().chunks(), config.numHiddenLayers()));
     problems.addAll(StepPlan.tiedEmbeddings(config, place.stages()));
@@ -137,7 +157,7 @@ public final class Model {
     if (!problems.isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", problems));
     }
-    return new Model(config, backend, expertGroup, place);
+    return new Model(config, backend, expertGroup, place, memory);
   }
 
   /** The model's shape. */
@@ -266,9 +286,7 @@ public final class Model {
         x_TH = chunks.getFirst().embed(ids);
       } else if (place.stages() > 1) {
         x_TH = backend.arena().take(ids.length, config.hiddenSize());
-        place
-            .pipeline()
-            .receive(place.stageOf(chunk - 1), StagePlace.activationsInto(chunk), x_TH);
+        place.pipeline().receive(place.stageOf(chunk - 1), StagePlace.activationsInto(chunk), x_TH);
       }
       for (Block _ : chunks.get(c).blocks()) {
         x_TH = through.block(at++, x_TH);
@@ -314,8 +332,7 @@ public final class Model {
     }
     try (Arena.Scope _ = backend.arena().open()) {
       Tokens tokens = Tokens.step(ids.length, cache.filled());
-      Tensor x_BH =
-          through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
+      Tensor x_BH = through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
       fromLastStage(x_BH, logits_BV);
     }
     cache.advance();
@@ -352,7 +369,8 @@ public final class Model {
 
   /** The layer of the model's mixture {@code k}. */
   private int mixture(int k) {
-    return k + (config.nRoutedExperts() == 0 ? config.numHiddenLayers() : config.firstKDenseReplace());
+    return k
+        + (config.nRoutedExperts() == 0 ? config.numHiddenLayers() : config.firstKDenseReplace());
   }
 
   /**
@@ -419,6 +437,11 @@ public final class Model {
   /** This rank's chunks, in the order of the model. */
   public List<Chunk> chunks() {
     return chunks;
+  }
+
+  /** Whether other ranks hold some of the routed experts of this rank's layers. */
+  public boolean sharesExperts() {
+    return sharesExperts;
   }
 
   /** Which part of the model this is. */

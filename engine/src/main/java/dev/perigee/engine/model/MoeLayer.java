@@ -3,9 +3,13 @@ package dev.perigee.engine.model;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.RouterShape;
+import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
+import dev.perigee.run.RunConfig.Memory.Fp8;
+import dev.perigee.run.RunConfig.Memory.Recompute;
 import java.util.Arrays;
 
 /**
@@ -15,14 +19,15 @@ import java.util.Arrays;
  *
  * <p>Either direction is cut where rows travel, so that another micro-batch can compute meanwhile:
  * {@code begin, dispatch, experts, combine, finish} and {@code backwardBegin, combineBackward,
- * expertsBackward, dispatchBackward, backwardFinish}. The exchanges neither compute nor open scopes,
- * and may run on another thread than the rest.
+ * expertsBackward, dispatchBackward, backwardFinish}. The exchanges neither compute nor open
+ * scopes, and may run on another thread than the rest.
  *
  * <p>T tokens, H hidden, E experts, K chosen, F an expert's width; S = T · K pairs; R rows at this
  * rank's experts.
  */
 final class MoeLayer implements FeedForward {
   private final Backend backend;
+  private final RunConfig.Memory memory;
   private final Collectives group;
   private final RouterShape router;
   private final Linear gate;
@@ -33,8 +38,15 @@ final class MoeLayer implements FeedForward {
   private final DenseFfn shared; // null when there are none
   private final long[] tokensPerExpert;
 
-  MoeLayer(String prefix, ModelConfig c, Backend backend, Collectives group, ParameterStore store) {
+  MoeLayer(
+      String prefix,
+      ModelConfig c,
+      RunConfig.Memory memory,
+      Backend backend,
+      Collectives group,
+      ParameterStore store) {
     this.backend = backend;
+    this.memory = memory;
     this.group = group;
     this.router =
         new RouterShape(
@@ -57,7 +69,7 @@ final class MoeLayer implements FeedForward {
         c.nSharedExperts() == 0
             ? null
             : new DenseFfn(
-                prefix + ".shared_experts", h, width * c.nSharedExperts(), backend, store);
+                prefix + ".shared_experts", h, width * c.nSharedExperts(), memory, backend, store);
     tokensPerExpert = new long[router.experts()];
   }
 
@@ -77,8 +89,8 @@ final class MoeLayer implements FeedForward {
 
   /** What a forward pass leaves, and then a backward one. */
   static final class Pass implements Output {
-    private final Tensor x_TH;
-    private final Tensor s_TE;
+    private final Saved x_TH;
+    private final Saved s_TE;
     private final int[] chosen_TK;
     private final Tensor weight_TK;
     private final ExpertExchange exchange;
@@ -91,10 +103,16 @@ final class MoeLayer implements FeedForward {
     /** Rows on their way, or where the last exchange has left them. */
     private Tensor rows;
 
-    private Tensor x_RH;
-    private Tensor gu_RFF;
-    private Tensor h_RF;
-    private Tensor y_SH;
+    private Saved x_RH;
+    private Saved gu_RFF;
+    private Saved h_RF;
+
+    /** The experts' results, as they have come back. */
+    private Tensor returned_SH;
+
+    /** The same for backward; null when it computes them again. */
+    private Saved y_SH;
+
     private DenseFfn.Pass shared;
     private Tensor y_TH;
     private Tensor dy_TH;
@@ -105,8 +123,8 @@ final class MoeLayer implements FeedForward {
     private Tensor dshared_TH;
 
     private Pass(
-        Tensor x_TH,
-        Tensor s_TE,
+        Saved x_TH,
+        Saved s_TE,
         int[] chosen_TK,
         Tensor weight_TK,
         ExpertExchange exchange,
@@ -127,9 +145,9 @@ final class MoeLayer implements FeedForward {
 
   /** Chooses experts. */
   @Override
-  public Pass begin(Tensor x_TH, Tokens tokens) {
+  public Pass begin(Saved x_TH, Tokens tokens) {
     int t = x_TH.dim(0);
-    Tensor s_TE = gate.forward(x_TH);
+    Tensor s_TE = gate.forward(x_TH.get());
     int[] chosen_TK = new int[t * router.chosen()];
     Tensor weight_TK = backend.arena().take(t, router.chosen());
     backend.route(router, s_TE, bias_E, chosen_TK, weight_TK);
@@ -144,8 +162,9 @@ final class MoeLayer implements FeedForward {
     }
     ExpertExchange exchange =
         new ExpertExchange(chosen_TK, router.chosen(), counts, backend, group);
-    Pass p = new Pass(x_TH, s_TE, chosen_TK, weight_TK, exchange, backend.arena().innermost());
-    p.rows = exchange.rows(x_TH);
+    Arena.Region region = backend.arena().innermost();
+    Pass p = new Pass(x_TH, region.save(s_TE), chosen_TK, weight_TK, exchange, region);
+    p.rows = exchange.rows(x_TH.get());
     return p;
   }
 
@@ -159,22 +178,46 @@ final class MoeLayer implements FeedForward {
   /** Computes this rank's experts, and the shared ones. */
   void experts(Output out) {
     Pass p = (Pass) out;
-    p.x_RH = p.exchange.group(p.rows);
-    int r = p.x_RH.dim(0);
-    p.gu_RFF = backend.arena().take(r, 2 * width);
-    backend.groupedLinear(p.x_RH, gateUp_EFFH.value(), p.exchange.rowsOfExpert(), p.gu_RFF);
-    p.h_RF = backend.arena().take(r, width);
-    backend.swiGlu(p.gu_RFF, p.h_RF);
-    Tensor y_RH = backend.arena().take(r, p.x_TH.dim(1));
-    backend.groupedLinear(p.h_RF, down_EHF.value(), p.exchange.rowsOfExpert(), y_RH);
+    int[] rows = p.exchange.rowsOfExpert();
+    p.x_RH = p.memory.save(p.exchange.group(p.rows));
+    Tensor gu_RFF = backend.arena().take(p.x_RH.dim(0), 2 * width);
+    backend.groupedLinear(p.x_RH.get(), gateUp_EFFH.value(), rows, gu_RFF);
+    p.gu_RFF = p.memory.save(gu_RFF);
+    p.h_RF = p.memory.save(gated(gu_RFF));
+    Tensor y_RH = results(p);
     p.rows = p.exchange.ungroup(y_RH);
+    if (memory.recompute().contains(Recompute.expertDown) && p.rows != y_RH) {
+      p.memory.release(y_RH);
+    }
+    if (memory.fp8().contains(Fp8.expertInput)) {
+      EightBits.keep(backend, p.x_RH);
+    }
+    if (memory.recompute().contains(Recompute.swiGlu)) {
+      p.h_RF.drop(() -> gated(p.gu_RFF.get()));
+    }
+    if (memory.fp8().contains(Fp8.swiGluInput)) {
+      EightBits.keep(backend, p.gu_RFF);
+    }
     p.shared = shared == null ? null : shared.forward(p.x_TH);
+  }
+
+  private Tensor gated(Tensor gu_RFF) {
+    Tensor h_RF = backend.arena().take(gu_RFF.dim(0), width);
+    backend.swiGlu(gu_RFF, h_RF);
+    return h_RF;
+  }
+
+  /** The down projection: results of this rank's experts. */
+  private Tensor results(Pass p) {
+    Tensor y_RH = backend.arena().take(p.h_RF.dim(0), p.x_TH.dim(1));
+    backend.groupedLinear(p.h_RF.get(), down_EHF.value(), p.exchange.rowsOfExpert(), y_RH);
+    return y_RH;
   }
 
   /** Brings the experts' results back: only exchanges. */
   void combine(Output out) {
     Pass p = (Pass) out;
-    p.y_SH = p.exchange.back(p.rows, p.memory);
+    p.returned_SH = p.exchange.back(p.rows, p.memory);
   }
 
   /** Adds each token's results up. */
@@ -187,19 +230,42 @@ final class MoeLayer implements FeedForward {
     } else {
       p.y_TH = p.shared.y_TH();
     }
-    backend.combineRows(p.y_SH, p.exchange.slot_TK(), p.weight_TK, p.y_TH);
+    backend.combineRows(p.returned_SH, p.exchange.slot_TK(), p.weight_TK, p.y_TH);
+    if (memory.recompute().contains(Recompute.expertDown)) {
+      p.memory.release(p.returned_SH);
+      if (p.rows != p.returned_SH) {
+        p.memory.release(p.rows);
+      }
+    } else {
+      p.y_SH = p.memory.save(p.returned_SH);
+    }
+    p.returned_SH = null;
+    p.rows = null;
   }
 
-  /** The gradient of each expert's result. */
+  /**
+   * The gradient of each expert's result. When results are computed again, at the expert, rows
+   * travel without their weight, which goes along in a column of its own: the gradient of a weight
+   * is the product of both.
+   */
   @Override
   public void backwardBegin(Output out, Tensor dy_TH) {
     Pass p = (Pass) out;
     p.backwardMemory = backend.arena().innermost();
     p.dy_TH = dy_TH;
-    p.rows = backend.arena().take(p.y_SH.dim(0), dy_TH.dim(1));
+    int s = p.chosen_TK.length;
+    int h = dy_TH.dim(1);
     p.dweight_TK = backend.arena().take(dy_TH.dim(0), router.chosen());
-    backend.combineRowsBackward(
-        dy_TH, p.y_SH, p.exchange.slot_TK(), p.weight_TK, p.rows, p.dweight_TK);
+    if (p.y_SH == null) {
+      p.rows = backend.arena().take(s, h + 1);
+      Tensor dy_SH = p.exchange.rows(dy_TH);
+      backend.joinColumns(dy_SH, p.exchange.column(p.weight_TK), p.rows);
+      p.backwardMemory.release(dy_SH);
+    } else {
+      p.rows = backend.arena().take(s, h);
+      backend.combineRowsBackward(
+          dy_TH, p.y_SH.get(), p.exchange.slot_TK(), p.weight_TK, p.rows, p.dweight_TK);
+    }
   }
 
   /** Brings the results' gradients to the experts: only exchanges. */
@@ -211,20 +277,52 @@ final class MoeLayer implements FeedForward {
   /** The gradients of the inputs of this rank's experts, and of the shared ones. */
   void expertsBackward(Output out) {
     Pass p = (Pass) out;
-    p.dy_RH = p.exchange.group(p.rows);
-    int r = p.dy_RH.dim(0);
+    int[] rows = p.exchange.rowsOfExpert();
+    int h = p.x_TH.dim(1);
+    Tensor arrived_RC = p.exchange.group(p.rows);
+    int r = arrived_RC.dim(0);
+    Tensor dweight_R1 = null;
+    if (p.y_SH == null) {
+      dweight_R1 = backend.arena().take(r, 1);
+      p.dy_RH = weighted(p, arrived_RC, dweight_R1);
+    } else {
+      p.dy_RH = arrived_RC;
+    }
     Tensor dh_RF = backend.arena().take(r, width);
-    backend.groupedLinearBackwardInput(p.dy_RH, down_EHF.value(), p.exchange.rowsOfExpert(), dh_RF);
+    backend.groupedLinearBackwardInput(p.dy_RH, down_EHF.value(), rows, dh_RF);
     p.dgu_RFF = backend.arena().take(r, 2 * width);
-    backend.swiGluBackward(dh_RF, p.gu_RFF, p.dgu_RFF);
-    Tensor dx_RH = backend.arena().take(r, p.x_TH.dim(1));
-    backend.groupedLinearBackwardInput(
-        p.dgu_RFF, gateUp_EFFH.value(), p.exchange.rowsOfExpert(), dx_RH);
+    backend.swiGluBackward(dh_RF, p.gu_RFF.get(), p.dgu_RFF);
+    Tensor dx_RH = backend.arena().take(r, h);
+    backend.groupedLinearBackwardInput(p.dgu_RFF, gateUp_EFFH.value(), rows, dx_RH);
+    if (dweight_R1 != null) {
+      Tensor both_RC = backend.arena().take(r, h + 1);
+      backend.joinColumns(dx_RH, dweight_R1, both_RC);
+      p.backwardMemory.release(dx_RH);
+      dx_RH = both_RC;
+    }
     p.rows = p.exchange.ungroup(dx_RH);
     if (shared != null) {
       shared.backwardBegin(p.shared, p.dy_TH);
       p.dshared_TH = shared.backwardInput(p.shared);
     }
+  }
+
+  /** Rows times the weights in their last column, and the weights' gradients. */
+  private Tensor weighted(Pass p, Tensor arrived_RC, Tensor dweight_R1) {
+    int r = arrived_RC.dim(0);
+    int h = arrived_RC.dim(1) - 1;
+    Tensor alone_RH = backend.arena().take(r, h);
+    Tensor weight_R1 = backend.arena().take(r, 1);
+    backend.splitColumns(arrived_RC, alone_RH, weight_R1);
+    p.backwardMemory.release(arrived_RC);
+    Tensor y_RH = results(p);
+    Tensor dy_RH = backend.arena().take(r, h);
+    int[] each = new int[r];
+    Arrays.setAll(each, i -> i);
+    backend.combineRowsBackward(alone_RH, y_RH, each, weight_R1, dy_RH, dweight_R1);
+    p.backwardMemory.release(alone_RH);
+    p.backwardMemory.release(y_RH);
+    return dy_RH;
   }
 
   /** Brings the gradients of tokens back from the experts: only exchanges. */
@@ -236,13 +334,20 @@ final class MoeLayer implements FeedForward {
   @Override
   public Tensor backwardFinish(Output out) {
     Pass p = (Pass) out;
+    Tensor dx_SH = p.rows;
+    if (p.y_SH == null) {
+      dx_SH = backend.arena().take(p.rows.dim(0), p.x_TH.dim(1));
+      Tensor dweight_S1 = backend.arena().take(p.rows.dim(0), 1);
+      backend.splitColumns(p.rows, dx_SH, dweight_S1);
+      p.exchange.fromColumn(dweight_S1, p.dweight_TK);
+    }
     p.dlogits_TE = backend.arena().take(p.x_TH.dim(0), router.experts());
-    backend.routeBackward(router, p.dweight_TK, p.s_TE, p.chosen_TK, p.dlogits_TE);
+    backend.routeBackward(router, p.dweight_TK, p.s_TE.get(), p.chosen_TK, p.dlogits_TE);
     Tensor dx_TH = gate.backwardInput(p.dlogits_TE);
     if (shared != null) {
       backend.add(p.dshared_TH, dx_TH);
     }
-    backend.combineRows(p.rows, p.exchange.slot_TK(), null, dx_TH);
+    backend.combineRows(dx_SH, p.exchange.slot_TK(), null, dx_TH);
     return dx_TH;
   }
 
@@ -250,9 +355,9 @@ final class MoeLayer implements FeedForward {
   public void backwardWeight(Output out) {
     Pass p = (Pass) out;
     int[] rows = p.exchange.rowsOfExpert();
-    backend.groupedLinearBackwardWeight(p.dy_RH, p.h_RF, rows, down_EHF.gradient());
-    backend.groupedLinearBackwardWeight(p.dgu_RFF, p.x_RH, rows, gateUp_EFFH.gradient());
-    gate.backwardWeight(p.dlogits_TE, p.x_TH);
+    backend.groupedLinearBackwardWeight(p.dy_RH, p.h_RF.get(), rows, down_EHF.gradient());
+    backend.groupedLinearBackwardWeight(p.dgu_RFF, p.x_RH.get(), rows, gateUp_EFFH.gradient());
+    gate.backwardWeight(p.dlogits_TE, p.x_TH.get());
     if (shared != null) {
       shared.backwardWeight(p.shared);
     }

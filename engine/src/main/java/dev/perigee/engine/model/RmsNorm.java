@@ -1,6 +1,8 @@
 package dev.perigee.engine.model;
 
+import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.tensor.Tensor;
 
 /** Root-mean-square normalisation with gains. */
@@ -22,27 +24,43 @@ final class RmsNorm {
    * @param x_TC the input
    * @param scale_T one over the root mean square of each row
    */
-  record Output(Tensor y_TC, Tensor x_TC, Tensor scale_T) {}
+  record Output(Saved y_TC, Saved x_TC, Tensor scale_T) {
+    /** The normalised rows. */
+    Tensor y() {
+      return y_TC.get();
+    }
+  }
 
   Output forward(Tensor x_TC) {
-    Tensor y_TC = backend.arena().take(x_TC.dim(0), x_TC.dim(1));
     Tensor scale_T = backend.arena().take(x_TC.dim(0));
+    Tensor y_TC = normalised(x_TC, scale_T);
+    Arena.Region memory = backend.arena().innermost();
+    return new Output(memory.save(y_TC), memory.save(x_TC), scale_T);
+  }
+
+  private Tensor normalised(Tensor x_TC, Tensor scale_T) {
+    Tensor y_TC = backend.arena().take(x_TC.dim(0), x_TC.dim(1));
     backend.rmsNorm(x_TC, gain_C.value(), epsilon, y_TC, scale_T);
-    return new Output(y_TC, x_TC, scale_T);
+    return y_TC;
+  }
+
+  /** Gives the result's memory back; who needs it afterwards has it computed again. */
+  void forget(Output out) {
+    out.y_TC.drop(() -> normalised(out.x_TC.get(), out.scale_T));
   }
 
   Tensor backwardInput(Output out, Tensor dy_TC) {
     Tensor dx_TC = backend.arena().take(dy_TC.dim(0), dy_TC.dim(1));
-    backend.rmsNormBackwardInput(dy_TC, out.x_TC, gain_C.value(), out.scale_T, dx_TC, false);
+    backend.rmsNormBackwardInput(dy_TC, out.x_TC.get(), gain_C.value(), out.scale_T, dx_TC, false);
     return dx_TC;
   }
 
   /** dx += the gradient of the input. */
   void backwardInputAdd(Output out, Tensor dy_TC, Tensor dx_TC) {
-    backend.rmsNormBackwardInput(dy_TC, out.x_TC, gain_C.value(), out.scale_T, dx_TC, true);
+    backend.rmsNormBackwardInput(dy_TC, out.x_TC.get(), gain_C.value(), out.scale_T, dx_TC, true);
   }
 
   void backwardWeight(Output out, Tensor dy_TC) {
-    backend.rmsNormBackwardWeight(dy_TC, out.x_TC, out.scale_T, gain_C.gradient());
+    backend.rmsNormBackwardWeight(dy_TC, out.x_TC.get(), out.scale_T, gain_C.gradient());
   }
 }

@@ -220,6 +220,17 @@ public final class Fabric implements AutoCloseable {
       Collectives replica,
       Collectives pipeline,
       Collectives world) {
+    /** The same for tensors in a device's memory, which travel through the host's. */
+    public Groups staged() {
+      return new Groups(
+          new StagedCollectives(data),
+          new StagedCollectives(expert),
+          new StagedCollectives(dense),
+          new StagedCollectives(replica),
+          new StagedCollectives(pipeline),
+          new StagedCollectives(world));
+    }
+
     /** The groups of a single rank. */
     public static final Groups SOLO =
         new Groups(

@@ -36,16 +36,6 @@ final class ScheduleRun {
     void read(int microBatch, int[] ids, int[] targets);
   }
 
-  /** Is told what was done and when. */
-  @FunctionalInterface
-  interface Recorder {
-    /** Nobody wants to know. */
-    Recorder NONE = (step, start, end) -> {};
-
-    /** From {@code start} to {@code end} of {@link System#nanoTime}; from two threads. */
-    void done(Step step, long start, long end);
-  }
-
   /**
    * What the passes came to on this rank.
    *
@@ -77,7 +67,7 @@ final class ScheduleRun {
   private final int length;
   private final MicroBatches microBatches;
   private final Consumer<List<Parameter>> gradientsReady;
-  private final Recorder recorder;
+  private final StepRecorder recorder;
 
   private final Map<Key, Running> running = new HashMap<>();
   private final Map<Step, Future<?>> exchanges = new HashMap<>();
@@ -99,7 +89,7 @@ final class ScheduleRun {
       int length,
       MicroBatches microBatches,
       Consumer<List<Parameter>> gradientsReady,
-      Recorder recorder) {
+      StepRecorder recorder) {
     this.schedule = schedule;
     this.model = model;
     this.place = model.place();
@@ -176,8 +166,8 @@ final class ScheduleRun {
       }
       case DISPATCH, COMBINE, COMBINE_BACKWARD, DISPATCH_BACKWARD ->
           throw new IllegalStateException(step + " is no step of its own thread");
-      case OFFLOAD, LOAD ->
-          throw new IllegalStateException(step + ": this backend keeps activations where they are");
+      case OFFLOAD -> get(key).pass.offload();
+      case LOAD -> get(key).pass.load();
     }
   }
 
@@ -262,12 +252,18 @@ final class ScheduleRun {
           case DISPATCH_BACKWARD -> Exchange.DISPATCH_BACKWARD;
           default -> throw new IllegalStateException(step + " is no exchange");
         };
+    Running r = get(new Key(step.microBatch(), step.chunk()));
+    if (!model.sharesExperts()) { // nothing to wait for
+      long start = System.nanoTime();
+      r.chunk.exchange(r.pass, what, step.part());
+      recorder.done(step, start, System.nanoTime());
+      return;
+    }
     if (exchangeThread == null) {
       String name = Thread.currentThread().getName() + " experts";
       exchangeThread =
           Executors.newSingleThreadExecutor(Thread.ofPlatform().daemon().name(name).factory());
     }
-    Running r = get(new Key(step.microBatch(), step.chunk()));
     exchanges.put(
         step,
         exchangeThread.submit(

@@ -1,6 +1,7 @@
 package dev.perigee.engine.train;
 
 import dev.perigee.engine.model.Model;
+import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.optim.QkClip;
 import dev.perigee.engine.optim.RouterBalance;
@@ -11,6 +12,8 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.RunConfig;
 import java.util.Arrays;
+import java.util.List;
+import java.util.function.Consumer;
 
 /**
  * One rank's optimizer step. The batch is shared out over the data group in runs of consecutive
@@ -55,10 +58,15 @@ public final class TrainStep {
    * @throws dev.perigee.engine.parallel.LostPeerException when a peer is gone
    */
   public StepReport run(long step, Sequences sequences) {
+    return run(step, sequences, StepRecorder.NONE);
+  }
+
+  /** The same, and tells what was done when. */
+  public StepReport run(long step, Sequences sequences, StepRecorder recorder) {
     long started = System.nanoTime();
     Figures figures;
     try {
-      figures = forwardBackward(step, sequences, ScheduleRun.Recorder.NONE);
+      figures = forwardBackward(step, sequences, optimizer::gradientsReady, recorder);
     } catch (ArithmeticException diverged) {
       throw new NotFiniteException("step " + step + ": " + diverged.getMessage());
     }
@@ -116,7 +124,7 @@ public final class TrainStep {
   }
 
   /** What all ranks add up in a step. */
-  private static final class Figures {
+  static final class Figures {
     double loss;
     double targets;
     double squares;
@@ -128,7 +136,12 @@ public final class TrainStep {
     long[][] tokensPerExpert;
   }
 
-  private Figures forwardBackward(long step, Sequences sequences, ScheduleRun.Recorder recorder) {
+  /** Gradients of the summed loss over this rank's share of the batch. */
+  Figures forwardBackward(
+      long step,
+      Sequences sequences,
+      Consumer<List<Parameter>> gradientsReady,
+      StepRecorder recorder) {
     Figures figures = new Figures();
     int length = config.sequenceLength();
     int batch = plan.microBatchSequences();
@@ -148,7 +161,7 @@ public final class TrainStep {
                     sequences.read(first + (long) microBatch * batch + i, ids, targets, i * length);
                   }
                 },
-                optimizer::gradientsReady,
+                gradientsReady,
                 recorder)
             .run();
     figures.loss = sums.loss();

@@ -8,6 +8,7 @@ import dev.perigee.engine.backend.Gemm;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Models;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.plan.FlopCount;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
 import org.junit.jupiter.api.Test;
@@ -22,10 +23,10 @@ class CpuBenchTest {
     model.initialize(1);
     int[] ids = Models.ids(5, config.vocabSize(), 1);
     model.forwardLoss(ids, ids, 5, 1);
-    assertThat(flops(gemm)).isEqualTo(5 * ModelFlops.forward(config, 1));
+    assertThat(flops(gemm)).isEqualTo(5 * FlopCount.model(config, 1).forward());
     gemm.reset();
     model.forwardBackward(ids, ids, 5, 1, 1);
-    assertThat(flops(gemm)).isEqualTo(5 * ModelFlops.training(config, 1));
+    assertThat(flops(gemm)).isEqualTo(5 * FlopCount.model(config, 1).training());
   }
 
   private static double flops(MeteredGemm gemm) {
@@ -38,7 +39,7 @@ class CpuBenchTest {
   void kimiK2NeedsTwoOperationsForEachActiveParameter() {
     ModelConfig kimi = ModelPresets.find("kimi-k2").orElseThrow();
     double matrices = kimi.activeParameters() - (double) kimi.vocabSize() * kimi.hiddenSize();
-    assertThat(ModelFlops.forward(kimi, 1) / 2 / matrices).isCloseTo(1, within(1e-3));
+    assertThat(FlopCount.model(kimi, 1).forward() / 2 / matrices).isCloseTo(1, within(1e-3));
   }
 
   @Test

@@ -5,9 +5,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Parameter;
+import dev.perigee.engine.model.StagePlace;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.StageLayout;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
@@ -42,15 +44,28 @@ class MeshChangeTest {
   @TempDir Path directory;
 
   @ParameterizedTest
-  @CsvSource({"1,1,4,4", "4,4,1,1", "4,2,4,4", "2,1,4,2", "4,1,2,2", "4,4,4,4"})
-  void everyNumberArrives(int data, int expert, int otherData, int otherExpert) throws Exception {
+  @CsvSource({
+    "1,1,1,1,4,4",
+    "1,4,4,1,1,1",
+    "1,4,2,1,4,4",
+    "1,2,1,1,4,2",
+    "1,4,1,1,2,2",
+    "1,4,4,1,4,4",
+    "2,2,2,1,1,1",
+    "1,1,1,2,2,2",
+    "4,2,1,2,2,2",
+    "2,4,2,4,1,1"
+  })
+  void everyNumberArrives(
+      int stages, int data, int expert, int otherStages, int otherData, int otherExpert)
+      throws Exception {
     Map<String, Integer> written = new ConcurrentHashMap<>();
-    Mesh writer = new Mesh(1, data, expert, data);
-    Fabric fabric = Fabric.local(data);
+    Mesh writer = new Mesh(stages, data, expert, stages * data);
+    Fabric fabric = Fabric.local(writer.world());
     fabric.run(
         rank -> {
           Fabric.Groups groups = fabric.groups(writer, rank);
-          Model model = Model.create(MODEL, new CpuBackend(), groups.expert());
+          Model model = model(groups);
           model.initialize(5);
           model.buffers().forEach(MeshChangeTest::number);
           Optimizer optimizer = optimizer(model, groups);
@@ -58,28 +73,33 @@ class MeshChangeTest {
           written.putAll(hashes(model, optimizer));
           SequencedMap<String, Tensor> weights = new LinkedHashMap<>();
           for (Parameter p : model.parameters()) {
-            if (p.sharing() == Parameter.Sharing.DENSE ? rank == 0 : rank < expert) {
+            boolean dense = p.sharing() == Parameter.Sharing.DENSE;
+            if (dense ? rank % data == 0 : rank % data < expert) {
               weights.put(p.name(), p.value());
             }
           }
-          if (rank == 0) {
+          if (rank % data == 0) {
             weights.putAll(model.buffers());
           }
           TrainerState state = new TrainerState(1, 1, 1, 1, 2, 2, writer);
           return store()
               .save(
-                  new Contribution(weights, rank % expert, expert, optimizer.state()),
+                  new Contribution(
+                      weights,
+                      rank / data * expert + rank % expert,
+                      stages * expert,
+                      optimizer.state()),
                   state,
                   new HfConfig(MODEL, 0, 1),
-                  groups.data());
+                  groups.world());
         });
     Map<String, Integer> read = new ConcurrentHashMap<>();
-    Mesh reader = new Mesh(1, otherData, otherExpert, otherData);
-    Fabric other = Fabric.local(otherData);
+    Mesh reader = new Mesh(otherStages, otherData, otherExpert, otherStages * otherData);
+    Fabric other = Fabric.local(reader.world());
     other.run(
         rank -> {
           Fabric.Groups groups = other.groups(reader, rank);
-          Model model = Model.create(MODEL, new CpuBackend(), groups.expert());
+          Model model = model(groups);
           CheckpointStore.Durable durable = store().latestDurable().orElseThrow();
           model.load(durable.weights());
           Optimizer optimizer = optimizer(model, groups);
@@ -92,6 +112,13 @@ class MeshChangeTest {
 
   private CheckpointStore store() {
     return new CheckpointStore(directory, 1, List.of()::add);
+  }
+
+  /** This rank's part; of four stages, embedding and head are alone on theirs. */
+  private static Model model(Fabric.Groups groups) {
+    StageLayout layout = StageLayout.byCost(MODEL, groups.pipeline().size(), 32);
+    return Model.create(
+        MODEL, new CpuBackend(), groups.expert(), new StagePlace(layout, groups.pipeline()));
   }
 
   private static Optimizer optimizer(Model model, Fabric.Groups groups) {

@@ -108,6 +108,13 @@ class GroupedGemmGpuTest {
         assertClose("dx", gpu.fromBf16(dx), dx_SI, 1e-2);
         assertUntouched("dx", gpu.fromBf16(dx), dx_SI.length);
         assertClose("dw", gpu.fromBf16(dw), dw_EOI, 1e-2);
+        DeviceBuffer sum = gpu.poisoned(4L * dw_EOI.length);
+        for (boolean accumulate : new boolean[] {false, true, true}) {
+          gpu.stream.launch(
+              GroupedGemm.weightGradientFloat32(blocks, sizes, dy, x, at, sum, accumulate));
+        }
+        double[] thrice = Arrays.stream(dw_EOI).map(v -> 3 * v).toArray();
+        assertClose("dw of three micro-batches", gpu.fromFloats(sum), thrice, 1e-5);
       }
 
       for (GroupedGemm.Inputs type : GroupedGemm.Inputs.values()) {

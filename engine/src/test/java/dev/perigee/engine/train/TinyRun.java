@@ -1,5 +1,6 @@
 package dev.perigee.engine.train;
 
+import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.StagePlace;
@@ -53,10 +54,10 @@ final class TinyRun {
   }
 
   /** A run of tokens that repeats after a few: easy to learn, hard to guess. */
-  static void pattern(long number, int length, int[] ids, int[] targets, int at) {
+  static void pattern(long number, int vocabulary, int length, int[] ids, int[] targets, int at) {
     SplittableRandom random = new SplittableRandom(number);
     int period = 2 + random.nextInt(5);
-    int[] motif = random.ints(period, 0, MODEL.vocabSize()).toArray();
+    int[] motif = random.ints(period, 0, vocabulary).toArray();
     for (int i = 0; i < length; i++) {
       ids[at + i] = motif[i % period];
       targets[at + i] = i + 1 < period ? -1 : motif[(i + 1) % period];
@@ -77,24 +78,42 @@ final class TinyRun {
 
   /** One rank with its first weights. */
   TinyRun(Fabric fabric, RunConfig config, int rank) {
-    Fabric.Groups groups = fabric.groups(config.mesh(), rank);
+    this(fabric, config, rank, new CpuBackend());
+  }
+
+  /** The same on any backend. */
+  TinyRun(Fabric fabric, RunConfig config, int rank, Backend backend) {
+    Fabric.Groups all = fabric.groups(config.mesh(), rank);
+    Fabric.Groups groups = backend instanceof CpuBackend ? all : all.staged();
     ModelConfig shape = config.model().config();
     StepPlan plan = StepPlan.of(config, shape);
     length = config.sequenceLength();
     model =
         Model.create(
             shape,
-            new CpuBackend(),
+            backend,
             groups.expert(),
-            new StagePlace(plan.layout(), groups.pipeline()));
+            new StagePlace(plan.layout(), groups.pipeline()),
+            config.memory());
     model.initialize(config.seed());
-    optimizer = new Optimizer(config.optimizer(), model.parameters(), model.backend(), groups);
+    optimizer =
+        new Optimizer(
+            config.optimizer(),
+            model.parameters(),
+            model.backend(),
+            groups,
+            config.memory().bucketBytes());
     step = new TrainStep(config, model, optimizer, groups);
   }
 
   /** Takes the steps from {@code first} to {@code last}. */
   Outcome steps(long first, long last) {
-    return steps(first, last, (number, ids, targets, at) -> pattern(number, length, ids, targets, at));
+    return steps(first, last, this::pattern);
+  }
+
+  /** Takes one step, and tells a recorder of it. */
+  StepReport step(long number, StepRecorder recorder) {
+    return step.run(number, this::pattern, recorder);
   }
 
   Outcome steps(long first, long last, Sequences sequences) {
@@ -103,6 +122,20 @@ final class TinyRun {
       reports.add(step.run(s, sequences));
     }
     return new Outcome(reports, weights());
+  }
+
+  /** Only the passes of a step: gradients are there, nothing has been summed or updated. */
+  void passes(long s) {
+    step.forwardBackward(s, this::pattern, ready -> {}, StepRecorder.NONE);
+  }
+
+  /** One step, recorded. */
+  void record(long s, StepRecorder recorder) {
+    step.run(s, this::pattern, recorder);
+  }
+
+  private void pattern(long number, int[] ids, int[] targets, int at) {
+    pattern(number, model.config().vocabSize(), length, ids, targets, at);
   }
 
   /** Copies of this rank's weights and buffers. */
@@ -121,11 +154,12 @@ final class TinyRun {
   }
 
   private static void put(float[] values, Tensor into) {
-    System.arraycopy(values, 0, into.floats(), into.offset(), into.size());
+    into.assign(Tensor.of(values, into.size()));
   }
 
   static float[] numbers(Tensor t) {
-    return Arrays.copyOfRange(t.floats(), t.offset(), t.offset() + t.size());
+    Tensor host = t.onHost();
+    return Arrays.copyOfRange(host.floats(), host.offset(), host.offset() + host.size());
   }
 
   private static Outcome train(Fabric fabric, RunConfig config, int rank) {

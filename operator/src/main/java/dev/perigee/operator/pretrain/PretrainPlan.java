@@ -108,10 +108,10 @@ public sealed interface PretrainPlan {
     if (choice instanceof Placements.Choice.Unavailable(var problem)) {
       problems.add(problem);
     }
-    RunConfig run = RunConfigs.of(job, problems);
-    problems.addAll(run.problems());
+    JobPlan asked = JobPlan.of(job, null);
+    RunConfig run = asked.run();
+    problems.addAll(asked.problems());
     if (!problems.isEmpty() || !(choice instanceof Placements.Choice.Chosen(var placement))) {
-      problems.addAll(NearestLayouts.hints(run));
       return new Impossible(generation, problems);
     }
     RankMap ranks = ranks(job, run.mesh(), generation);
@@ -134,7 +134,7 @@ public sealed interface PretrainPlan {
         ranks,
         new GangPlan(generation, service, configMap, placement.group(gang), pods),
         placement,
-        layout(run, configMap.getData().get(RunFiles.RANK_MAP), placement, gang));
+        layout(job, run, configMap.getData().get(RunFiles.RANK_MAP), placement, gang));
   }
 
   private static RankMap ranks(PretrainJob job, Mesh mesh, int generation) {
@@ -165,7 +165,7 @@ public sealed interface PretrainPlan {
   }
 
   private static PretrainJobStatus.Layout layout(
-      RunConfig run, String rankMap, Placement placement, PodGang gang) {
+      PretrainJob job, RunConfig run, String rankMap, Placement placement, PodGang gang) {
     ModelConfig model = run.model().config();
     Mesh mesh = run.mesh();
     return new PretrainJobStatus.Layout(
@@ -179,7 +179,8 @@ public sealed interface PretrainPlan {
             placement.adapter(),
             placement.apiVersion().orElse(null),
             placement.apiVersion().isPresent() ? gang.name() : null,
-            placement.apiVersion().isPresent() ? gang.scheduling().queue() : null));
+            placement.apiVersion().isPresent() ? gang.scheduling().queue() : null),
+        JobEstimate.of(job, run));
   }
 
   private static Service service(PretrainJob job) {
@@ -206,8 +207,7 @@ public sealed interface PretrainPlan {
   private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
     // One for each start, and immutable: no node can hand a pod the one of the start before.
     return new ConfigMapBuilder()
-        .withMetadata(
-            ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
+        .withMetadata(ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
         .withImmutable(true)
         .addToData(RunFiles.RUN_CONFIG, json(run))
         .addToData(RunFiles.RANK_MAP, json(ranks))
@@ -215,9 +215,9 @@ public sealed interface PretrainPlan {
   }
 
   /**
-   * The rank map with the address of every pod, once all have one. Published beside the first, which
-   * pods mount before they have an address. It has one name for all starts, so that a pod that stays
-   * over a restart hears from it of the next.
+   * The rank map with the address of every pod, once all have one. Published beside the first,
+   * which pods mount before they have an address. It has one name for all starts, so that a pod
+   * that stays over a restart hears from it of the next.
    *
    * @param stays which pods of the start before are to be part of this one
    */
@@ -237,8 +237,7 @@ public sealed interface PretrainPlan {
         new RankMap(
             ranks.generation(),
             ranks.pods().stream()
-                .map(
-                    p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
+                .map(p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
                 .toList());
     return Optional.of(
         new ConfigMapBuilder()

@@ -3,8 +3,10 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.DataSource;
 import dev.perigee.api.EvaluationSpec;
 import dev.perigee.api.FailurePolicy;
+import dev.perigee.api.MemorySpec;
 import dev.perigee.api.ModelSpec;
 import dev.perigee.api.OptimizerSpec;
+import dev.perigee.api.Parallelism;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
@@ -16,6 +18,7 @@ import dev.perigee.run.RunFiles;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /** A job's specification in the words of the contract. */
@@ -55,7 +58,7 @@ final class RunConfigs {
         spec.sequenceLength(),
         spec.batchTokens(),
         new Mesh(
-            1,
+            spec.parallelism().pipeline(),
             spec.parallelism().data(),
             spec.parallelism().expert(),
             spec.parallelism().ranksPerPod()),
@@ -71,7 +74,27 @@ final class RunConfigs {
             spec.checkpoints().intervalSteps(),
             spec.checkpoints().keep()),
         evaluation(spec.evaluation()),
-        network(spec.failurePolicy().deadlines()));
+        network(spec.failurePolicy().deadlines()),
+        pipeline(spec.parallelism()),
+        memory(spec.memory()),
+        spec.compute().toCompute());
+  }
+
+  private static RunConfig.Pipeline pipeline(Parallelism parallelism) {
+    return new RunConfig.Pipeline(
+        parallelism.virtualStages(),
+        parallelism.microBatchSequences(),
+        parallelism.expertOverlap(),
+        parallelism.splitWeightGradient(),
+        parallelism.layout());
+  }
+
+  private static RunConfig.Memory memory(MemorySpec memory) {
+    return new RunConfig.Memory(
+        Set.copyOf(memory.recompute()),
+        Set.copyOf(memory.fp8()),
+        memory.offload(),
+        memory.bucketMebibytes());
   }
 
   /**

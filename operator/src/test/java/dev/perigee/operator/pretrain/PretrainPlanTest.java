@@ -123,7 +123,11 @@ class PretrainPlanTest {
         .filteredOn(VolumeMount::getReadOnly, true)
         .extracting(VolumeMount::getMountPath)
         .containsExactly(
-            "/perigee/run", "/perigee/peers", "/perigee/data/books", "/perigee/tokenizer", "/perigee/model");
+            "/perigee/run",
+            "/perigee/peers",
+            "/perigee/data/books",
+            "/perigee/tokenizer",
+            "/perigee/model");
   }
 
   @Test

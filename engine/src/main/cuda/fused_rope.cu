@@ -1,0 +1,27 @@
+// Rotates the last 2 P numbers of every head's `width`, adjacent ones as pairs, by the angles of the
+// row's position (RoFormer, equation 34), in place in bf16; sign -1 rotates back, which is also the
+// gradient. The plain float32 kernel is in rotate.cu. cosine, sine: [positions, P] in float32.
+#include "eight.cuh"
+
+// A thread takes four pairs. Sizes in eights of numbers: `rotated8` of each `width8`.
+extern "C" __global__ void __launch_bounds__(256)
+    fused_rope(uint4* x, const int* position, const float4* cosine, const float4* sine, int eights,
+               int heads, int width8, int rotated8, float sign) {
+#pragma unroll 4
+  for (unsigned i = blockIdx.x * 256 + threadIdx.x; i < static_cast<unsigned>(eights); i += gridDim.x * 256) {
+    const unsigned at = i % rotated8, head = i / rotated8;
+    const long angle = static_cast<long>(position[head / heads]) * rotated8 + at;
+    uint4* to = x + static_cast<long>(head) * width8 + width8 - rotated8 + at;
+    const float4 c = __ldg(&cosine[angle]), s = __ldg(&sine[angle]);
+    const float cosines[4] = {c.x, c.y, c.z, c.w};
+    const float sines[4] = {sign * s.x, sign * s.y, sign * s.z, sign * s.w};
+    float v[8], turned[8];
+    to_floats(*to, v);
+#pragma unroll
+    for (int p = 0; p < 4; p++) {
+      turned[2 * p] = v[2 * p] * cosines[p] - v[2 * p + 1] * sines[p];
+      turned[2 * p + 1] = v[2 * p + 1] * cosines[p] + v[2 * p] * sines[p];
+    }
+    *to = to_bf16(turned);
+  }
+}

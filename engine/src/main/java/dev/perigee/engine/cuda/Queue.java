@@ -1,0 +1,28 @@
+package dev.perigee.engine.cuda;
+
+import java.nio.ByteBuffer;
+
+/** Takes a device's work in order: launches and copies. A {@link Stream}, or in tests a fake. */
+public interface Queue extends Launcher {
+  /** Makes the device current on the calling thread, which every other call here expects. */
+  void bind();
+
+  /** Copies to the device; {@code from} is pinned if the host is to go on meanwhile. */
+  void upload(ByteBuffer from, DeviceBuffer to);
+
+  /** Copies to the host; the numbers are there after {@link #synchronize}. */
+  void download(DeviceBuffer from, ByteBuffer to);
+
+  /** Copies on the device. */
+  void copy(DeviceBuffer from, DeviceBuffer to);
+
+  /** Sets every byte. */
+  void fill(DeviceBuffer buffer, byte value);
+
+  /**
+   * Waits for everything put in so far.
+   *
+   * @throws CudaException when any of it failed
+   */
+  void synchronize();
+}

@@ -1,0 +1,113 @@
+package dev.perigee.engine.cuda;
+
+import java.nio.ByteBuffer;
+
+/**
+ * The way of small things between host and device: pinned memory that copies go through. Copies of
+ * indices to the device do not wait; copies of results to the host do.
+ *
+ * <p>Indices lie in a ring, on the host and on the device alike. A place in it is used again only
+ * after the device has caught up, so that no copy and no kernel sees another's indices.
+ */
+final class Staging {
+  private static final int SMALLEST_RING = 1 << 20;
+  private static final int CHUNK = 1 << 22;
+
+  private final Queue queue;
+  private final DeviceMemory memory;
+  private ByteBuffer ringOnHost;
+  private DeviceBuffer ring;
+  private int used;
+  private ByteBuffer chunk;
+
+  Staging(Queue queue, DeviceMemory memory) {
+    this.queue = queue;
+    this.memory = memory;
+    reserve(SMALLEST_RING);
+  }
+
+  private void reserve(int bytes) {
+    ringOnHost = memory.pinned(bytes);
+    ring = memory.allocate(bytes);
+    used = 0;
+  }
+
+  /**
+   * Indices on the device, for the one launch that is queued next: the next call may use their place
+   * again.
+   */
+  synchronized DeviceBuffer indices(int... values) {
+    int bytes = Math.max(4, 4 * values.length);
+    if (bytes > ring.bytes() - used) {
+      queue.synchronize();
+      used = 0;
+      if (bytes > ring.bytes()) {
+        reserve(Integer.highestOneBit(bytes - 1) * 2);
+      }
+    }
+    ByteBuffer host = part(ringOnHost, used, bytes);
+    host.asIntBuffer().put(values);
+    DeviceBuffer device = ring.slice(used, bytes);
+    queue.upload(host, device);
+    used += (bytes + 255) / 256 * 256; // kernels may read whole words
+    used = Math.min(used, (int) ring.bytes());
+    return device;
+  }
+
+  /** Waits for the device and copies float32 numbers from it; any thread may ask. */
+  synchronized void read(DeviceBuffer from, float[] to, int at, int count) {
+    queue.bind();
+    for (int done = 0; done < count; ) {
+      int n = Math.min(CHUNK / 4, count - done);
+      ByteBuffer host = download(from.slice(4L * done, 4L * n));
+      host.asFloatBuffer().get(to, at + done, n);
+      done += n;
+    }
+  }
+
+  /** Copies float32 numbers to the device after the work that is queued; any thread may ask. */
+  synchronized void write(float[] from, int at, int count, DeviceBuffer to) {
+    queue.bind();
+    for (int done = 0; done < count; ) {
+      int n = Math.min(CHUNK / 4, count - done);
+      ByteBuffer host = part(chunk(), 0, 4 * n);
+      host.asFloatBuffer().put(from, at + done, n);
+      queue.upload(host, to.slice(4L * done, 4L * n));
+      queue.synchronize();
+      done += n;
+    }
+  }
+
+  /** Waits for the device and copies integers from it. */
+  synchronized void read(DeviceBuffer from, int[] to) {
+    for (int done = 0; done < to.length; ) {
+      int n = Math.min(CHUNK / 4, to.length - done);
+      download(from.slice(4L * done, 4L * n)).asIntBuffer().get(to, done, n);
+      done += n;
+    }
+  }
+
+  /** Waits for the device and copies one float64 number from it. */
+  synchronized double readDouble(DeviceBuffer from) {
+    return download(from.slice(0, 8)).getDouble(0);
+  }
+
+  private ByteBuffer download(DeviceBuffer from) {
+    ByteBuffer host = part(chunk(), 0, (int) from.bytes());
+    queue.download(from, host);
+    queue.synchronize();
+    return host;
+  }
+
+  private ByteBuffer chunk() {
+    if (chunk == null) {
+      chunk = memory.pinned(CHUNK);
+    }
+    return chunk;
+  }
+
+  /** A view whose own first byte is the part's: native copies know nothing of positions. */
+  private static ByteBuffer part(ByteBuffer whole, int at, int bytes) {
+    return whole.slice(at, bytes).order(whole.order());
+  }
+}

@@ -1,0 +1,530 @@
+package dev.perigee.engine.cuda;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AttentionShape;
+import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.CpuBackend;
+import dev.perigee.engine.backend.RouterShape;
+import dev.perigee.engine.tensor.Tensor;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.Random;
+import org.assertj.core.data.Offset;
+import org.assertj.core.data.Percentage;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * On a GPU: every operation, forward and backward, beside the CPU's on the same random numbers, with
+ * poison where results go. Relative Frobenius error 1e-5 where numbers are float32, 1e-2 where
+ * products round to bf16.
+ */
+class CudaBackendGpuTest {
+  private static final double EXACT = 1e-5;
+
+  /** Ways to multiply. */
+  enum Mode {
+    FP32_LIBRARY,
+    FP32_TILED,
+    BF16_LIBRARY,
+    BF16_TILED;
+
+    private CudaBackend backend;
+
+    Precision precision() {
+      return name().startsWith("FP32") ? Precision.FP32 : Precision.BF16;
+    }
+
+    /** Tolerance of an operation that multiplies matrices. */
+    double product() {
+      return precision() == Precision.FP32 ? EXACT : 1e-2;
+    }
+
+    CudaBackend backend() {
+      if (backend == null) {
+        Device device = Device.open(0);
+        Optional<Cublas> cublas = Cublas.load(device.compute());
+        assumeTrue(this == FP32_TILED || this == BF16_TILED || cublas.isPresent(), "no cuBLAS");
+        Product product =
+            name().endsWith("LIBRARY") ? cublas.get() : new TiledProduct(device.compute());
+        backend = CudaBackend.on(device, product, precision());
+      }
+      return backend;
+    }
+  }
+
+  @BeforeAll
+  static void aGpu() {
+    Optional<String> why = Cuda.whyAbsent();
+    assumeTrue(why.isEmpty(), () -> why.orElse(""));
+  }
+
+  @AfterAll
+  static void close() {
+    for (Mode mode : Mode.values()) {
+      if (mode.backend != null) {
+        mode.backend.close();
+      }
+    }
+  }
+
+  /** The same numbers on the CPU and on the GPU. */
+  private record Pair(String name, Tensor cpu, Tensor gpu) {
+    Pair slice(int first, int count) {
+      return new Pair(name, cpu.slice(first, count), gpu.slice(first, count));
+    }
+
+    /** Asserts that the two still agree. */
+    void agree(double tolerance) {
+      float[] found = gpu.onHost().floats();
+      double[] expected = new double[cpu.size()];
+      for (int i = 0; i < expected.length; i++) {
+        expected[i] = cpu.floats()[cpu.offset() + i];
+      }
+      Gpu.assertClose(name + " " + cpu, found, expected, tolerance);
+    }
+  }
+
+  /** One operation at a time on both. */
+  private static final class Both {
+    final Backend cpu = new CpuBackend();
+    final CudaBackend gpu;
+    private final Random random = new Random(11);
+
+    Both(Mode mode) {
+      gpu = mode.backend();
+    }
+
+    Pair of(String name, float[] numbers, int... shape) {
+      // An odd distance into a larger tensor: views need not be aligned.
+      Tensor host = Tensor.zeros(numbers.length + 3);
+      System.arraycopy(numbers, 0, host.floats(), 3, numbers.length);
+      Tensor device = gpu.zeros(numbers.length + 3);
+      device.assign(host);
+      return new Pair(
+          name,
+          new Tensor(host.storage(), 3, shape),
+          new Tensor(device.storage(), 3, shape));
+    }
+
+    Pair random(String name, int... shape) {
+      float[] numbers = new float[size(shape)];
+      for (int i = 0; i < numbers.length; i++) {
+        numbers[i] = (float) random.nextGaussian();
+      }
+      return of(name, numbers, shape);
+    }
+
+    /** Where a result goes: NaN, so that what is not written or is read shows. */
+    Pair poison(String name, int... shape) {
+      float[] numbers = new float[size(shape)];
+      Arrays.fill(numbers, Float.NaN);
+      return of(name, numbers, shape);
+    }
+
+    int[] integers(int n, int bound) {
+      return random.ints(n, 0, bound).toArray();
+    }
+
+    private static int size(int... shape) {
+      return Arrays.stream(shape).reduce(1, (a, b) -> a * b);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void vectors(Mode mode) {
+    Both both = new Both(mode);
+    for (int n : new int[] {1, 31, 1000, 1_048_577, 3_000_001}) {
+      Pair x = both.random("x", n);
+      Pair y = both.random("y", n);
+      both.cpu.add(x.cpu, y.cpu);
+      both.gpu.add(x.gpu, y.gpu);
+      y.agree(EXACT);
+      both.cpu.axpby(0.5f, x.cpu, -2, y.cpu);
+      both.gpu.axpby(0.5f, x.gpu, -2, y.gpu);
+      y.agree(EXACT);
+      both.cpu.axpby(0, y.cpu, 3, y.cpu);
+      both.gpu.axpby(0, y.gpu, 3, y.gpu);
+      y.agree(EXACT);
+      double sum = both.cpu.sumOfSquares(y.cpu);
+      assertThat(both.gpu.sumOfSquares(y.gpu)).isCloseTo(sum, within(sum * 1e-6));
+      assertThat(both.gpu.sumOfSquares(y.gpu)).isEqualTo(both.gpu.sumOfSquares(y.gpu));
+      Pair z = both.poison("z", n);
+      both.cpu.copy(y.cpu, z.cpu);
+      both.gpu.copy(y.gpu, z.gpu);
+      z.agree(EXACT);
+      both.cpu.fill(z.cpu, 7);
+      both.gpu.fill(z.gpu, 7);
+      z.agree(0.5e-7);
+    }
+    Pair bad = both.of("bad", new float[] {1, Float.NaN, 2}, 3);
+    assertThat(both.gpu.sumOfSquares(bad.gpu)).isNaN();
+    Pair none = both.of("none", new float[0], 0);
+    both.gpu.add(none.gpu, none.gpu);
+    assertThat(both.gpu.sumOfSquares(none.gpu)).isZero();
+  }
+
+  private static Offset<Double> within(double x) {
+    return Offset.offset(x);
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void adamW(Mode mode) {
+    Both both = new Both(mode);
+    int n = 100_003;
+    Pair g = both.random("g", n);
+    Pair m = both.random("m", n);
+    Pair v = both.random("v", n);
+    both.cpu.axpby(0, v.cpu, 0, v.cpu);
+    both.gpu.axpby(0, v.gpu, 0, v.gpu);
+    Pair w = both.random("w", n);
+    for (int step = 1; step <= 3; step++) {
+      AdamWStep s = new AdamWStep(n, 0.5f, 0.9f, 0.95f, 1e-2f, 1.3f, 1e-8f, 0.999f);
+      both.cpu.adamW(s, g.cpu, m.cpu, v.cpu, w.cpu);
+      both.gpu.adamW(s, g.gpu, m.gpu, v.gpu, w.gpu);
+    }
+    m.agree(EXACT);
+    v.agree(EXACT);
+    w.agree(EXACT);
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void columnsAndRows(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] s : new int[][] {{1, 1, 1}, {37, 5, 3}, {130, 512, 64}}) {
+      Pair x = both.random("x", s[0], s[1] + s[2]);
+      Pair left = both.poison("left", s[0], s[1]);
+      Pair right = both.poison("right", s[0], s[2]);
+      both.cpu.splitColumns(x.cpu, left.cpu, right.cpu);
+      both.gpu.splitColumns(x.gpu, left.gpu, right.gpu);
+      left.agree(EXACT);
+      right.agree(EXACT);
+      Pair joined = both.poison("joined", s[0], s[1] + s[2]);
+      both.cpu.joinColumns(left.cpu, right.cpu, joined.cpu);
+      both.gpu.joinColumns(left.gpu, right.gpu, joined.gpu);
+      joined.agree(EXACT);
+      int[] rows = both.integers(2 * s[0], s[0]);
+      Pair gathered = both.poison("gathered", rows.length, s[1] + s[2]);
+      both.cpu.gatherRows(x.cpu, rows, gathered.cpu);
+      both.gpu.gatherRows(x.gpu, rows, gathered.gpu);
+      gathered.agree(EXACT);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void products(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] s :
+        new int[][] {{1, 1, 1}, {3, 5, 7}, {65, 130, 33}, {200, 17, 129}, {256, 512, 384}}) {
+      for (int t = 0; t < 4; t++) {
+        boolean ta = t % 2 == 1;
+        boolean tb = t / 2 == 1;
+        Pair a = ta ? both.random("a", s[2], s[0]) : both.random("a", s[0], s[2]);
+        Pair b = tb ? both.random("b", s[1], s[2]) : both.random("b", s[2], s[1]);
+        Pair c = both.poison("c", s[0], s[1]);
+        both.cpu.matmul(1.5f, a.cpu, ta, b.cpu, tb, 0, c.cpu);
+        both.gpu.matmul(1.5f, a.gpu, ta, b.gpu, tb, 0, c.gpu);
+        c.agree(mode.product());
+        both.cpu.matmul(-1, a.cpu, ta, b.cpu, tb, 0.5f, c.cpu);
+        both.gpu.matmul(-1, a.gpu, ta, b.gpu, tb, 0.5f, c.gpu);
+        c.agree(mode.product());
+      }
+    }
+    Pair x = both.random("x", 40, 9);
+    Pair square = both.poison("square", 40, 40);
+    both.cpu.matmul(1, x.cpu, false, x.cpu, true, 0, square.cpu);
+    both.gpu.matmul(1, x.gpu, false, x.gpu, true, 0, square.gpu);
+    square.agree(mode.product());
+    Pair empty = both.random("empty", 0, 9);
+    Pair sum = both.random("sum", 9, 9);
+    both.cpu.linearBackwardWeight(empty.cpu, empty.cpu, sum.cpu);
+    both.gpu.linearBackwardWeight(empty.gpu, empty.gpu, sum.gpu);
+    sum.agree(EXACT);
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void groupedProducts(Mode mode) {
+    Both both = new Both(mode);
+    List<int[]> routings = new ArrayList<>();
+    routings.add(new int[] {3, 0, 130, 1, 0, 64}); // some without rows
+    routings.add(new int[] {0, 0, 0, 300, 0, 0}); // one with everything
+    routings.add(new int[] {0, 0, 0, 0, 0, 0});
+    routings.add(new int[] {50, 51, 52, 53, 54, 55});
+    for (int[] rows : routings) {
+      int s = Arrays.stream(rows).sum();
+      for (int[] width : new int[][] {{24, 56}, {21, 18}, {136, 272}}) {
+        int i = width[0];
+        int o = width[1];
+        Pair x = both.random("x", s, i);
+        Pair w = both.random("w", rows.length, o, i);
+        Pair y = both.poison("y", s, o);
+        both.cpu.groupedLinear(x.cpu, w.cpu, rows, y.cpu);
+        both.gpu.groupedLinear(x.gpu, w.gpu, rows, y.gpu);
+        y.agree(mode.product());
+        Pair dy = both.random("dy", s, o);
+        Pair dx = both.poison("dx", s, i);
+        both.cpu.groupedLinearBackwardInput(dy.cpu, w.cpu, rows, dx.cpu);
+        both.gpu.groupedLinearBackwardInput(dy.gpu, w.gpu, rows, dx.gpu);
+        dx.agree(mode.product());
+        Pair dw = both.random("dw", rows.length, o, i);
+        both.cpu.groupedLinearBackwardWeight(dy.cpu, x.cpu, rows, dw.cpu);
+        both.gpu.groupedLinearBackwardWeight(dy.gpu, x.gpu, rows, dw.gpu);
+        dw.agree(mode.product());
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void embedding(Mode mode) {
+    Both both = new Both(mode);
+    int[] few = {4, 0, 4, 4, 6, 0, 1};
+    for (int[] ids : new int[][] {few, {3}, both.integers(5000, 7), {}}) {
+      Pair w = both.random("w", 7, 33);
+      Pair y = both.poison("y", ids.length, 33);
+      both.cpu.embedding(ids, w.cpu, y.cpu);
+      both.gpu.embedding(ids, w.gpu, y.gpu);
+      y.agree(EXACT);
+      Pair dy = both.random("dy", ids.length, 33);
+      both.cpu.embeddingBackward(ids, dy.cpu, w.cpu);
+      both.gpu.embeddingBackward(ids, dy.gpu, w.gpu);
+      w.agree(EXACT);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void rmsNorm(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] s : new int[][] {{1, 1}, {3, 33}, {65, 512}, {700, 130}, {5000, 70}, {17, 7168}}) {
+      Pair x = both.random("x", s);
+      Pair gain = both.random("gain", s[1]);
+      Pair y = both.poison("y", s);
+      Pair scale = both.poison("scale", s[0]);
+      both.cpu.rmsNorm(x.cpu, gain.cpu, 1e-5f, y.cpu, scale.cpu);
+      both.gpu.rmsNorm(x.gpu, gain.gpu, 1e-5f, y.gpu, scale.gpu);
+      y.agree(EXACT);
+      scale.agree(EXACT);
+      Pair dy = both.random("dy", s);
+      Pair dx = both.poison("dx", s);
+      both.cpu.rmsNormBackwardInput(dy.cpu, x.cpu, gain.cpu, scale.cpu, dx.cpu, false);
+      both.gpu.rmsNormBackwardInput(dy.gpu, x.gpu, gain.gpu, scale.gpu, dx.gpu, false);
+      if (s[1] > 1) { // of one number it is what rounding leaves of zero
+        dx.agree(EXACT);
+      }
+      both.cpu.rmsNormBackwardInput(dy.cpu, x.cpu, gain.cpu, scale.cpu, dy.cpu, true);
+      both.gpu.rmsNormBackwardInput(dy.gpu, x.gpu, gain.gpu, scale.gpu, dy.gpu, true);
+      dy.agree(EXACT);
+      both.cpu.rmsNormBackwardWeight(dy.cpu, x.cpu, scale.cpu, gain.cpu);
+      both.gpu.rmsNormBackwardWeight(dy.gpu, x.gpu, scale.gpu, gain.gpu);
+      gain.agree(EXACT);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void swiGlu(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] s : new int[][] {{1, 1}, {3, 33}, {70, 1408}}) {
+      Pair gu = both.random("gu", s[0], 2 * s[1]);
+      Pair h = both.poison("h", s);
+      both.cpu.swiGlu(gu.cpu, h.cpu);
+      both.gpu.swiGlu(gu.gpu, h.gpu);
+      h.agree(EXACT);
+      Pair dgu = both.poison("dgu", s[0], 2 * s[1]);
+      both.cpu.swiGluBackward(h.cpu, gu.cpu, dgu.cpu);
+      both.gpu.swiGluBackward(h.gpu, gu.gpu, dgu.gpu);
+      dgu.agree(EXACT);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void rotation(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] s : new int[][] {{1, 1, 4, 2}, {9, 3, 12, 2}, {40, 5, 192, 32}}) {
+      int rows = s[0];
+      Pair x = both.random("x", rows, s[1] * s[2]);
+      Pair cos = both.random("cos", 11, s[3]);
+      Pair sin = both.random("sin", 11, s[3]);
+      int[] positions = both.integers(rows, 11);
+      both.cpu.rotate(x.cpu, s[2], positions, cos.cpu, sin.cpu, false);
+      both.gpu.rotate(x.gpu, s[2], positions, cos.gpu, sin.gpu, false);
+      x.agree(EXACT);
+      both.cpu.rotate(x.cpu, s[2], positions, cos.cpu, sin.cpu, true);
+      both.gpu.rotate(x.gpu, s[2], positions, cos.gpu, sin.gpu, true);
+      x.agree(EXACT);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void attention(Mode mode) {
+    Both both = new Both(mode);
+    for (AttentionShape s :
+        List.of(
+            new AttentionShape(1, 1, 1, 3, 2, 5, 0.7f),
+            new AttentionShape(3, 17, 2, 5, 4, 3, 0.4f),
+            new AttentionShape(2, 131, 3, 16, 8, 24, 0.2f),
+            new AttentionShape(1, 300, 2, 128, 64, 128, 0.07f))) {
+      int t = s.batch() * s.length();
+      int heads = s.heads();
+      Pair q = both.random("q", t, heads * (s.nope() + s.rope()));
+      Pair kv = both.random("kv", t, heads * (s.nope() + s.value()));
+      Pair k = both.random("k", t, s.rope());
+      Pair out = both.poison("out", t, heads * s.value());
+      Pair p = both.poison("p", s.probabilities());
+      float[] most = new float[heads];
+      float[] mostGpu = new float[heads];
+      Arrays.fill(most, -1);
+      Arrays.fill(mostGpu, -1);
+      most[0] = 1e6f;
+      mostGpu[0] = 1e6f;
+      both.cpu.attention(s, q.cpu, kv.cpu, k.cpu, out.cpu, p.cpu, most);
+      both.gpu.attention(s, q.gpu, kv.gpu, k.gpu, out.gpu, p.gpu, mostGpu);
+      out.agree(mode.product());
+      for (int h = 0; h < heads; h++) {
+        assertThat(mostGpu[h])
+            .as("largest logit of head %d of %s", h, s)
+            .isCloseTo(most[h], Percentage.withPercentage(1));
+      }
+      assertThat(mostGpu[0]).isEqualTo(1e6f);
+      Pair dout = both.random("dout", t, heads * s.value());
+      Pair dq = both.poison("dq", t, heads * (s.nope() + s.rope()));
+      Pair dkv = both.poison("dkv", t, heads * (s.nope() + s.value()));
+      Pair dk = both.poison("dk", t, s.rope());
+      both.cpu.attentionBackward(
+          s, dout.cpu, q.cpu, kv.cpu, k.cpu, out.cpu, p.cpu, dq.cpu, dkv.cpu, dk.cpu);
+      both.gpu.attentionBackward(
+          s, dout.gpu, q.gpu, kv.gpu, k.gpu, out.gpu, p.gpu, dq.gpu, dkv.gpu, dk.gpu);
+      if (s.length() > 1) { // of one token the gradient of the logit is zero
+        dq.agree(mode.product());
+        dk.agree(mode.product());
+      }
+      dkv.agree(mode.product());
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void decoding(Mode mode) {
+    Both both = new Both(mode);
+    int[][] sizes = {{1, 1, 3, 2, 5, 7, 1, 1}, {3, 2, 5, 4, 3, 6, 9, 7}, {4, 16, 128, 64, 128, 512, 80, 70}};
+    for (int[] z : sizes) {
+      AttentionShape s = new AttentionShape(z[0], 1, z[1], z[2], z[3], z[4], 0.1f);
+      int rank = z[5];
+      Pair q = both.random("q", z[0], z[1] * (z[2] + z[3]));
+      Pair w = both.random("w", z[1] * (z[2] + z[4]), rank);
+      both.cpu.axpby(0, w.cpu, 0.1f, w.cpu);
+      both.gpu.axpby(0, w.gpu, 0.1f, w.gpu);
+      Pair cache = both.random("cache", z[0], z[6], rank + z[3]);
+      Pair out = both.poison("out", z[0], z[1] * z[4]);
+      both.cpu.latentAttention(s, q.cpu, w.cpu, cache.cpu, z[7], out.cpu);
+      both.gpu.latentAttention(s, q.gpu, w.gpu, cache.gpu, z[7], out.gpu);
+      out.agree(mode.product());
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void routing(Mode mode) {
+    Both both = new Both(mode);
+    for (RouterShape s :
+        List.of(
+            new RouterShape(5, 2, 1, 1, true, 1.3f),
+            new RouterShape(64, 6, 1, 1, true, 2.4f),
+            new RouterShape(384, 8, 1, 1, false, 2.8f),
+            new RouterShape(12, 3, 4, 2, true, 1),
+            new RouterShape(256, 8, 8, 4, true, 2.5f),
+            new RouterShape(6, 2, 6, 3, true, 1))) {
+      int t = 257;
+      Pair logits = both.random("scores", t, s.experts());
+      Pair bias = both.random("bias", s.experts());
+      Pair weight = both.poison("weight", t, s.chosen());
+      int[] chosen = new int[t * s.chosen()];
+      int[] chosenGpu = new int[t * s.chosen()];
+      both.cpu.route(s, logits.cpu, bias.cpu, chosen, weight.cpu);
+      both.gpu.route(s, logits.gpu, bias.gpu, chosenGpu, weight.gpu);
+      assertThat(chosenGpu).as("%s", s).isEqualTo(chosen);
+      logits.agree(EXACT);
+      weight.agree(EXACT);
+      Pair dweight = both.random("dweight", t, s.chosen());
+      Pair dlogits = both.poison("dlogits", t, s.experts());
+      both.cpu.routeBackward(s, dweight.cpu, logits.cpu, chosen, dlogits.cpu);
+      both.gpu.routeBackward(s, dweight.gpu, logits.gpu, chosen, dlogits.gpu);
+      dlogits.agree(EXACT);
+    }
+    RouterShape ties = new RouterShape(40, 3, 1, 1, true, 1);
+    Pair equal = both.of("equal", new float[40], 1, 40);
+    int[] chosen = new int[3];
+    both.gpu.route(ties, equal.gpu, equal.gpu.view(40), chosen, both.gpu.zeros(1, 3));
+    assertThat(chosen).as("equal scores choose the lower index").containsExactly(0, 1, 2);
+    Pair bad = both.poison("bad", 1, 40);
+    assertThatThrownBy(
+            () -> both.gpu.route(ties, bad.gpu, bad.gpu.view(40), chosen, both.gpu.zeros(1, 3)))
+        .isInstanceOf(ArithmeticException.class)
+        .hasMessageContaining("diverged");
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void combining(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] z : new int[][] {{1, 1, 1}, {7, 3, 33}, {300, 6, 520}}) {
+      int t = z[0];
+      int k = z[1];
+      int[] slot = new int[t * k];
+      for (int i = 0; i < slot.length; i++) {
+        slot[i] = (int) ((i * 7L + 3) % slot.length); // each once
+      }
+      if (slot.length % 7 == 0) {
+        Arrays.setAll(slot, i -> slot.length - 1 - i);
+      }
+      Pair x = both.random("x", t * k, z[2]);
+      Pair weight = both.random("weight", t, k);
+      Pair y = both.random("y", t, z[2]);
+      both.cpu.combineRows(x.cpu, slot, weight.cpu, y.cpu);
+      both.gpu.combineRows(x.gpu, slot, weight.gpu, y.gpu);
+      y.agree(EXACT);
+      both.cpu.combineRows(x.cpu, slot, null, y.cpu);
+      both.gpu.combineRows(x.gpu, slot, null, y.gpu);
+      y.agree(EXACT);
+      Pair dx = both.poison("dx", t * k, z[2]);
+      Pair dweight = both.poison("dweight", t, k);
+      both.cpu.combineRowsBackward(y.cpu, x.cpu, slot, weight.cpu, dx.cpu, dweight.cpu);
+      both.gpu.combineRowsBackward(y.gpu, x.gpu, slot, weight.gpu, dx.gpu, dweight.gpu);
+      dx.agree(EXACT);
+      dweight.agree(EXACT);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void crossEntropy(Mode mode) {
+    Both both = new Both(mode);
+    for (int[] z : new int[][] {{1, 2}, {9, 33}, {64, 5003}}) {
+      Pair logits = both.random("logits", z);
+      int[] targets = both.integers(z[0], z[1]);
+      targets[z[0] / 2] = z[0] > 1 ? -1 : targets[0];
+      double loss = both.cpu.crossEntropy(logits.cpu, targets, 0.3f);
+      assertThat(both.gpu.crossEntropy(logits.gpu, targets, 0.3f))
+          .isCloseTo(loss, within(loss * 1e-6));
+      logits.agree(EXACT);
+    }
+    Pair bad = both.of("bad", new float[] {1, Float.NaN, 2}, 1, 3);
+    assertThat(both.gpu.crossEntropy(bad.gpu, new int[] {0}, 1)).isNaN();
+  }
+}
