@@ -11,6 +11,7 @@ import java.util.Deque;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
@@ -45,7 +46,7 @@ class ReadmeTest {
     JsonNode schema = Rendered.YAML.readTree(Path.of("values.schema.json").toFile());
     for (String key : comments.keySet()) {
       JsonNode at = schema;
-      for (String part : key.split("\\.")) {
+      for (String part : key.split("\\.", -1)) {
         at = at.path("properties").path(part);
       }
       assertThat(at.isMissingNode()).as("%s in values.schema.json", key).isFalse();
@@ -75,9 +76,8 @@ class ReadmeTest {
 
   /** Values without members, or with a comment of their own. */
   private static void leaves(
-      JsonNode node, String path, Map<String, String> comments, TreeSet<String> found) {
-    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator();
-        all.hasNext(); ) {
+      JsonNode node, String path, Map<String, String> comments, Set<String> found) {
+    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator(); all.hasNext(); ) {
       Map.Entry<String, JsonNode> member = all.next();
       String key = path.isEmpty() ? member.getKey() : path + "." + member.getKey();
       if (member.getValue().isObject()

@@ -144,7 +144,7 @@ class OperatorImageIT {
     TreeSet<String> loaded = new TreeSet<>();
     for (String line : Files.readAllLines(list)) {
       if (!line.startsWith("@") && !line.startsWith("#")) {
-        loaded.add(line.split(" ")[0]);
+        loaded.add(line.split(" ", -1)[0]);
       }
     }
     if (Boolean.getBoolean("perigee.regenerate")) {
