@@ -307,7 +307,10 @@ final class ActivationCount {
               && tensor.part != Part.EXPERT_RESULT
               && (dropped(tensor.part) || packed(tensor.part));
       if (again) {
-        sum += arena ? 4 * numbers(tensor, tensor.width) : activationBytes * rows(tensor) * tensor.width;
+        sum +=
+            arena
+                ? 4 * numbers(tensor, tensor.width)
+                : activationBytes * rows(tensor) * tensor.width;
       }
     }
     return sum;
