@@ -36,7 +36,8 @@ class ReadmeTest {
     }
     assertThat(Files.readString(README))
         .as(
-            "README.md is stale; write it anew: ./perigee test -pl helm -am -Dperigee.regenerate=true")
+            "README.md is stale; write it anew: ./perigee test -pl helm -am"
+                + " -Dperigee.regenerate=true")
         .isEqualTo(wanted);
   }
 
@@ -77,7 +78,8 @@ class ReadmeTest {
   /** Values without members, or with a comment of their own. */
   private static void leaves(
       JsonNode node, String path, Map<String, String> comments, Set<String> found) {
-    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator(); all.hasNext(); ) {
+    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator();
+        all.hasNext(); ) {
       Map.Entry<String, JsonNode> member = all.next();
       String key = path.isEmpty() ? member.getKey() : path + "." + member.getKey();
       if (member.getValue().isObject()
