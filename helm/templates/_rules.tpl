@@ -15,13 +15,14 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 - apiGroups: [perigee.dev]
   resources: [pretrainjobs/finalizers]
   verbs: [update]
+# Patched when a restart keeps them: which start they belong to.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, create, delete]
+  verbs: [list, watch, create, patch, delete]
+# Server-side apply creates what is absent, which needs both.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [list, watch, create, delete]
-# Server-side apply creates what is absent, which needs both.
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [list, watch, create, patch]

@@ -2,6 +2,7 @@ package dev.perigee.cli;
 
 import dev.perigee.engine.bench.CpuBench;
 import dev.perigee.engine.bench.GpuBench;
+import dev.perigee.engine.bench.OverlapBench;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -22,7 +23,7 @@ final class BenchCommand implements Runnable {
 
   @Override
   public void run() {
-    throw new ParameterException(spec.commandLine(), "bench: say cpu or gpu");
+    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu or overlap");
   }
 
   @Command(
@@ -43,6 +44,21 @@ final class BenchCommand implements Runnable {
   int gpu(@Option(names = "--out", description = "Also write the table to this file.") Path out)
       throws IOException, InterruptedException {
     return program(GpuBench.class, out);
+  }
+
+  @Command(
+      name = "overlap",
+      description =
+          "Measure what it is worth to exchange experts' rows under the compute of another"
+              + " micro-batch: four ranks in two pods over the loopback, with and without.",
+      mixinStandardHelpOptions = true)
+  int overlap(
+      @Option(
+              names = "--out",
+              description = "Also write the page to this file, and a trace of each kind beside it.")
+          Path out)
+      throws IOException, InterruptedException {
+    return program(OverlapBench.class, out);
   }
 
   /** In a JVM of the trainer's kind: this one is tuned to start fast, not to compute fast. */

@@ -12,6 +12,7 @@ import com.tngtech.archunit.lang.ArchRule;
 @AnalyzeClasses(packages = "dev.perigee", importOptions = DoNotIncludeTests.class)
 class ArchitectureTest {
   private static final String CONTRACT = "dev.perigee.run..";
+  private static final String PLAN = "dev.perigee.plan..";
   private static final String API = "dev.perigee.api..";
   private static final String ENGINE = "dev.perigee.engine..";
   private static final String OPERATOR = "dev.perigee.operator..";
@@ -24,7 +25,7 @@ class ArchitectureTest {
           .that()
           .resideInAPackage("dev.perigee..")
           .should()
-          .resideInAnyPackage(CONTRACT, API, ENGINE, OPERATOR, TRAINER, CLI);
+          .resideInAnyPackage(CONTRACT, PLAN, API, ENGINE, OPERATOR, TRAINER, CLI);
 
   @ArchTest
   static final ArchRule theContractKnowsNobody =
@@ -33,7 +34,16 @@ class ArchitectureTest {
           .resideInAPackage(CONTRACT)
           .should()
           .dependOnClassesThat()
-          .resideInAnyPackage(API, ENGINE, OPERATOR, TRAINER, CLI);
+          .resideInAnyPackage(PLAN, API, ENGINE, OPERATOR, TRAINER, CLI);
+
+  @ArchTest
+  static final ArchRule plansKnowTheContractOnly =
+      noClasses()
+          .that()
+          .resideInAPackage(PLAN)
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(API, ENGINE, OPERATOR, TRAINER, CLI, "io.fabric8..");
 
   @ArchTest
   static final ArchRule theResourcesKnowTheContractOnly =

@@ -46,6 +46,17 @@ class ExamplesIT {
     assertThat(Double.parseDouble(find(BITS_PER_BYTE, said).group(1))).isLessThanOrEqualTo(2.7);
   }
 
+  @Test
+  void aPipelineOfTwoPodsTrainsAndIsScored() throws IOException, InterruptedException {
+    String said = run(Duration.ofMinutes(3), "pipeline.yaml");
+
+    assertThat(Integer.parseInt(find(EXACT, said).group(3))).isEqualTo(50);
+    Path summary = folder.resolve("runs/default/pipeline/pipeline/summary.json");
+    Matcher loss = Pattern.compile("\"loss\" ?: ?([0-9.]+)").matcher(Files.readString(summary));
+    assertThat(loss.find()).isTrue();
+    assertThat(Double.parseDouble(loss.group(1))).isLessThan(4); // log 258 = 5.6 at the start
+  }
+
   /** Runs an example to its end, which must be Complete and within the limit. */
   private String run(Duration limit, String example, String... more)
       throws IOException, InterruptedException {

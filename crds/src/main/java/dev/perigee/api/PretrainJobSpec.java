@@ -207,8 +207,7 @@ public record PretrainJobSpec(
         Long batchTokens,
     @JsonPropertyDescription("How ranks are laid out.") @Default(Parallelism.SINGLE)
         Parallelism parallelism,
-    @JsonPropertyDescription("What is kept of activations, and how.")
-        @Default("{}")
+    @JsonPropertyDescription("What is kept of activations, and how.") @Default("{}")
         MemorySpec memory,
     @JsonPropertyDescription("What the pods compute with.") @Default("{\"backend\": \"cpu\"}")
         ComputeSpec compute,

@@ -271,7 +271,8 @@ public record RunConfig(
    *     another micro-batch
    * @param splitWeightGradient whether weight gradients are computed apart and later, under the
    *     traffic between stages
-   * @param layout layers of each run of layers, in the order of the model; null for a choice by cost
+   * @param layout layers of each run of layers, in the order of the model; null for a choice by
+   *     cost
    */
   @JsonInclude(JsonInclude.Include.NON_NULL)
   public record Pipeline(

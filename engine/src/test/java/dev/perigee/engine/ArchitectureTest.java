@@ -30,6 +30,7 @@ class ArchitectureTest {
           .onlyDependOnClassesThat()
           .resideInAnyPackage(
               "dev.perigee.engine..",
+              "dev.perigee.plan..",
               "dev.perigee.run..",
               "java..",
               "com.fasterxml.jackson..",

@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Enumeration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.jar.JarEntry;
@@ -24,6 +25,13 @@ final class NativeLibraries {
 
   /** Variants that Perigee does not load; together larger than the rest. */
   private static final Set<String> UNUSED = Set.of("libjniopenblas.so", "libjniopenblas_full.so");
+
+  /**
+   * Names under which other libraries ask for one: JavaCPP would make a link in a folder that it may
+   * write to.
+   */
+  private static final Map<String, String> ASKED_FOR_AS =
+      Map.of("libopenblas.so.0", "libopenblas_nolapack.so.0");
 
   private NativeLibraries() {}
 
@@ -48,7 +56,8 @@ final class NativeLibraries {
           Matcher matcher = LIBRARY.matcher(entry.getName());
           if (matcher.matches() && !UNUSED.contains(matcher.group(1))) {
             try (InputStream in = file.getInputStream(entry)) {
-              Files.copy(in, folder.resolve(matcher.group(1)));
+              String name = matcher.group(1);
+              Files.copy(in, folder.resolve(ASKED_FOR_AS.getOrDefault(name, name)));
             }
           }
         }

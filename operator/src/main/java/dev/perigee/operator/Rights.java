@@ -21,9 +21,10 @@ public record Rights(String group, String resource, List<String> verbs) {
           new Rights(PretrainJob.GROUP, "pretrainjobs/status", List.of("patch")),
           // Clusters that enforce it ask this of whoever sets blockOwnerDeletion.
           new Rights(PretrainJob.GROUP, "pretrainjobs/finalizers", List.of("update")),
-          new Rights("", "pods", List.of("list", "watch", "create", "delete")),
-          new Rights("", "configmaps", List.of("list", "watch", "create", "delete")),
+          // Patched when a restart keeps them: which start they belong to.
+          new Rights("", "pods", List.of("list", "watch", "create", "patch", "delete")),
           // Server-side apply creates what is absent, which needs both.
+          new Rights("", "configmaps", List.of("list", "watch", "create", "patch", "delete")),
           new Rights("", "services", List.of("list", "watch", "create", "patch")),
           new Rights("", "events", List.of("create")),
           // What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.

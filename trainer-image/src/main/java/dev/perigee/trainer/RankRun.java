@@ -99,11 +99,7 @@ final class RankRun {
     loadWeights(resumed);
     Optimizer optimizer =
         new Optimizer(
-            config.optimizer(),
-            model.parameters(),
-            backend,
-            groups,
-            config.memory().bucketBytes());
+            config.optimizer(), model.parameters(), backend, groups, config.memory().bucketBytes());
     long done = 0;
     if (resumed.isPresent()) {
       TrainerState state = resumed.get().state();

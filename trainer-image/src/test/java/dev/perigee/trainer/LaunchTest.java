@@ -86,9 +86,12 @@ class LaunchTest {
   }
 
   @Test
-  void aPipelineIsRefused() throws IOException {
-    write("run.json", run.replace("\"pipeline\":1", "\"pipeline\":2"));
-    refused("pipeline: 2");
+  void aStepThatCannotBeLaidOutOverStagesIsRefused() throws IOException {
+    write(
+        "run.json",
+        run.replace("\"pipeline\":1", "\"pipeline\":2")
+            .replace("\"virtualStages\":1", "\"virtualStages\":3"));
+    refused("pipeline × virtualStages = 6 chunks for a model of 2 layers; use at most 4");
   }
 
   @Test

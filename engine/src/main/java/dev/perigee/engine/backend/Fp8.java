@@ -24,7 +24,9 @@ public final class Fp8 {
   /** 2⁻⁶: below it E4M3 numbers are multiples of 2⁻⁹. */
   private static final float SMALLEST_NORMAL = 0x1p-6f;
 
-  /** Numbers from here to twice of it are 2⁻⁹ apart in float32, so that adding it rounds to those. */
+  /**
+   * Numbers from here to twice of it are 2⁻⁹ apart in float32, so that adding it rounds to those.
+   */
   private static final float ROUNDS_TO_SUBNORMAL = 0x1p14f;
 
   private static final float[] VALUES = new float[256];

@@ -4,9 +4,9 @@ import dev.perigee.engine.tensor.Tensor;
 import java.util.function.Supplier;
 
 /**
- * A tensor that a forward pass leaves for the backward pass, wherever it is meanwhile: in the arena,
- * in the host's memory, packed, or nowhere, to be computed again. Whoever needs it asks {@link
- * #get}. Belongs to one rank's thread.
+ * A tensor that a forward pass leaves for the backward pass, wherever it is meanwhile: in the
+ * arena, in the host's memory, packed, or nowhere, to be computed again. Whoever needs it asks
+ * {@link #get}. Belongs to one rank's thread.
  */
 public final class Saved {
   private final Arena.Region region;

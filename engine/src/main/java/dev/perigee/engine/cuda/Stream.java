@@ -9,6 +9,7 @@ import jcuda.driver.CUevent;
 import jcuda.driver.CUevent_flags;
 import jcuda.driver.CUgraph;
 import jcuda.driver.CUgraphExec;
+import jcuda.driver.CUresult;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstreamCaptureMode;
 import jcuda.driver.CUstream_flags;
@@ -195,6 +196,20 @@ public final class Stream implements Queue, AutoCloseable {
   @Override
   public void synchronize() {
     check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize", "work queued before");
+  }
+
+  /**
+   * Whether everything put in so far is done.
+   *
+   * @throws CudaException when any of it failed
+   */
+  boolean isIdle() {
+    int rc = JCudaDriver.cuStreamQuery(stream);
+    if (rc == CUresult.CUDA_ERROR_NOT_READY) {
+      return false;
+    }
+    check(rc, "cuStreamQuery", "work queued before");
+    return true;
   }
 
   /** The driver's handle, for libraries that JCuda does not know. */

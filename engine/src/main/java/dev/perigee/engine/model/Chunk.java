@@ -14,8 +14,8 @@ import java.util.function.Consumer;
  * behind is a {@link Pass}; several are alive at once in a pipeline, and end in any order.
  *
  * <p>A pass goes through a chunk in one part, or cut where rows of experts travel. Then, with n
- * layers of experts, there are 2n + 1 parts: part 2k ends where the rows of mixture k leave, part 2k
- * + 1 is its experts, and the next part begins where the rows are back. Between two parts comes
+ * layers of experts, there are 2n + 1 parts: part 2k ends where the rows of mixture k leave, part
+ * 2k + 1 is its experts, and the next part begins where the rows are back. Between two parts comes
  * {@link #exchange}; backward the same in reverse.
  *
  * <p>T tokens of the micro-batch, H hidden, V vocabulary.
@@ -82,8 +82,7 @@ public final class Chunk {
     private Tensor dnormed_TH;
     private double loss;
 
-    private Pass(
-        int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
+    private Pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
       this.ids = ids;
       this.targets = targets;
       this.tokens = Tokens.sequences(ids, batch, length, true);
@@ -162,8 +161,7 @@ public final class Chunk {
    * @param gradScale factor on every gradient
    * @param cut whether it goes in parts, with the exchanges of experts between them
    */
-  public Pass pass(
-      int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
+  public Pass pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
     rotary.reach(length);
     return new Pass(ids, targets, batch, length, gradScale, cut);
   }

@@ -4,9 +4,9 @@ import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
- * The second half of a block: {@link DenseFfn} or {@link MoeLayer}. Either direction has a beginning
- * and an end; between them a mixture exchanges rows with other ranks, for which {@link MoeLayer} has
- * more to call.
+ * The second half of a block: {@link DenseFfn} or {@link MoeLayer}. Either direction has a
+ * beginning and an end; between them a mixture exchanges rows with other ranks, for which {@link
+ * MoeLayer} has more to call.
  */
 sealed interface FeedForward permits DenseFfn, MoeLayer {
   /** A result with what backward needs; each kind keeps its own. */
@@ -33,7 +33,9 @@ sealed interface FeedForward permits DenseFfn, MoeLayer {
     return out;
   }
 
-  /** Begins to compute the input's gradient; {@code dy_TH} is to stay until the weights' are done. */
+  /**
+   * Begins to compute the input's gradient; {@code dy_TH} is to stay until the weights' are done.
+   */
   void backwardBegin(Output out, Tensor dy_TH);
 
   /** The input's gradient; what {@link #backwardWeight} needs stays in {@code out}. */

@@ -34,8 +34,8 @@ import java.util.SequencedMap;
  * LatentCache}.
  *
  * <p>In a pipeline a rank holds some layers only, in one or several {@link Chunk}s ({@link
- * StagePlace}). Training takes micro-batches through the chunks by a schedule; what is called on the
- * model itself goes through all stages at once.
+ * StagePlace}). Training takes micro-batches through the chunks by a schedule; what is called on
+ * the model itself goes through all stages at once.
  *
  * <p>T = batch · length tokens, H hidden, V vocabulary. One model belongs to one rank's thread;
  * with expert parallelism the ranks of the group make the same calls together.
@@ -92,7 +92,8 @@ public final class Model {
       if (chunk == layout.chunks() - 1) {
         finalNorm = new RmsNorm(backend, store.gains(FINAL_NORM, h), config.rmsNormEps());
         head =
-            new Linear(backend, config.tieWordEmbeddings() ? embedding_VH : store.table(HEAD, v, h));
+            new Linear(
+                backend, config.tieWordEmbeddings() ? embedding_VH : store.table(HEAD, v, h));
       }
       chunks.add(
           new Chunk(
@@ -285,9 +286,7 @@ public final class Model {
         x_TH = chunks.getFirst().embed(ids);
       } else if (place.stages() > 1) {
         x_TH = backend.arena().take(ids.length, config.hiddenSize());
-        place
-            .pipeline()
-            .receive(place.stageOf(chunk - 1), StagePlace.activationsInto(chunk), x_TH);
+        place.pipeline().receive(place.stageOf(chunk - 1), StagePlace.activationsInto(chunk), x_TH);
       }
       for (Block _ : chunks.get(c).blocks()) {
         x_TH = through.block(at++, x_TH);
@@ -333,8 +332,7 @@ public final class Model {
     }
     try (Arena.Scope _ = backend.arena().open()) {
       Tokens tokens = Tokens.step(ids.length, cache.filled());
-      Tensor x_BH =
-          through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
+      Tensor x_BH = through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
       fromLastStage(x_BH, logits_BV);
     }
     cache.advance();
@@ -371,7 +369,8 @@ public final class Model {
 
   /** The layer of the model's mixture {@code k}. */
   private int mixture(int k) {
-    return k + (config.nRoutedExperts() == 0 ? config.numHiddenLayers() : config.firstKDenseReplace());
+    return k
+        + (config.nRoutedExperts() == 0 ? config.numHiddenLayers() : config.firstKDenseReplace());
   }
 
   /**

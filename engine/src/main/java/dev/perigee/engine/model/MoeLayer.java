@@ -19,8 +19,8 @@ import java.util.Arrays;
  *
  * <p>Either direction is cut where rows travel, so that another micro-batch can compute meanwhile:
  * {@code begin, dispatch, experts, combine, finish} and {@code backwardBegin, combineBackward,
- * expertsBackward, dispatchBackward, backwardFinish}. The exchanges neither compute nor open scopes,
- * and may run on another thread than the rest.
+ * expertsBackward, dispatchBackward, backwardFinish}. The exchanges neither compute nor open
+ * scopes, and may run on another thread than the rest.
  *
  * <p>T tokens, H hidden, E experts, K chosen, F an expert's width; S = T · K pairs; R rows at this
  * rank's experts.
@@ -69,12 +69,7 @@ final class MoeLayer implements FeedForward {
         c.nSharedExperts() == 0
             ? null
             : new DenseFfn(
-                prefix + ".shared_experts",
-                h,
-                width * c.nSharedExperts(),
-                memory,
-                backend,
-                store);
+                prefix + ".shared_experts", h, width * c.nSharedExperts(), memory, backend, store);
     tokensPerExpert = new long[router.experts()];
   }
 

@@ -129,11 +129,14 @@ final class Buckets {
     return memory.size();
   }
 
-  /** Says that nothing more is added to these gradients in this step; exchanges what is complete. */
+  /**
+   * Says that nothing more is added to these gradients in this step; exchanges what is complete.
+   */
   void ready(List<Parameter> parameters) {
     for (Parameter p : parameters) {
       if (!awaited.get(bucketOf.get(p.name())).remove(p.name())) {
-        throw new IllegalStateException("the gradient of " + p.name() + " is ready twice in a step");
+        throw new IllegalStateException(
+            "the gradient of " + p.name() + " is ready twice in a step");
       }
     }
     while (started < buckets.size() && awaited.get(started).isEmpty()) {

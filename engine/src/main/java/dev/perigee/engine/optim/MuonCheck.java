@@ -54,12 +54,7 @@ public final class MuonCheck {
       weight.assign(first);
       Tensor gradient = backend.zeros(first.shape());
       Parameter parameter =
-          new Parameter(
-              i + ".w",
-              weight,
-              gradient,
-              Parameter.Rule.MATRIX,
-              Parameter.Sharing.DENSE);
+          new Parameter(i + ".w", weight, gradient, Parameter.Rule.MATRIX, Parameter.Sharing.DENSE);
       Muon muon =
           new Muon(
               parameter,

@@ -138,9 +138,7 @@ public final class Optimizer {
   public static double productFlops(Parameter parameter, RunConfig.Optimizer config) {
     return Ownership.usesMuon(parameter, config)
         ? NewtonSchulz.flops(
-            parameter.value().dim(0),
-            parameter.value().dim(1),
-            config.muon().newtonSchulzSteps())
+            parameter.value().dim(0), parameter.value().dim(1), config.muon().newtonSchulzSteps())
         : 0;
   }
 

@@ -29,8 +29,7 @@ public final class QkClip {
    *
    * @param layers projections of the layers that this rank holds
    */
-  public QkClip(
-      RunConfig.Optimizer.QkClip constants, Backend backend, List<QkProjections> layers) {
+  public QkClip(RunConfig.Optimizer.QkClip constants, Backend backend, List<QkProjections> layers) {
     this.constants = constants;
     this.backend = backend;
     for (QkProjections layer : layers) {

@@ -159,7 +159,10 @@ final class RowExchange {
       for (int at = 0; at < total; at += TreeReducer.CHUNK) {
         int n = Math.min(TreeReducer.CHUNK, total - at);
         link.send(
-            channel, round, n * Float.BYTES, out -> each(n, (run, from, k) -> put(out, run, from, k)));
+            channel,
+            round,
+            n * Float.BYTES,
+            out -> each(n, (run, from, k) -> put(out, run, from, k)));
       }
     }
 

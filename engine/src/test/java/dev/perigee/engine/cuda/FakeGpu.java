@@ -17,8 +17,8 @@ import java.util.TreeMap;
 
 /**
  * Stands for a GPU: has memory, copies, and a record of launches, but runs none. It refuses what an
- * H100 or the compiled kernel would: a wrong kind of argument, a grid or block that is too large, an
- * address outside of every buffer.
+ * H100 or the compiled kernel would: a wrong kind of argument, a grid or block that is too large,
+ * an address outside of every buffer.
  */
 final class FakeGpu implements Queue, DeviceMemory {
   private static final int MOST_SHARED = 232448;
@@ -95,7 +95,8 @@ final class FakeGpu implements Queue, DeviceMemory {
     return e == null ? -1 : e.getKey() + e.getValue().capacity() - address;
   }
 
-  private ByteBuffer at(DeviceBuffer b) {
+  /** The bytes of a buffer. */
+  ByteBuffer at(DeviceBuffer b) {
     assertThat(roomAt(b.address())).as("room for %s", b).isGreaterThanOrEqualTo(b.bytes());
     Map.Entry<Long, ByteBuffer> e = buffers.floorEntry(b.address());
     return e.getValue()

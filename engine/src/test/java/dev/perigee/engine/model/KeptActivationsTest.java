@@ -27,6 +27,7 @@ final class KeptActivationsTest {
       new ModelConfig(
           64, 160, 256, 96, 8, 1, 4, 48, 32, 16, 8, 16, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
           1e-6, 0.1, false);
+
   private static final int BATCH = 2;
   private static final int LENGTH = 32;
   private static final int TOKENS = BATCH * LENGTH;
@@ -41,8 +42,7 @@ final class KeptActivationsTest {
 
   private static Pass pass(Memory memory) {
     Model model =
-        Model.create(
-            MODEL, new CpuBackend(), Collectives.solo(), StagePlace.whole(MODEL), memory);
+        Model.create(MODEL, new CpuBackend(), Collectives.solo(), StagePlace.whole(MODEL), memory);
     model.initialize(3);
     int[] ids = Models.ids(TOKENS, 64, 1);
     int[] targets = Models.ids(TOKENS, 64, 2);
@@ -57,8 +57,7 @@ final class KeptActivationsTest {
     Map<String, float[]> gradients = new LinkedHashMap<>();
     for (Parameter p : model.parameters()) {
       Tensor g = p.gradient();
-      gradients.put(
-          p.name(), Arrays.copyOfRange(g.floats(), g.offset(), g.offset() + g.size()));
+      gradients.put(p.name(), Arrays.copyOfRange(g.floats(), g.offset(), g.offset() + g.size()));
     }
     return new Pass(kept, model.backend().arena().peakBytes(), gradients);
   }
@@ -79,8 +78,7 @@ final class KeptActivationsTest {
   private static long saved(Recompute what) {
     return switch (what) {
       case norms -> 8 * (2 * bytes(TOKENS, 160) + bytes(TOKENS, 48) + bytes(TOKENS, 32));
-      case swiGlu ->
-          bytes(TOKENS, 256) + MIXTURES * (bytes(PAIRS, 96) + bytes(TOKENS, 96));
+      case swiGlu -> bytes(TOKENS, 256) + MIXTURES * (bytes(PAIRS, 96) + bytes(TOKENS, 96));
       case latentProjections -> 8 * (bytes(TOKENS, 4 * 24) + bytes(TOKENS, 4 * 32));
       case expertDown -> MIXTURES * bytes(PAIRS, 160);
     };
@@ -116,8 +114,7 @@ final class KeptActivationsTest {
   void allAtOnceTakesLessThanHalfOfThePeak() {
     Pass pass =
         pass(
-            new Memory(
-                EnumSet.allOf(Recompute.class), EnumSet.allOf(Memory.Fp8.class), false, 32));
+            new Memory(EnumSet.allOf(Recompute.class), EnumSet.allOf(Memory.Fp8.class), false, 32));
     assertThat(pass.peakBytes).isLessThan(ALL_KEPT.peakBytes / 2);
     assertThat(relativeError(pass)).isLessThan(EIGHT_BITS);
   }

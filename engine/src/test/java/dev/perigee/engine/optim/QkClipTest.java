@@ -116,11 +116,8 @@ final class QkClipTest {
     Tensor shared = model.parameter("model.layers.0.self_attn.kv_a_proj_with_mqa.weight").value();
     float[] before = numbers(shared);
     QkClip clip =
-        new QkClip(
-            new RunConfig.Optimizer.QkClip(1, 0.5), model.backend(), model.qkProjections());
-    model
-        .parameters()
-        .forEach(p -> clip.scale(p, new float[][] {{0.5f, 0.5f, 0.5f, 0.5f}}));
+        new QkClip(new RunConfig.Optimizer.QkClip(1, 0.5), model.backend(), model.qkProjections());
+    model.parameters().forEach(p -> clip.scale(p, new float[][] {{0.5f, 0.5f, 0.5f, 0.5f}}));
     assertThat(numbers(shared)).isEqualTo(before);
   }
 

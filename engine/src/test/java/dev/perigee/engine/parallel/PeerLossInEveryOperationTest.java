@@ -39,6 +39,11 @@ final class PeerLossInEveryOperationTest {
           c.allToAll(send, rows, Tensor.zeros(10 * c.size(), 5000), rows);
         }),
     BROADCAST(c -> c.broadcast(Tensor.zeros(LARGE), c.size() - 1)),
+    SEND_AND_RECEIVE(
+        c -> {
+          c.send((c.index() + 1) % c.size(), 3, Tensor.zeros(LARGE));
+          c.receive((c.index() + c.size() - 1) % c.size(), 3, Tensor.zeros(LARGE));
+        }),
     BARRIER(Collectives::barrier);
 
     private final Consumer<Collectives> once;

@@ -89,7 +89,8 @@ class StagedCollectivesTest {
         host.run(rank -> operate(host.groups(mesh, rank).data(), /* onDevice= */ false));
     Fabric device = Fabric.local(2);
     List<List<float[]>> found =
-        device.run(rank -> operate(device.groups(mesh, rank).staged().data(), /* onDevice= */ true));
+        device.run(
+            rank -> operate(device.groups(mesh, rank).staged().data(), /* onDevice= */ true));
     for (int rank = 0; rank < 2; rank++) {
       for (int i = 0; i < expected.get(rank).size(); i++) {
         assertThat(found.get(rank).get(i))

@@ -8,10 +8,15 @@ import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.parallel.LostPeerException;
 import dev.perigee.engine.parallel.Pods;
 import dev.perigee.engine.train.TinyRun.Outcome;
+import dev.perigee.plan.Schedule;
+import dev.perigee.plan.Step;
+import dev.perigee.plan.StepPlan;
+import dev.perigee.plan.Timeline;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -52,7 +57,7 @@ final class PipelineTest {
         STEPS,
         tiny.checkpoint(),
         null,
-            tiny.network())
+        tiny.network())
         .with(
             new RunConfig.Pipeline(
                 virtual, SEQUENCES / mesh.data() / MICRO_BATCHES, overlap, split, layout));
@@ -191,6 +196,42 @@ final class PipelineTest {
           return null;
         });
     return sums;
+  }
+
+  @Test
+  void aRecordedStepHasEveryEventOfTheScheduleInItsOrder() throws Exception {
+    RunConfig run = config(new Mesh(2, 2, 2, 4), 2, true, true, null);
+    Schedule schedule = StepPlan.of(run, MODEL).schedule(MODEL);
+    Fabric fabric = Fabric.local(4);
+    List<TrackRecorder> ranks =
+        fabric.run(
+            rank -> {
+              TinyRun tiny = new TinyRun(fabric, run, rank);
+              TrackRecorder recorder = new TrackRecorder();
+              tiny.record(1, recorder);
+              return recorder;
+            });
+    Timeline timeline = TrackRecorder.timeline(ranks);
+    for (int rank = 0; rank < 4; rank++) {
+      List<Step> steps = schedule.steps().get(rank / 2);
+      Map<String, Timeline.Event> events = new HashMap<>();
+      timeline.tracks().get(rank).events().forEach(e -> events.put(e.name(), e));
+      assertThat(events.keySet())
+          .containsExactlyInAnyOrderElementsOf(steps.stream().map(Step::name).toList());
+      assertThat(timeline.tracks().get(rank).computed())
+          .isEqualTo(
+              steps.stream().filter(s -> s.action().computes()).map(Step::name).toList());
+      for (Step step : steps) {
+        for (Step needed : schedule.needs(step)) {
+          if (step.action().computes() && steps.contains(needed)) {
+            assertThat(events.get(needed.name()).end())
+                .as("%s before %s", needed, step)
+                .isLessThanOrEqualTo(events.get(step.name()).start());
+          }
+        }
+      }
+    }
+    assertThat(timeline.bubbleShare()).isBetween(0.0, 1.0);
   }
 
   @ParameterizedTest

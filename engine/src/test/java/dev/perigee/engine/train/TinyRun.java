@@ -129,6 +129,11 @@ final class TinyRun {
     step.forwardBackward(s, this::pattern, ready -> {}, StepRecorder.NONE);
   }
 
+  /** One step, recorded. */
+  void record(long s, StepRecorder recorder) {
+    step.run(s, this::pattern, recorder);
+  }
+
   private void pattern(long number, int[] ids, int[] targets, int at) {
     pattern(number, model.config().vocabSize(), length, ids, targets, at);
   }

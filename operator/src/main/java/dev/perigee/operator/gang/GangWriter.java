@@ -2,6 +2,7 @@ package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
@@ -99,14 +100,19 @@ public final class GangWriter {
   /** With the uid in the patch, which the API server refuses to change on another pod. */
   private void adopt(String name, String uid, int generation, int restarts) {
     client
-        .pods()
-        .inNamespace(namespace)
-        .withName(name)
+        .resource(
+            new PodBuilder()
+                .withNewMetadata()
+                .withName(name)
+                .withNamespace(namespace)
+                .endMetadata()
+                .build())
         .patch(
             PatchContext.of(PatchType.JSON_MERGE),
-            "{\"metadata\": {\"uid\": \"%s\", \"labels\": {\"%s\": \"%d\"}, \"annotations\": {\"%s\": \"%d\"}}}"
-                .formatted(
-                    uid, GangLabels.GENERATION, generation, GangLabels.ADOPTED, restarts));
+            """
+            {"metadata": {"uid": "%s", "labels": {"%s": "%d"}, "annotations": {"%s": "%d"}}}
+            """
+                .formatted(uid, GangLabels.GENERATION, generation, GangLabels.ADOPTED, restarts));
   }
 
   /** By uid, so that a later pod of the same name is never hit. */

@@ -1,0 +1,193 @@
+package dev.perigee.engine.cuda;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.engine.parallel.LostPeerException;
+import dev.perigee.engine.tensor.Tensor;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The same operations through a fake of NCCL and among threads give the same numbers. */
+@Timeout(60)
+final class NcclCollectivesTest {
+  private static NcclCollectives.Line line(FakeGpu gpu, boolean idle) {
+    return new NcclCollectives.Line(gpu, gpu, FakeNccl.STREAM, () -> idle);
+  }
+
+  /** Whole numbers, whose sums are exact in any order. */
+  private static Tensor numbers(int rank, int... shape) {
+    Tensor x = Tensor.zeros(shape);
+    for (int i = 0; i < x.size(); i++) {
+      x.floats()[i] = (i * 7 + rank * 13) % 101 - 50;
+    }
+    return x;
+  }
+
+  /** Everything that one rank gets out of every operation, its tensors where {@code on} says. */
+  private static String operate(Collectives c, java.util.function.UnaryOperator<Tensor> on) {
+    StringBuilder got = new StringBuilder();
+    int n = c.size();
+    int rank = c.index();
+    Tensor sum = on.apply(numbers(rank, 37));
+    c.allReduceSum(sum);
+    write(got, sum);
+    Tensor max = on.apply(numbers(rank, 5, 3));
+    c.allReduceMax(max);
+    write(got, max);
+    double[] figures = {rank + 1, 0.5};
+    c.allReduceSum(figures);
+    got.append(Arrays.toString(figures));
+    int[] shares = IntStream.range(0, n).map(i -> i == 1 ? 0 : 3 + i).toArray();
+    int size = Arrays.stream(shares).sum();
+    int start = Arrays.stream(shares, 0, rank).sum();
+    Tensor scattered = on.apply(numbers(rank, size));
+    c.reduceScatterSum(scattered, shares);
+    write(got, scattered.slice(start, shares[rank]));
+    Tensor gathered = on.apply(numbers(rank, size));
+    c.allGather(gathered, shares);
+    write(got, gathered);
+    Tensor whole = on.apply(Tensor.zeros(4 * n));
+    c.allGather(on.apply(numbers(rank, 4)), whole);
+    write(got, whole);
+    Tensor sent = on.apply(numbers(rank, 9));
+    c.broadcast(sent, n - 1);
+    write(got, sent);
+    int[] rows = IntStream.range(0, n).map(to -> (rank + 2 * to) % 3).toArray();
+    int[] coming = c.allToAllCounts(rows);
+    got.append(Arrays.toString(coming));
+    Tensor out = on.apply(numbers(rank, Arrays.stream(rows).sum(), 6));
+    Tensor in = on.apply(Tensor.zeros(Arrays.stream(coming).sum(), 6));
+    c.allToAll(out, rows, in, coming);
+    write(got, in);
+    c.barrier();
+    return got.toString();
+  }
+
+  private static void write(StringBuilder got, Tensor x) {
+    Tensor host = x.onHost();
+    got.append(
+        Arrays.toString(
+            Arrays.copyOfRange(host.floats(), host.offset(), host.offset() + host.size())));
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3})
+  void everyOperationGivesWhatThreadsGive(int ranks) throws Exception {
+    List<Integer> all = IntStream.range(0, ranks).boxed().toList();
+    Fabric threads = Fabric.local(ranks);
+    List<String> expected = threads.run(r -> operate(threads.collectives(r, all), x -> x));
+    for (boolean onDevice : new boolean[] {true, false}) {
+      FakeNccl.World world = new FakeNccl.World(ranks);
+      Fabric fabric = Fabric.local(ranks);
+      List<String> got =
+          fabric.run(
+              r -> {
+                FakeGpu gpu = new FakeGpu();
+                CudaBackend backend = gpu.backend(Precision.FP32, true);
+                FakeNccl nccl = new FakeNccl(world, gpu);
+                try (NcclCollectives c =
+                    NcclCollectives.join(
+                        nccl, line(gpu, true), fabric.collectives(r, all), fabric::failure)) {
+                  return operate(c, x -> onDevice ? copied(backend, x) : x);
+                }
+              });
+      assertThat(got).isEqualTo(expected);
+    }
+  }
+
+  private static Tensor copied(CudaBackend backend, Tensor x) {
+    Tensor there = new Tensor(backend.arena().take(x.size()).storage(), 0, x.shape());
+    there.assign(x);
+    return there;
+  }
+
+  @Test
+  void whatOneRankSendsTheOtherReceives() throws Exception {
+    FakeNccl.World world = new FakeNccl.World(2);
+    Fabric fabric = Fabric.local(2);
+    fabric.run(
+        r -> {
+          FakeGpu gpu = new FakeGpu();
+          NcclCollectives c =
+              NcclCollectives.join(
+                  new FakeNccl(world, gpu),
+                  line(gpu, true),
+                  fabric.collectives(r, List.of(0, 1)),
+                  fabric::failure);
+          if (r == 0) {
+            c.send(1, 4, numbers(0, 11));
+          } else {
+            Tensor x = Tensor.zeros(11);
+            c.receive(0, 4, x);
+            assertThat(x.floats()).isEqualTo(numbers(0, 11).floats());
+          }
+          return null;
+        });
+  }
+
+  @Test
+  void aShareIsReducedToItsOwnerInOneGroupOfCalls() {
+    FakeGpu gpu = new FakeGpu();
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(1), gpu);
+    NcclCollectives c =
+        NcclCollectives.join(nccl, line(gpu, true), Collectives.solo(), Optional::empty);
+    c.reduceScatterSum(Tensor.zeros(5), new int[] {5});
+    c.allToAllCounts(new int[] {3});
+    c.close();
+    assertThat(nccl.record)
+        .containsExactly("REDUCE 5 FLOAT32 0", "SEND 1 INT32 0", "RECEIVE 1 INT32 0", "destroy");
+    assertThatThrownBy(() -> c.reduceScatterSum(Tensor.zeros(5), new int[] {4}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("[4]");
+  }
+
+  @Test
+  void aPeerThatNcclHasLostEndsTheWaitAndEverythingLater() {
+    FakeGpu gpu = new FakeGpu();
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(1), gpu);
+    NcclCollectives c =
+        NcclCollectives.join(nccl, line(gpu, false), Collectives.solo(), Optional::empty);
+    nccl.error = "error 6, remote process exited";
+    assertThatThrownBy(() -> c.allReduceSum(Tensor.zeros(3)))
+        .isInstanceOf(LostPeerException.class)
+        .hasMessageContaining("remote process exited");
+    assertThat(nccl.record).endsWith("abort");
+    assertThatThrownBy(c::barrier).isInstanceOf(LostPeerException.class);
+    c.close();
+    assertThat(nccl.record).as("an aborted communicator is gone").endsWith("abort");
+  }
+
+  @Test
+  void workTogetherThatHasEndedElsewhereEndsTheWait() {
+    FakeGpu gpu = new FakeGpu();
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(1), gpu);
+    AtomicReference<String> ended = new AtomicReference<>();
+    NcclCollectives c =
+        NcclCollectives.join(
+            nccl, line(gpu, false), Collectives.solo(), () -> Optional.ofNullable(ended.get()));
+    Thread.ofPlatform()
+        .start(
+            () -> {
+              try {
+                Thread.sleep(100);
+              } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+              }
+              ended.set("pod 1 (demo-1.demo) is lost: silent for 6000 ms");
+            });
+    assertThatThrownBy(c::barrier)
+        .isInstanceOf(LostPeerException.class)
+        .hasMessage("pod 1 (demo-1.demo) is lost: silent for 6000 ms");
+    assertThat(nccl.record).endsWith("abort");
+  }
+}
