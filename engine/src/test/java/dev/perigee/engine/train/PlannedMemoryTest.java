@@ -96,9 +96,9 @@ class PlannedMemoryTest {
             20,
             tiny.checkpoint(),
             null,
-            tiny.network(),
-            pipeline,
-            memory);
+                tiny.network())
+            .with(pipeline)
+            .with(memory);
     return Arguments.of(name, run);
   }
 

@@ -108,9 +108,8 @@ class PlannedTimelineTest {
         20,
         tiny.checkpoint(),
         null,
-        tiny.network(),
-        new RunConfig.Pipeline(virtualStages, 2, false, split, null),
-        RunConfig.Memory.DEFAULT);
+            tiny.network())
+        .with(new RunConfig.Pipeline(virtualStages, 2, false, split, null));
   }
 
   /** The events of one rank, by step. */
