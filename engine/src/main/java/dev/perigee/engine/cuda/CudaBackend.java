@@ -263,9 +263,29 @@ public final class CudaBackend implements Backend, AutoCloseable {
     }
   }
 
-  /**
-   * Sizes when the kernel of all experts can take them; else each expert is a product of its own.
-   */
+  @Override
+  public void groupedLinearBackwardWeight(
+      Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
+    Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), dw_EOI);
+    DeviceBuffer dw = Work.at(dw_EOI);
+    if (grouped.isEmpty() || dw.address() % 16 != 0) { // which the copy engine asks for
+      Backend.super.groupedLinearBackwardWeight(dy_SO, x_SI, rows_E, dw_EOI);
+      return;
+    }
+    try (Arena.Scope _ = work.open()) {
+      work.launch(
+          GroupedGemm.weightGradientFloat32(
+              chip.multiprocessors,
+              grouped.get(),
+              work.rounded(Work.at(dy_SO)),
+              work.rounded(Work.at(x_SI)),
+              staging.indices(offsets(rows_E)),
+              dw,
+              /* accumulate= */ true));
+    }
+  }
+
+  /** Sizes when the kernel of all experts can take them; else each expert is a product of its own. */
   private Optional<GroupedGemm.Sizes> grouped(int rows, Tensor w_EOI) {
     boolean fits =
         work.precision() == Precision.BF16

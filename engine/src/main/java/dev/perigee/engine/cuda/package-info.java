@@ -10,6 +10,13 @@
  *   <li>{@link dev.perigee.engine.cuda.Stream}: copies, launches, events and graphs, in order.
  *   <li>{@link dev.perigee.engine.cuda.Launch}: one kernel launch as data; {@link
  *       dev.perigee.engine.cuda.Launcher} is where a test's fake stands in for the GPU.
+ *   <li>{@link dev.perigee.engine.cuda.CudaBackend}: every operation of a model on one GPU, put
+ *       together with {@link dev.perigee.engine.cuda.Work} from {@link
+ *       dev.perigee.engine.cuda.Product}s ({@link dev.perigee.engine.cuda.Cublas}, or {@link
+ *       dev.perigee.engine.cuda.TiledProduct}), {@link dev.perigee.engine.cuda.FloatKernels} and
+ *       {@link dev.perigee.engine.cuda.CudaAttention}; tensors live in {@link
+ *       dev.perigee.engine.cuda.TensorMemory}, and what crosses to the host goes through {@link
+ *       dev.perigee.engine.cuda.Staging}.
  *   <li>{@link dev.perigee.engine.cuda.TensorMap}: what Hopper's copy engine is told of a tensor.
  *   <li>{@link dev.perigee.engine.cuda.MoeLayer}: an expert layer, forward and backward, made of
  *       {@link dev.perigee.engine.cuda.Router}, {@link dev.perigee.engine.cuda.Dispatch}, {@link

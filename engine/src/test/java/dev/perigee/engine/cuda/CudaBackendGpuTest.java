@@ -104,21 +104,36 @@ class CudaBackendGpuTest {
     }
 
     Pair of(String name, float[] numbers, int... shape) {
-      // An odd distance into a larger tensor: views need not be aligned.
-      Tensor host = Tensor.zeros(numbers.length + 3);
-      System.arraycopy(numbers, 0, host.floats(), 3, numbers.length);
-      Tensor device = gpu.zeros(numbers.length + 3);
+      return at(3, name, numbers, shape); // views need not be aligned
+    }
+
+    /** So many elements into a larger tensor. */
+    private Pair at(int offset, String name, float[] numbers, int... shape) {
+      Tensor host = Tensor.zeros(numbers.length + offset);
+      System.arraycopy(numbers, 0, host.floats(), offset, numbers.length);
+      Tensor device = gpu.zeros(numbers.length + offset);
       device.assign(host);
       return new Pair(
-          name, new Tensor(host.storage(), 3, shape), new Tensor(device.storage(), 3, shape));
+          name,
+          new Tensor(host.storage(), offset, shape),
+          new Tensor(device.storage(), offset, shape));
     }
 
     Pair random(String name, int... shape) {
+      return of(name, normal(shape), shape);
+    }
+
+    /** At an address that the copy engine takes. */
+    Pair aligned(String name, int... shape) {
+      return at(4, name, normal(shape), shape);
+    }
+
+    private float[] normal(int... shape) {
       float[] numbers = new float[size(shape)];
       for (int i = 0; i < numbers.length; i++) {
         numbers[i] = (float) random.nextGaussian();
       }
-      return of(name, numbers, shape);
+      return numbers;
     }
 
     /** Where a result goes: NaN, so that what is not written or is read shows. */
@@ -277,10 +292,13 @@ class CudaBackendGpuTest {
         both.cpu.groupedLinearBackwardInput(dy.cpu, w.cpu, rows, dx.cpu);
         both.gpu.groupedLinearBackwardInput(dy.gpu, w.gpu, rows, dx.gpu);
         dx.agree(mode.product());
-        Pair dw = both.random("dw", rows.length, o, i);
-        both.cpu.groupedLinearBackwardWeight(dy.cpu, x.cpu, rows, dw.cpu);
-        both.gpu.groupedLinearBackwardWeight(dy.gpu, x.gpu, rows, dw.gpu);
-        dw.agree(mode.product());
+        for (Pair dw :
+            List.of(
+                both.random("dw", rows.length, o, i), both.aligned("dw", rows.length, o, i))) {
+          both.cpu.groupedLinearBackwardWeight(dy.cpu, x.cpu, rows, dw.cpu);
+          both.gpu.groupedLinearBackwardWeight(dy.gpu, x.gpu, rows, dw.gpu);
+          dw.agree(mode.product());
+        }
       }
     }
   }

@@ -65,9 +65,11 @@ class CudaBackendTest {
       model.step(new int[] {1, 2, 3}, cache, backend.zeros(3, shape.vocabSize()));
     }
     Set<String> launched = new TreeSet<>(gpu.kernels());
-    assertThat(launched.contains("grouped_gemm/grouped_gemm_forward"))
-        .as("the fast products of experts")
-        .isEqualTo(precision == Precision.BF16);
+    for (String product : List.of("forward", "input_gradient", "weight_gradient_float32")) {
+      assertThat(launched.contains("grouped_gemm/grouped_gemm_" + product))
+          .as("the fast products of experts: %s", product)
+          .isEqualTo(precision == Precision.BF16);
+    }
     assertThat(gpu.products.isEmpty()).isEqualTo(tiled);
     if (precision == Precision.BF16 && tiled) {
       launched.addAll(fp32Only());

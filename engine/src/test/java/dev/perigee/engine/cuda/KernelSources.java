@@ -58,7 +58,7 @@ final class KernelSources {
               body.replaceAll(
                   "\\b" + names[i].strip() + "\\b", Matcher.quoteReplacement(values[i].strip()));
         }
-        expanded.append(body);
+        expanded.append(body.replaceAll("\\s*##\\s*", ""));
       }
     }
     return expanded.toString();

@@ -98,7 +98,8 @@ class PlannedMemoryTest {
             null,
             tiny.network(),
             pipeline,
-            memory);
+            memory,
+            tiny.compute());
     return Arguments.of(name, run);
   }
 
