@@ -27,6 +27,7 @@ __device__ int take_largest(float* x, int n) {
       at = other_at;
     }
   }
+  __syncwarp();  // all lanes have read x
   if (at < n && lane == 0) {
     x[at] = -INFINITY;
   }

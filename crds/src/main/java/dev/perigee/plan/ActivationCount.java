@@ -307,7 +307,10 @@ final class ActivationCount {
               && tensor.part != Part.EXPERT_RESULT
               && (dropped(tensor.part) || packed(tensor.part));
       if (again) {
-        sum += arena ? 4 * numbers(tensor, tensor.width) : activationBytes * rows(tensor) * tensor.width;
+        sum +=
+            arena
+                ? 4 * numbers(tensor, tensor.width)
+                : activationBytes * rows(tensor) * tensor.width;
       }
     }
     return sum;
@@ -369,9 +372,9 @@ final class ActivationCount {
   private double numbers(Taken tensor, long width) {
     long rows = rows(tensor);
     if (tensor.rows != Rows.ROUTED || expertRanks == 1) {
-      return ArenaSize.of(rows * width);
+      return (double) ArenaSize.of(rows * width);
     }
-    long spread = Math.round(Math.sqrt((double) rows));
-    return (ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2.0;
+    long spread = Math.round(Math.sqrt(rows));
+    return ((double) ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2;
   }
 }

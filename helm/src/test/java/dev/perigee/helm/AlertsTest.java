@@ -28,7 +28,11 @@ class AlertsTest {
     Set<String> known = onPage("");
     List<String> used = new ArrayList<>();
     for (JsonNode rule : rules()) {
-      METRIC.matcher(rule.path("expr").asText()).results().map(MatchResult::group).forEach(used::add);
+      METRIC
+          .matcher(rule.path("expr").asText())
+          .results()
+          .map(MatchResult::group)
+          .forEach(used::add);
     }
     assertThat(used).hasSizeGreaterThan(5).allMatch(known::contains);
   }

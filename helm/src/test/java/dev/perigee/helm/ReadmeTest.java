@@ -15,10 +15,13 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
-/** The chart's README is made of the values' comments; {@code -Dperigee.regenerate=true} does it. */
+/**
+ * The chart's README is made of the values' comments; {@code -Dperigee.regenerate=true} does it.
+ */
 class ReadmeTest {
   private static final Path README = Path.of("README.md");
-  private static final String BEGIN = "<!-- values: written by ./perigee test -pl helm -am -Dperigee.regenerate=true -->\n";
+  private static final String BEGIN =
+      "<!-- values: written by ./perigee test -pl helm -am -Dperigee.regenerate=true -->\n";
   private static final String END = "<!-- end of values -->\n";
 
   @Test
@@ -32,7 +35,9 @@ class ReadmeTest {
       Files.writeString(README, wanted);
     }
     assertThat(Files.readString(README))
-        .as("README.md is stale; write it anew: ./perigee test -pl helm -am -Dperigee.regenerate=true")
+        .as(
+            "README.md is stale; write it anew: ./perigee test -pl helm -am"
+                + " -Dperigee.regenerate=true")
         .isEqualTo(wanted);
   }
 
@@ -73,7 +78,8 @@ class ReadmeTest {
   /** Values without members, or with a comment of their own. */
   private static void leaves(
       JsonNode node, String path, Map<String, String> comments, Set<String> found) {
-    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator(); all.hasNext(); ) {
+    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator();
+        all.hasNext(); ) {
       Map.Entry<String, JsonNode> member = all.next();
       String key = path.isEmpty() ? member.getKey() : path + "." + member.getKey();
       if (member.getValue().isObject()

@@ -168,24 +168,14 @@ public final class CudaBackend implements Backend, AutoCloseable {
   public void splitColumns(Tensor x_TC, Tensor left, Tensor right) {
     work.launch(
         FloatKernels.splitColumns(
-            Work.at(x_TC),
-            Work.at(left),
-            Work.at(right),
-            x_TC.dim(0),
-            left.dim(1),
-            right.dim(1)));
+            Work.at(x_TC), Work.at(left), Work.at(right), x_TC.dim(0), left.dim(1), right.dim(1)));
   }
 
   @Override
   public void joinColumns(Tensor left, Tensor right, Tensor x_TC) {
     work.launch(
         FloatKernels.joinColumns(
-            Work.at(left),
-            Work.at(right),
-            Work.at(x_TC),
-            x_TC.dim(0),
-            left.dim(1),
-            right.dim(1)));
+            Work.at(left), Work.at(right), Work.at(x_TC), x_TC.dim(0), left.dim(1), right.dim(1)));
   }
 
   @Override
@@ -253,8 +243,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public void groupedLinearBackwardInput(
-      Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
+  public void groupedLinearBackwardInput(Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
     Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), w_EOI);
     if (grouped.isEmpty()) {
       Backend.super.groupedLinearBackwardInput(dy_SO, w_EOI, rows_E, dx_SI);
@@ -271,6 +260,28 @@ public final class CudaBackend implements Backend, AutoCloseable {
               staging.indices(offsets(rows_E)),
               dx));
       work.launch(FloatKernels.fromBf16(dx, Work.at(dx_SI)));
+    }
+  }
+
+  @Override
+  public void groupedLinearBackwardWeight(
+      Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
+    Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), dw_EOI);
+    DeviceBuffer dw = Work.at(dw_EOI);
+    if (grouped.isEmpty() || dw.address() % 16 != 0) { // which the copy engine asks for
+      Backend.super.groupedLinearBackwardWeight(dy_SO, x_SI, rows_E, dw_EOI);
+      return;
+    }
+    try (Arena.Scope _ = work.open()) {
+      work.launch(
+          GroupedGemm.weightGradientFloat32(
+              chip.multiprocessors,
+              grouped.get(),
+              work.rounded(Work.at(dy_SO)),
+              work.rounded(Work.at(x_SI)),
+              staging.indices(offsets(rows_E)),
+              dw,
+              /* accumulate= */ true));
     }
   }
 
@@ -390,8 +401,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void swiGlu(Tensor gu_TFF, Tensor h_TF) {
-    work.launch(
-        FloatKernels.swiGlu(Work.at(gu_TFF), Work.at(h_TF), h_TF.dim(0), h_TF.dim(1)));
+    work.launch(FloatKernels.swiGlu(Work.at(gu_TFF), Work.at(h_TF), h_TF.dim(0), h_TF.dim(1)));
   }
 
   @Override

@@ -53,10 +53,7 @@ class CudaBackendTest {
       Fabric fabric = Fabric.local(1);
       Optimizer optimizer =
           new Optimizer(
-              OPTIMIZER,
-              model.parameters(),
-              backend,
-              fabric.groups(new Mesh(1, 1, 1, 1), 0));
+              OPTIMIZER, model.parameters(), backend, fabric.groups(new Mesh(1, 1, 1, 1), 0));
       int[] ids = Models.ids(2 * 7, shape.vocabSize(), 5);
       int[] targets = ids.clone();
       targets[6] = -1;
@@ -68,9 +65,11 @@ class CudaBackendTest {
       model.step(new int[] {1, 2, 3}, cache, backend.zeros(3, shape.vocabSize()));
     }
     Set<String> launched = new TreeSet<>(gpu.kernels());
-    assertThat(launched.contains("grouped_gemm/grouped_gemm_forward"))
-        .as("the fast products of experts")
-        .isEqualTo(precision == Precision.BF16);
+    for (String product : List.of("forward", "input_gradient", "weight_gradient_float32")) {
+      assertThat(launched.contains("grouped_gemm/grouped_gemm_" + product))
+          .as("the fast products of experts: %s", product)
+          .isEqualTo(precision == Precision.BF16);
+    }
     assertThat(gpu.products.isEmpty()).isEqualTo(tiled);
     if (precision == Precision.BF16 && tiled) {
       launched.addAll(fp32Only());
@@ -78,7 +77,9 @@ class CudaBackendTest {
     }
   }
 
-  /** Forms of kernels that only the other precision uses; the case beside this one launches them. */
+  /**
+   * Forms of kernels that only the other precision uses; the case beside this one launches them.
+   */
   private static List<String> fp32Only() {
     return List.of("attention/attention_join_keys", "product/product_float");
   }

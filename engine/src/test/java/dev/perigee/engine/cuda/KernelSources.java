@@ -58,7 +58,7 @@ final class KernelSources {
               body.replaceAll(
                   "\\b" + names[i].strip() + "\\b", Matcher.quoteReplacement(values[i].strip()));
         }
-        expanded.append(body);
+        expanded.append(body.replaceAll("\\s*##\\s*", ""));
       }
     }
     return expanded.toString();
@@ -75,7 +75,8 @@ final class KernelSources {
       case "int" -> Launch.Argument.Int32.class;
       case "long" -> Launch.Argument.Int64.class;
       case "float" -> Launch.Argument.Float32.class;
-      default -> throw new IllegalStateException("a kernel's parameter of no known kind: " + parameter);
+      default ->
+          throw new IllegalStateException("a kernel's parameter of no known kind: " + parameter);
     };
   }
 

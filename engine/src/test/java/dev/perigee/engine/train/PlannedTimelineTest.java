@@ -110,7 +110,8 @@ class PlannedTimelineTest {
         null,
         tiny.network(),
         new RunConfig.Pipeline(virtualStages, 2, false, split, null),
-        RunConfig.Memory.DEFAULT);
+        RunConfig.Memory.DEFAULT,
+        tiny.compute());
   }
 
   /** The events of one rank, by step. */

@@ -181,6 +181,25 @@ class PretrainPlanTest {
   }
 
   @Test
+  void weightsThatFillMoreThanTheMemoryAskedForAreRefusedWithTheNearestLayouts() {
+    PretrainJob job = Jobs.with(Jobs.small(), "/resources", "{\"limits\": {\"memory\": \"16Mi\"}}");
+    var plan = (PretrainPlan.Impossible) PretrainPlan.of(job, 1, IMAGE);
+    assertThat(plan.problems().getFirst())
+        .startsWith("parallelism: weights, gradients and optimizer state need ")
+        .endsWith(" on a rank of stage 0, which has 8.39 MB");
+  }
+
+  @Test
+  void theStatusSaysWhatTheFullestRankWillNeed() {
+    var estimate = workable(Jobs.small(), 1).layout().estimate();
+    assertThat(estimate.memoryPerRank()).endsWith(" MB");
+    assertThat(estimate.memory().parameters()).isEqualTo(estimate.memory().gradients() + 64);
+    assertThat(estimate.bubbleShare()).isZero();
+    assertThat(estimate.stepSeconds()).isNull();
+    assertThat(estimate.tooMuch()).isNull();
+  }
+
+  @Test
   void aJobNameOfSixtyThreeCharactersGivesPodNamesThatFit() {
     String longest = "a".repeat(62) + "b";
     String other = "a".repeat(62) + "c";
