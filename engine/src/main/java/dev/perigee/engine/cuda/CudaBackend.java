@@ -264,8 +264,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public void groupedLinearBackwardWeight(
-      Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
+  public void groupedLinearBackwardWeight(Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
     Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), dw_EOI);
     DeviceBuffer dw = Work.at(dw_EOI);
     if (grouped.isEmpty() || dw.address() % 16 != 0) { // which the copy engine asks for
@@ -285,7 +284,9 @@ public final class CudaBackend implements Backend, AutoCloseable {
     }
   }
 
-  /** Sizes when the kernel of all experts can take them; else each expert is a product of its own. */
+  /**
+   * Sizes when the kernel of all experts can take them; else each expert is a product of its own.
+   */
   private Optional<GroupedGemm.Sizes> grouped(int rows, Tensor w_EOI) {
     boolean fits =
         work.precision() == Precision.BF16

@@ -293,8 +293,7 @@ class CudaBackendGpuTest {
         both.gpu.groupedLinearBackwardInput(dy.gpu, w.gpu, rows, dx.gpu);
         dx.agree(mode.product());
         for (Pair dw :
-            List.of(
-                both.random("dw", rows.length, o, i), both.aligned("dw", rows.length, o, i))) {
+            List.of(both.random("dw", rows.length, o, i), both.aligned("dw", rows.length, o, i))) {
           both.cpu.groupedLinearBackwardWeight(dy.cpu, x.cpu, rows, dw.cpu);
           both.gpu.groupedLinearBackwardWeight(dy.gpu, x.gpu, rows, dw.gpu);
           dw.agree(mode.product());
