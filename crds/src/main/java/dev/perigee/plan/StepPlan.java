@@ -9,8 +9,8 @@ import java.util.Collections;
 import java.util.List;
 
 /**
- * How a run's optimizer step is laid out: what follows from the configuration and the model's shape,
- * the same for the programs, the operator and whoever plans.
+ * How a run's optimizer step is laid out: what follows from the configuration and the model's
+ * shape, the same for the programs, the operator and whoever plans.
  *
  * @param layout layers of each chunk
  * @param shape what the schedule is made for
@@ -71,8 +71,7 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
       return pipeline.microBatchSequences();
     }
     int stages = run.mesh().pipeline();
-    int atLeast =
-        stages == 1 && !pipeline.expertOverlap() ? 1 : MICRO_BATCHES_PER_STAGE * stages;
+    int atLeast = stages == 1 && !pipeline.expertOverlap() ? 1 : MICRO_BATCHES_PER_STAGE * stages;
     return microBatchSequences(
         run.batchSequences() / run.mesh().data(),
         run.sequenceLength(),
@@ -85,11 +84,12 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
 
   /**
    * Sequences of a micro-batch: the largest power of two that divides a rank's share, stays within
-   * {@code most} tokens, and leaves {@code atLeast} micro-batches or more, a multiple of
-   * {@code multipleOf} where there is one. A power of two gives meshes of 1,
-   * 2 and 4 ranks the same micro-batches as long as the share is large enough.
+   * {@code most} tokens, and leaves {@code atLeast} micro-batches or more, a multiple of {@code
+   * multipleOf} where there is one. A power of two gives meshes of 1, 2 and 4 ranks the same
+   * micro-batches as long as the share is large enough.
    */
-  static int microBatchSequences(long share, int sequenceLength, int most, int atLeast, int multipleOf) {
+  static int microBatchSequences(
+      long share, int sequenceLength, int most, int atLeast, int multipleOf) {
     int largest = 1;
     for (long size = 2; share % size == 0 && size * sequenceLength <= most; size *= 2) {
       if (share / size >= atLeast && share / size % multipleOf == 0) {

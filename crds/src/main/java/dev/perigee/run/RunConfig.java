@@ -544,7 +544,8 @@ public record RunConfig(
     } else {
       require(
           found,
-          compute.backend() == Compute.Backend.cuda || compute.precision() == Compute.Precision.fp32,
+          compute.backend() == Compute.Backend.cuda
+              || compute.precision() == Compute.Precision.fp32,
           "compute.precision: bf16 needs backend cuda; the CPU computes in fp32");
     }
   }

@@ -81,7 +81,9 @@ public final class Trainer {
         HttpEndpoint.start(
             launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
       introduce(launch, shape);
-      accelerator.describe(launch.ranks().pods().get(launch.pod()).ranks().size()).ifPresent(log::line);
+      accelerator
+          .describe(launch.ranks().pods().get(launch.pod()).ranks().size())
+          .ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
       RankMap ranks = new Turn(launch.root()).take(launch.ranks(), log);
       Fabric fabric =
@@ -107,15 +109,14 @@ public final class Trainer {
                 config.checkpoint().keep(),
                 warning -> log.line("warning: " + warning));
         List<ExitCode> ends =
-            fabric.run(
-                rank -> {
-                  try {
-                    return new RankRun(launch, shape, data, store, pod, fabric, rank).run();
-                  } catch (Throwable error) {
-                    ending.failure(error, progress); // before the neighbours hear of it
-                    throw error;
-                  }
-                });
+            fabric.run(rank -> {
+              try {
+                return new RankRun(launch, shape, data, store, pod, fabric, rank).run();
+              } catch (Throwable error) {
+                ending.failure(error, progress); // before the neighbours hear of it
+                throw error;
+              }
+            });
         exitCode = ends.getFirst();
       } catch (Throwable error) {
         ending.failure(error, progress);

@@ -195,8 +195,7 @@ class BadInputTest {
   @Test
   void aFolderToStartFromThatIsNotThereIsNamedWhenTheShapeIsKnownToo() throws Exception {
     ends(
-        edited(
-                run -> run.withObject("/model").put("from", folder.resolve("none").toString()))
+        edited(run -> run.withObject("/model").put("from", folder.resolve("none").toString()))
             .startPod(0),
         ExitCode.BAD_CONFIG,
         "model.from: there is no " + folder.resolve("none"));
@@ -224,7 +223,8 @@ class BadInputTest {
         Failure.of(
             new StorageException(
                 "cannot write to /perigee/checkpoints/demo: x",
-                new FileSystemException("/perigee/checkpoints/demo", null, "Read-only file system")));
+                new FileSystemException(
+                    "/perigee/checkpoints/demo", null, "Read-only file system")));
     assertThat(failure.exitCode()).isEqualTo(ExitCode.BAD_CONFIG);
     assertThat(failure.message()).contains("a volume that can be written");
   }
@@ -242,11 +242,10 @@ class BadInputTest {
   }
 
   private Gang text(String file) throws Exception {
-    return edited(
-            run ->
-                ((ObjectNode) run.withArray("/data").get(0))
-                    .put("path", folder.resolve(file).toString())
-                    .remove("builtin"))
+    return edited(run ->
+            ((ObjectNode) run.withArray("/data").get(0))
+                .put("path", folder.resolve(file).toString())
+                .remove("builtin"))
         .startPod(0);
   }
 

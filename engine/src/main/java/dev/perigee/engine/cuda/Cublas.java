@@ -127,11 +127,12 @@ final class Cublas implements Product {
   /**
    * {@inheritDoc}
    *
-   * <p>The library knows columns first: a row-major matrix is its transpose there, and cᵀ = op(b)ᵀ ·
-   * op(a)ᵀ.
+   * <p>The library knows columns first: a row-major matrix is its transpose there, and cᵀ = op(b)ᵀ
+   * · op(a)ᵀ.
    */
   @Override
-  public void multiply(Sizes s, float alphaValue, Operand a, Operand b, float betaValue, Operand c) {
+  public void multiply(
+      Sizes s, float alphaValue, Operand a, Operand b, float betaValue, Operand c) {
     alpha.set(JAVA_FLOAT, 0, alphaValue);
     beta.set(JAVA_FLOAT, 0, betaValue);
     int rc;

@@ -44,9 +44,7 @@ public final class Cuda {
 
   /** GPUs that this process sees; 0 without a driver. */
   public static int count() {
-    return DriverLibrary.load()
-        .map(driver -> init(driver) == 0 ? count(driver) : 0)
-        .orElse(0);
+    return DriverLibrary.load().map(driver -> init(driver) == 0 ? count(driver) : 0).orElse(0);
   }
 
   private static int init(DriverLibrary driver) {

@@ -149,8 +149,7 @@ final class CudaAttention {
           weights,
           0,
           Work.result(absorbed_BHC, heads * c, c));
-      work.launch(
-          FloatKernels.appendRope(s, Work.at(q_BQ), absorbed_BHC, s.batch() * heads, rank));
+      work.launch(FloatKernels.appendRope(s, Work.at(q_BQ), absorbed_BHC, s.batch() * heads, rank));
       Operand cache = work.operand(Work.at(cache_BPC), c, cacheStride);
       DeviceBuffer p_BHP = work.floats((long) s.batch() * heads * filled);
       Operand p = Work.result(p_BHP, filled, (long) heads * filled);
@@ -198,7 +197,8 @@ final class CudaAttention {
   /** One sequence's part of a tensor, {@code size} numbers. */
   private static DeviceBuffer sequence(Tensor x, AttentionShape s, int b, long size) {
     if (x.size() != s.batch() * size) {
-      throw new IllegalArgumentException(x + " does not hold " + size + " numbers a sequence: " + s);
+      throw new IllegalArgumentException(
+          x + " does not hold " + size + " numbers a sequence: " + s);
     }
     return Work.at(x).slice(4 * b * size, 4 * size);
   }

@@ -168,24 +168,14 @@ public final class CudaBackend implements Backend, AutoCloseable {
   public void splitColumns(Tensor x_TC, Tensor left, Tensor right) {
     work.launch(
         FloatKernels.splitColumns(
-            Work.at(x_TC),
-            Work.at(left),
-            Work.at(right),
-            x_TC.dim(0),
-            left.dim(1),
-            right.dim(1)));
+            Work.at(x_TC), Work.at(left), Work.at(right), x_TC.dim(0), left.dim(1), right.dim(1)));
   }
 
   @Override
   public void joinColumns(Tensor left, Tensor right, Tensor x_TC) {
     work.launch(
         FloatKernels.joinColumns(
-            Work.at(left),
-            Work.at(right),
-            Work.at(x_TC),
-            x_TC.dim(0),
-            left.dim(1),
-            right.dim(1)));
+            Work.at(left), Work.at(right), Work.at(x_TC), x_TC.dim(0), left.dim(1), right.dim(1)));
   }
 
   @Override
@@ -253,8 +243,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public void groupedLinearBackwardInput(
-      Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
+  public void groupedLinearBackwardInput(Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
     Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), w_EOI);
     if (grouped.isEmpty()) {
       Backend.super.groupedLinearBackwardInput(dy_SO, w_EOI, rows_E, dx_SI);
@@ -275,8 +264,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public void groupedLinearBackwardWeight(
-      Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
+  public void groupedLinearBackwardWeight(Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
     Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), dw_EOI);
     DeviceBuffer dw = Work.at(dw_EOI);
     if (grouped.isEmpty() || dw.address() % 16 != 0) { // which the copy engine asks for
@@ -296,7 +284,9 @@ public final class CudaBackend implements Backend, AutoCloseable {
     }
   }
 
-  /** Sizes when the kernel of all experts can take them; else each expert is a product of its own. */
+  /**
+   * Sizes when the kernel of all experts can take them; else each expert is a product of its own.
+   */
   private Optional<GroupedGemm.Sizes> grouped(int rows, Tensor w_EOI) {
     boolean fits =
         work.precision() == Precision.BF16
@@ -412,8 +402,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void swiGlu(Tensor gu_TFF, Tensor h_TF) {
-    work.launch(
-        FloatKernels.swiGlu(Work.at(gu_TFF), Work.at(h_TF), h_TF.dim(0), h_TF.dim(1)));
+    work.launch(FloatKernels.swiGlu(Work.at(gu_TFF), Work.at(h_TF), h_TF.dim(0), h_TF.dim(1)));
   }
 
   @Override

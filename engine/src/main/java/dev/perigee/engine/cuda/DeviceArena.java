@@ -35,8 +35,7 @@ public final class DeviceArena implements DeviceMemory, AutoCloseable {
   public DeviceBuffer allocate(long bytes) {
     Allocation a = new Allocation();
     check(JCudaDriver.cuMemAlloc(a, Math.max(1, bytes)), "cuMemAlloc", bytes + " bytes");
-    frees.put(
-        a.address(), () -> check(JCudaDriver.cuMemFree(a), "cuMemFree", bytes + " bytes"));
+    frees.put(a.address(), () -> check(JCudaDriver.cuMemFree(a), "cuMemFree", bytes + " bytes"));
     return new DeviceBuffer(a.address(), bytes);
   }
 
@@ -54,8 +53,7 @@ public final class DeviceArena implements DeviceMemory, AutoCloseable {
     HostAllocation p = new HostAllocation();
     check(JCudaDriver.cuMemAllocHost(p, Math.max(1, bytes)), "cuMemAllocHost", bytes + " bytes");
     frees.put(
-        p.address(),
-        () -> check(JCudaDriver.cuMemFreeHost(p), "cuMemFreeHost", bytes + " bytes"));
+        p.address(), () -> check(JCudaDriver.cuMemFreeHost(p), "cuMemFreeHost", bytes + " bytes"));
     return p.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
   }
 

@@ -44,8 +44,7 @@ final class FloatKernels {
   }
 
   static Launch toBf16(DeviceBuffer x, DeviceBuffer y) {
-    return elements(
-        "vector", "vector_to_bf16", count(x), address(x), address(y), whole(count(x)));
+    return elements("vector", "vector_to_bf16", count(x), address(x), address(y), whole(count(x)));
   }
 
   static Launch fromBf16(DeviceBuffer x, DeviceBuffer y) {
@@ -256,7 +255,12 @@ final class FloatKernels {
   }
 
   static Launch rmsNormBackwardWeight(
-      DeviceBuffer dy, DeviceBuffer x, DeviceBuffer scale, DeviceBuffer parts, int rows, int width) {
+      DeviceBuffer dy,
+      DeviceBuffer x,
+      DeviceBuffer scale,
+      DeviceBuffer parts,
+      int rows,
+      int width) {
     return new Launch(
         "rms_norm",
         "rms_norm_backward_weight",
@@ -264,12 +268,7 @@ final class FloatKernels {
         new Launch.Dim(32, 8, 1),
         0,
         List.of(
-            address(dy),
-            address(x),
-            address(scale),
-            address(parts),
-            integer(rows),
-            integer(width)),
+            address(dy), address(x), address(scale), address(parts), integer(rows), integer(width)),
         rows + " rows of " + width);
   }
 
@@ -356,7 +355,8 @@ final class FloatKernels {
         integer(s.value()));
   }
 
-  static Launch splitKeys(AttentionShape s, DeviceBuffer joined, DeviceBuffer dkv, DeviceBuffer dk) {
+  static Launch splitKeys(
+      AttentionShape s, DeviceBuffer joined, DeviceBuffer dkv, DeviceBuffer dk) {
     return rows(
         "attention",
         "attention_split_keys",

@@ -33,8 +33,8 @@ final class Staging {
   }
 
   /**
-   * Indices on the device, for the one launch that is queued next: the next call may use their place
-   * again.
+   * Indices on the device, for the one launch that is queued next: the next call may use their
+   * place again.
    */
   synchronized DeviceBuffer indices(int... values) {
     int bytes = Math.max(4, 4 * values.length);

@@ -8,8 +8,9 @@ import java.util.HashSet;
 import java.util.Set;
 
 /**
- * Float32 memory for tensors on the device. What no tensor refers to any more is freed when the next
- * tensor is asked for; the garbage collector finds it, and is asked to when the device is full.
+ * Float32 memory for tensors on the device. What no tensor refers to any more is freed when the
+ * next tensor is asked for; the garbage collector finds it, and is asked to when the device is
+ * full.
  */
 final class TensorMemory {
   private static final long COLLECTOR_PATIENCE_MS = 200;

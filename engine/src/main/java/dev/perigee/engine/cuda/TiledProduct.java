@@ -33,9 +33,7 @@ final class TiledProduct implements Product {
         "product",
         a.bf16() ? "product_bf16" : "product_float",
         new Launch.Dim(
-            (s.n() + TILE - 1) / TILE,
-            Math.min((s.m() + TILE - 1) / TILE, MOST_BLOCKS),
-            s.count()),
+            (s.n() + TILE - 1) / TILE, Math.min((s.m() + TILE - 1) / TILE, MOST_BLOCKS), s.count()),
         Launch.Dim.of(256),
         0,
         List.of(

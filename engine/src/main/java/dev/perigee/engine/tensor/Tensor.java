@@ -140,8 +140,8 @@ public final class Tensor {
 
   /**
    * Takes the numbers of {@code host}, which is on the host and of the same size. Together with
-   * {@link #onHost} it changes numbers wherever they are: {@code h = x.onHost()}, then changes to h,
-   * then {@code x.assign(h)}, which copies nothing when x is on the host itself.
+   * {@link #onHost} it changes numbers wherever they are: {@code h = x.onHost()}, then changes to
+   * h, then {@code x.assign(h)}, which copies nothing when x is on the host itself.
    */
   public void assign(Tensor host) {
     if (host.size != size) {

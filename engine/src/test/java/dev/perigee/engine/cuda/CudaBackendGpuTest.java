@@ -23,8 +23,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * On a GPU: every operation, forward and backward, beside the CPU's on the same random numbers, with
- * poison where results go. Relative Frobenius error 1e-5 where numbers are float32, 1e-2 where
+ * On a GPU: every operation, forward and backward, beside the CPU's on the same random numbers,
+ * with poison where results go. Relative Frobenius error 1e-5 where numbers are float32, 1e-2 where
  * products round to bf16.
  */
 class CudaBackendGpuTest {
@@ -293,8 +293,7 @@ class CudaBackendGpuTest {
         both.gpu.groupedLinearBackwardInput(dy.gpu, w.gpu, rows, dx.gpu);
         dx.agree(mode.product());
         for (Pair dw :
-            List.of(
-                both.random("dw", rows.length, o, i), both.aligned("dw", rows.length, o, i))) {
+            List.of(both.random("dw", rows.length, o, i), both.aligned("dw", rows.length, o, i))) {
           both.cpu.groupedLinearBackwardWeight(dy.cpu, x.cpu, rows, dw.cpu);
           both.gpu.groupedLinearBackwardWeight(dy.gpu, x.gpu, rows, dw.gpu);
           dw.agree(mode.product());
@@ -438,7 +437,9 @@ class CudaBackendGpuTest {
   @EnumSource
   void decoding(Mode mode) {
     Both both = new Both(mode);
-    int[][] sizes = {{1, 1, 3, 2, 5, 7, 1, 1}, {3, 2, 5, 4, 3, 6, 9, 7}, {4, 16, 128, 64, 128, 512, 80, 70}};
+    int[][] sizes = {
+      {1, 1, 3, 2, 5, 7, 1, 1}, {3, 2, 5, 4, 3, 6, 9, 7}, {4, 16, 128, 64, 128, 512, 80, 70}
+    };
     for (int[] z : sizes) {
       AttentionShape s = new AttentionShape(z[0], 1, z[1], z[2], z[3], z[4], 0.1f);
       int rank = z[5];

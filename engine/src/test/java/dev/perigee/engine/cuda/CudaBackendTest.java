@@ -53,10 +53,7 @@ class CudaBackendTest {
       Fabric fabric = Fabric.local(1);
       Optimizer optimizer =
           new Optimizer(
-              OPTIMIZER,
-              model.parameters(),
-              backend,
-              fabric.groups(new Mesh(1, 1, 1, 1), 0));
+              OPTIMIZER, model.parameters(), backend, fabric.groups(new Mesh(1, 1, 1, 1), 0));
       int[] ids = Models.ids(2 * 7, shape.vocabSize(), 5);
       int[] targets = ids.clone();
       targets[6] = -1;
@@ -80,7 +77,9 @@ class CudaBackendTest {
     }
   }
 
-  /** Forms of kernels that only the other precision uses; the case beside this one launches them. */
+  /**
+   * Forms of kernels that only the other precision uses; the case beside this one launches them.
+   */
   private static List<String> fp32Only() {
     return List.of("attention/attention_join_keys", "product/product_float");
   }

@@ -75,7 +75,8 @@ final class KernelSources {
       case "int" -> Launch.Argument.Int32.class;
       case "long" -> Launch.Argument.Int64.class;
       case "float" -> Launch.Argument.Float32.class;
-      default -> throw new IllegalStateException("a kernel's parameter of no known kind: " + parameter);
+      default ->
+          throw new IllegalStateException("a kernel's parameter of no known kind: " + parameter);
     };
   }
 
