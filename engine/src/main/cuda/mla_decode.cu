@@ -17,12 +17,12 @@
 
 namespace {
 
-constexpr int kPage = 64;
-constexpr int kKey = 576;
+[[maybe_unused]] constexpr int kPage = 64;
+[[maybe_unused]] constexpr int kKey = 576;
 constexpr int kValue = 512;
-constexpr int kHeads = 64;       // of a block
-constexpr int kSequences = 1024;  // at most
-constexpr float kLog2e = 1.44269504f;
+[[maybe_unused]] constexpr int kHeads = 64;       // of a block
+[[maybe_unused]] constexpr int kSequences = 1024;  // at most
+[[maybe_unused]] constexpr float kLog2e = 1.44269504f;
 
 #ifdef PERIGEE_HOPPER
 

@@ -21,13 +21,13 @@
 
 namespace {
 
-constexpr int kNope = 128;
-constexpr int kRope = 64;
-constexpr int kQuery = kNope + kRope;
+[[maybe_unused]] constexpr int kNope = 128;
+[[maybe_unused]] constexpr int kRope = 64;
+[[maybe_unused]] constexpr int kQuery = kNope + kRope;
 constexpr int kValue = 128;
-constexpr int kPair = kNope + kValue;  // of kv: a head's key without position, then its value
-constexpr int kRows = 128;             // of a block
-constexpr float kLog2e = 1.44269504f;
+[[maybe_unused]] constexpr int kPair = kNope + kValue;  // of kv: a head's key without position, then its value
+[[maybe_unused]] constexpr int kRows = 128;             // of a block
+[[maybe_unused]] constexpr float kLog2e = 1.44269504f;
 
 #ifdef PERIGEE_HOPPER
 

@@ -39,8 +39,7 @@ final class BenchCommand implements Runnable {
 
   @Command(
       name = "gpu",
-      description =
-          "Measure the GPU's kernels beside PyTorch's on this machine, in one run.",
+      description = "Measure the GPU's kernels beside PyTorch's on this machine, in one run.",
       mixinStandardHelpOptions = true)
   int gpu(@Option(names = "--out", description = "Also write the table to this file.") Path out)
       throws IOException, InterruptedException {

@@ -1,6 +1,7 @@
 package dev.perigee.cli;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.api.PretrainJob;
@@ -14,6 +15,7 @@ import dev.perigee.plan.Figures;
 import dev.perigee.plan.Gpu;
 import dev.perigee.plan.Hardware;
 import dev.perigee.plan.LayoutSearch;
+import dev.perigee.plan.MeasuredCosts;
 import dev.perigee.plan.Plan;
 import dev.perigee.plan.Timeline;
 import dev.perigee.plan.TimelineSvg;
@@ -21,6 +23,7 @@ import dev.perigee.plan.Timing;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -66,7 +69,7 @@ final class PlanCommand implements Callable<Integer> {
       paramLabel = "FILE",
       description =
           "Measured figures as JSON, for example {\"forwardSeconds\": 0.12, \"backwardSeconds\":"
-              + " 0.25}; docs/plan.md names them all.")
+              + " 0.25}, or a recorded trace; docs/plan.md names them all.")
   private Path calibrate;
 
   @Option(
@@ -130,7 +133,8 @@ final class PlanCommand implements Callable<Integer> {
     JobPlan asked = JobPlan.of(job, hardware(job));
     if (asked.run().model().config() == null) {
       throw new CommandFailure(
-          name + ": only the checkpoint knows the model's shape; give model.preset or model.config");
+          name
+              + ": only the checkpoint knows the model's shape; give model.preset or model.config");
     }
     if (!asked.problems().isEmpty()) {
       System.err.println("perigee: " + name + " cannot work:");
@@ -144,6 +148,7 @@ final class PlanCommand implements Callable<Integer> {
     } else {
       out.println(name);
       out.print(plan.text());
+      out.flush();
       if (search != null) {
         print(best, out);
       }
@@ -185,8 +190,8 @@ final class PlanCommand implements Callable<Integer> {
     }
   }
 
-  private static void print(
-      String name, Plan plan, List<LayoutSearch.Found> best, PrintWriter out) throws IOException {
+  private static void print(String name, Plan plan, List<LayoutSearch.Found> best, PrintWriter out)
+      throws IOException {
     ObjectNode object = Json.object();
     object.put("job", name);
     object.set("plan", Json.MAPPER.valueToTree(plan));
@@ -259,7 +264,13 @@ final class PlanCommand implements Callable<Integer> {
     }
     Calibration read;
     try {
-      read = new ObjectMapper().readValue(Files.readString(calibrate), Calibration.class);
+      JsonNode tree = Json.MAPPER.readTree(Files.readString(calibrate));
+      read =
+          tree.has("traceEvents")
+              ? MeasuredCosts.of(ChromeTrace.read(calibrate)).calibration()
+              : new ObjectMapper().treeToValue(tree, Calibration.class);
+    } catch (IllegalArgumentException e) {
+      throw new CommandFailure("--calibrate: " + calibrate + ": " + e.getMessage(), 2);
     } catch (JsonProcessingException e) {
       throw new CommandFailure(
           "--calibrate: "
@@ -268,8 +279,10 @@ final class PlanCommand implements Callable<Integer> {
               + e.getOriginalMessage().lines().findFirst().orElse("not JSON")
               + "; docs/plan.md names the fields",
           2);
+    } catch (NoSuchFileException e) {
+      throw new CommandFailure("--calibrate: there is no file " + calibrate, 2);
     } catch (IOException e) {
-      throw new CommandFailure("--calibrate: " + calibrate + " cannot be read", 2);
+      throw new CommandFailure("--calibrate: " + e.getMessage(), 2);
     }
     if (read == null || !read.problems().isEmpty()) {
       throw new CommandFailure(

@@ -235,9 +235,7 @@ class GangIT {
   @Test
   void anImageThatNobodyHasFailsAtItsDeadline() throws IOException {
     create(
-        manifest(
-            "pulling",
-            "sequenceLength: => image: nowhere/else:1\n  sequenceLength:")
+        manifest("pulling", "sequenceLength: => image: nowhere/else:1\n  sequenceLength:")
             .replace("{backoffSeconds: 1}", "{deadlines: {imagePullSeconds: 2}}"));
 
     JobView end = ended("pulling");

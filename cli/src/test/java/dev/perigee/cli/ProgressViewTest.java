@@ -23,10 +23,10 @@ class ProgressViewTest {
     }
     List<String> screen = Screen.of(written, 200);
     assertThat(screen).hasSize(2);
-    assertThat(screen.getFirst()).startsWith("quickstart  ██████████████████████████████  Training");
+    assertThat(screen.getFirst())
+        .startsWith("quickstart  ██████████████████████████████  Training");
     assertThat(screen.get(1))
-        .isEqualTo(
-            "  step 600/600  loss 0.5000  38,000 tokens/s  max QK 12.3  clipped 1");
+        .isEqualTo("  step 600/600  loss 0.5000  38,000 tokens/s  max QK 12.3  clipped 1");
   }
 
   @Test

@@ -127,8 +127,8 @@ public record FailurePolicy(
   }
 
   /**
-   * When a gang hangs: nothing got on for so long. A save counts with its own measured time in place
-   * of a step's.
+   * When a gang hangs: nothing got on for so long. A save counts with its own measured time in
+   * place of a step's.
    */
   public record Hang(
       @JsonPropertyDescription("So many times the median step.") @Default("10") @Min(2) @Max(10000)
@@ -155,10 +155,7 @@ public record FailurePolicy(
           @Min(1)
           @Max(31536000)
           Integer imagePullSeconds,
-      @JsonPropertyDescription("Until all peers have met.")
-          @Default("10800")
-          @Min(1)
-          @Max(31536000)
+      @JsonPropertyDescription("Until all peers have met.") @Default("10800") @Min(1) @Max(31536000)
           Integer rendezvousSeconds,
       @JsonPropertyDescription("Until data and weights are read.")
           @Default("7200")
@@ -183,6 +180,7 @@ public record FailurePolicy(
           List<@Min(1) @Max(255) Integer> exitCodes,
       @JsonPropertyDescription("Exit codes by their meaning.") @Size(min = 1, max = 16)
           List<ExitMeaning> exitMeanings,
-      @JsonPropertyDescription("What happened to a pod, other than that its program ended.") @Size(min = 1, max = 16)
+      @JsonPropertyDescription("What happened to a pod, other than that its program ended.")
+          @Size(min = 1, max = 16)
           List<PodReason> podReasons) {}
 }

@@ -11,11 +11,11 @@ import java.util.List;
 
 /** What a rank keeps of its activations, where and how. Each saves memory and costs time. */
 @ValidationRule(
-    value = "self.recompute.all(x, self.recompute.exists_one(y, y == x))",
+    value = "!has(self.recompute) || self.recompute.all(x, self.recompute.exists_one(y, y == x))",
     message = "memory.recompute: lists something twice",
     fieldPath = ".recompute")
 @ValidationRule(
-    value = "self.fp8.all(x, self.fp8.exists_one(y, y == x))",
+    value = "!has(self.fp8) || self.fp8.all(x, self.fp8.exists_one(y, y == x))",
     message = "memory.fp8: lists something twice",
     fieldPath = ".fp8")
 public record MemorySpec(

@@ -8,8 +8,8 @@ import io.fabric8.generator.annotation.ValidationRule;
 
 /**
  * The model: its shape, and the weights it starts from. The shape is a preset, or inline, or that
- * of the checkpoint, which is named by its folder or by the job that wrote it; with both a shape and
- * a checkpoint the two must agree.
+ * of the checkpoint, which is named by its folder or by the job that wrote it; with both a shape
+ * and a checkpoint the two must agree.
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 @ValidationRule(
@@ -20,8 +20,7 @@ import io.fabric8.generator.annotation.ValidationRule;
     message = "model: checkpoint and from are both given; keep one of them")
 @ValidationRule(
     value = "has(self.preset) || has(self.config) || has(self.checkpoint) || has(self.from)",
-    message =
-        "model: give a preset, a config, a checkpoint, or a job to continue from")
+    message = "model: give a preset, a config, a checkpoint, or a job to continue from")
 public record ModelSpec(
     // The enumeration of presets is put into the schema from ModelPresets when it is generated.
     @JsonPropertyDescription("Name of a shape that Perigee knows.") @Size(min = 1, max = 63)

@@ -9,8 +9,9 @@ import io.fabric8.generator.annotation.ValidationRule;
 import java.util.List;
 
 /**
- * How ranks are laid out: {@code pipeline × data} of them. Expert parallelism folds into data parallelism: {@code expert} divides
- * {@code data}, and each expert exists {@code data / expert} times.
+ * How ranks are laid out: {@code pipeline × data} of them. Expert parallelism folds into data
+ * parallelism: {@code expert} divides {@code data}, and each expert exists {@code data / expert}
+ * times.
  */
 @ValidationRule(
     value = "self.data % self.expert == 0",
@@ -25,8 +26,7 @@ import java.util.List;
     fieldPath = ".expert")
 @ValidationRule(
     value = "self.pipeline * self.data % self.ranksPerPod == 0",
-    message =
-        "parallelism.ranksPerPod: must divide the ranks, which are pipeline × data many",
+    message = "parallelism.ranksPerPod: must divide the ranks, which are pipeline × data many",
     messageExpression =
         "'parallelism.ranksPerPod: %s does not divide the %s ranks; 1%s%s%s%s%s%s and %s"
             + " do'.format([string(self.ranksPerPod), string(self.pipeline * self.data), "

@@ -307,7 +307,10 @@ final class ActivationCount {
               && tensor.part != Part.EXPERT_RESULT
               && (dropped(tensor.part) || packed(tensor.part));
       if (again) {
-        sum += arena ? 4 * numbers(tensor, tensor.width) : activationBytes * rows(tensor) * tensor.width;
+        sum +=
+            arena
+                ? 4 * numbers(tensor, tensor.width)
+                : activationBytes * rows(tensor) * tensor.width;
       }
     }
     return sum;
@@ -367,11 +370,15 @@ final class ActivationCount {
    * half the time it is a little more than the mean, which may be the next larger size.
    */
   private double numbers(Taken tensor, long width) {
-    long rows = rows(tensor);
+    double rows = rows(tensor);
     if (tensor.rows != Rows.ROUTED || expertRanks == 1) {
-      return ArenaSize.of(rows * width);
+      return held(rows * width);
     }
-    long spread = Math.round(Math.sqrt(rows));
-    return (ArenaSize.of((rows - spread) * width) + ArenaSize.of((rows + spread) * width)) / 2.0;
+    double spread = Math.rint(Math.sqrt(rows));
+    return (held((rows - spread) * width) + held((rows + spread) * width)) / 2;
+  }
+
+  private static double held(double numbers) {
+    return (double) ArenaSize.of((long) numbers);
   }
 }

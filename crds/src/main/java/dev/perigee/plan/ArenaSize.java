@@ -6,7 +6,9 @@ final class ArenaSize {
 
   private ArenaSize() {}
 
-  /** Numbers that a tensor of {@code n} numbers takes: the next of a series that grows by eighths. */
+  /**
+   * Numbers that a tensor of {@code n} numbers takes: the next of a series that grows by eighths.
+   */
   static long of(long n) {
     if (n <= SMALLEST) {
       return SMALLEST;

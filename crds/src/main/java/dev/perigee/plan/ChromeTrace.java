@@ -91,6 +91,10 @@ public final class ChromeTrace {
       throw new IOException(
           file + ": not JSON: " + e.getOriginalMessage().lines().findFirst().orElse(""), e);
     }
+    return read(file, root);
+  }
+
+  private static Timeline read(Path file, JsonNode root) throws IOException {
     JsonNode list = root == null ? null : root.get("traceEvents");
     if (list == null || !list.isArray()) {
       throw new IOException(file + ": no list of traceEvents; expected Chrome's trace format");
@@ -136,7 +140,10 @@ public final class ChromeTrace {
       }
     }
     throw new IOException(
-        file + ": an event of category '" + label + "'; expected compute, experts, pipeline or"
+        file
+            + ": an event of category '"
+            + label
+            + "'; expected compute, experts, pipeline or"
             + " host memory");
   }
 }

@@ -68,6 +68,7 @@ public record Gpu(
 
   /** The same on links of other speeds. */
   public Gpu withLinks(double nodeLink, double network) {
-    return new Gpu(name, memoryBytes, bf16Flops, memoryBytesPerSecond, nodeLink, network, hostBytesPerSecond);
+    return new Gpu(
+        name, memoryBytes, bf16Flops, memoryBytesPerSecond, nodeLink, network, hostBytesPerSecond);
   }
 }

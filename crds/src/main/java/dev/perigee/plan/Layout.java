@@ -54,12 +54,7 @@ public record Layout(
 
   Schedule.Shape shape(int microBatches) {
     return new Schedule.Shape(
-        mesh.pipeline(),
-        virtualStages,
-        microBatches,
-        expertOverlap,
-        splitWeightGradient,
-        offload);
+        mesh.pipeline(), virtualStages, microBatches, expertOverlap, splitWeightGradient, offload);
   }
 
   /** Why a workload cannot be laid out so, one line each; empty when it can. */

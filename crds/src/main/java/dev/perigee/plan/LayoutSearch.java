@@ -54,13 +54,16 @@ public final class LayoutSearch {
       if (simulated == SIMULATED) {
         break;
       }
-      if (!NearestLayouts.tooLarge(workload, layout, hardware).isEmpty() || !fits(workload, layout, hardware)) {
+      if (!NearestLayouts.tooLarge(workload, layout, hardware).isEmpty()
+          || !fits(workload, layout, hardware)) {
         continue;
       }
       found.add(new Found(layout, Plan.of(workload, layout, hardware, calibration)));
       simulated++;
     }
-    found.sort(Comparator.comparingDouble(f -> seconds(f.plan)));
+    found.sort(
+        Comparator.<Found>comparingDouble(f -> seconds(f.plan))
+            .thenComparingDouble(f -> f.plan.traffic().bytes()));
     return found.subList(0, Math.min(count, found.size()));
   }
 
@@ -81,7 +84,9 @@ public final class LayoutSearch {
     int experts = workload.model().nRoutedExperts();
     Map<Integer, StageLayout> byChunks = new HashMap<>();
     List<Bounded> found = new ArrayList<>();
-    for (int pipeline = 1; pipeline <= Math.min(ranks, StageLayout.mostChunks(layers)); pipeline++) {
+    for (int pipeline = 1;
+        pipeline <= Math.min(ranks, StageLayout.mostChunks(layers));
+        pipeline++) {
       if (ranks % pipeline != 0) {
         continue;
       }
@@ -93,8 +98,7 @@ public final class LayoutSearch {
         }
         StageLayout stages =
             byChunks.computeIfAbsent(
-                chunks,
-                n -> StageLayout.byCost(workload.model(), n, workload.sequenceLength()));
+                chunks, n -> StageLayout.byCost(workload.model(), n, workload.sequenceLength()));
         for (int expert = 1; expert <= Math.max(1, Math.min(data, experts)); expert++) {
           if (data % expert != 0 || (experts > 0 && experts % expert != 0)) {
             continue;
@@ -140,7 +144,10 @@ public final class LayoutSearch {
     }
     double microBatches = layout.microBatches(w) + (stages - 1.0) / layout.virtualStages();
     // More ranks share the experts, more rows travel: a tie is broken for fewer.
-    return microBatches * layout.microBatch() * dearest * (1 + 1e-3 * Math.log(layout.mesh().expert()));
+    return microBatches
+        * layout.microBatch()
+        * dearest
+        * (1 + 1e-3 * Math.log(layout.mesh().expert()));
   }
 
   private static int gcd(int a, int b) {

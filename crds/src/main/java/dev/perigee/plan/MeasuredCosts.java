@@ -8,7 +8,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -18,6 +18,10 @@ import java.util.regex.Pattern;
  */
 public final class MeasuredCosts implements StepCosts {
   private static final Pattern NAME = Pattern.compile("(.+) \\d+ chunk (\\d+) part (\\d+)");
+
+  private static final Set<String> GRADIENTS =
+      Set.of(
+          Action.BACKWARD.label(), Action.BACKWARD_INPUT.label(), Action.BACKWARD_WEIGHT.label());
 
   private record Kind(String label, int chunk, int part) {}
 
@@ -66,12 +70,19 @@ public final class MeasuredCosts implements StepCosts {
         matcher.group(1), Integer.parseInt(matcher.group(2)), Integer.parseInt(matcher.group(3)));
   }
 
-  /** The first step of a schedule that the recorded run never took; empty when it took all. */
-  public Optional<Step> missing(Schedule schedule) {
-    return schedule.steps().stream()
-        .flatMap(List::stream)
-        .filter(step -> !medians.containsKey(kind(step)))
-        .findFirst();
+  /** What one micro-batch takes forward and backward through the whole model. */
+  public Calibration calibration() {
+    double forward = 0;
+    double backward = 0;
+    for (Map.Entry<Kind, Double> one : medians.entrySet()) {
+      String label = one.getKey().label();
+      if (label.equals(Action.FORWARD.label())) {
+        forward += one.getValue();
+      } else if (GRADIENTS.contains(label)) {
+        backward += one.getValue();
+      }
+    }
+    return new Calibration(null, null, null, null, null, null, null, null, forward, backward);
   }
 
   private static Kind kind(Step step) {

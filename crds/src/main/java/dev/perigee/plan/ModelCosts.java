@@ -5,8 +5,8 @@ import dev.perigee.run.RunConfig;
 
 /**
  * What the steps of a schedule take, from the operations of a model and the speeds of a machine. A
- * product with weights costs as much for the gradient of its input as forward, and as much again for
- * that of its weights; the core of attention costs twice as much backward, all for inputs.
+ * product with weights costs as much for the gradient of its input as forward, and as much again
+ * for that of its weights; the core of attention costs twice as much backward, all for inputs.
  */
 final class ModelCosts implements StepCosts {
   private final Schedule schedule;
@@ -68,7 +68,8 @@ final class ModelCosts implements StepCosts {
       int experts = parts > 1 && c.isMoeLayer(layer) ? part + 1 : part;
       double routed = tokens * f.routed() / speeds.expert();
       add(chunk, experts, routed);
-      if (c.isMoeLayer(layer) && w.memory().recompute().contains(RunConfig.Memory.Recompute.expertDown)) {
+      if (c.isMoeLayer(layer)
+          && w.memory().recompute().contains(RunConfig.Memory.Recompute.expertDown)) {
         input[chunk][experts] += routed / 3;
       }
       // Shared experts compute with the routed ones, between dispatch and combine.

@@ -106,6 +106,10 @@ public final class NearestLayouts {
     if (workload.model() == null) {
       return mesh.problems(-1).isEmpty();
     }
+    int layers = workload.model().numHiddenLayers();
+    if (!workload.model().problems().isEmpty() || c.chunks() > StageLayout.mostChunks(layers)) {
+      return false;
+    }
     Layout layout =
         new Layout(
             mesh,
@@ -132,8 +136,7 @@ public final class NearestLayouts {
         return List.of(
             ("parallelism: weights, gradients and optimizer state need %s on a rank of stage %d,"
                     + " which has %s")
-                .formatted(
-                    Figures.bytes(bytes), stage, Figures.bytes(hardware.memoryBytes())));
+                .formatted(Figures.bytes(bytes), stage, Figures.bytes(hardware.memoryBytes())));
       }
     }
     return List.of();

@@ -42,7 +42,9 @@ final class Ownership {
           Math.max(largestGram, o.largestGram));
     }
 
-    /** Bytes of float32 state: one momentum for Muon, two moments for AdamW, and precise weights. */
+    /**
+     * Bytes of float32 state: one momentum for Muon, two moments for AdamW, and precise weights.
+     */
     long bytes(Hardware.Precision precision) {
       return 4 * muonNumbers + 8 * adamNumbers + precision.master() * (muonNumbers + adamNumbers);
     }
@@ -86,8 +88,7 @@ final class Ownership {
       return new Share(0, shape.size(), 0, 0, 0);
     }
     long small = Math.min(shape.rows(), shape.columns());
-    return new Share(
-        shape.size(), 0, newtonSchulzFlops(shape, steps), shape.size(), small * small);
+    return new Share(shape.size(), 0, newtonSchulzFlops(shape, steps), shape.size(), small * small);
   }
 
   private static double cost(WeightShape shape, int steps) {

@@ -64,8 +64,7 @@ public record Plan(
    *
    * @throws IllegalArgumentException when the layout has {@link Layout#problems}
    */
-  public static Plan of(
-      Workload w, Layout layout, Hardware hardware, Calibration calibration) {
+  public static Plan of(Workload w, Layout layout, Hardware hardware, Calibration calibration) {
     List<String> problems = new ArrayList<>(layout.problems(w));
     if (!problems.isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", problems));
@@ -92,8 +91,7 @@ public record Plan(
   /** Bytes of the fullest rank of each stage. */
   static List<RankMemory> memory(Workload w, Layout layout, Hardware hardware) {
     int most = Timing.simulated(layout.mesh().pipeline(), layout.microBatches(w));
-    Schedule schedule =
-        Schedule.of(layout.shape(most), layout.stages().expertLayers(w.model()));
+    Schedule schedule = Schedule.of(layout.shape(most), layout.stages().expertLayers(w.model()));
     return RankMemory.of(w, layout, hardware, schedule);
   }
 

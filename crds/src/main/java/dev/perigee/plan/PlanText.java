@@ -73,13 +73,7 @@ final class PlanText {
     String row = "%-12s%11s%11s%11s%12s%11s%11s%n";
     text.append(
         row.formatted(
-            "memory",
-            "parameters",
-            "gradients",
-            "optimizer",
-            "activations",
-            "buffers",
-            "all"));
+            "memory", "parameters", "gradients", "optimizer", "activations", "buffers", "all"));
     for (RankMemory m : shown()) {
       text.append(
           row.formatted(

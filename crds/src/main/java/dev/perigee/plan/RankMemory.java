@@ -3,8 +3,8 @@ package dev.perigee.plan;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.List;
 import java.util.Comparator;
+import java.util.List;
 
 /**
  * Bytes of the fullest rank of a stage.
@@ -114,8 +114,8 @@ public record RankMemory(
   }
 
   /**
-   * A bucket of gradients or weights in float32, as large as the largest one, and what Newton–Schulz
-   * works on: a copy of the matrix, its update, and two Gram matrices.
+   * A bucket of gradients or weights in float32, as large as the largest one, and what
+   * Newton–Schulz works on: a copy of the matrix, its update, and two Gram matrices.
    */
   private static long buffers(
       Workload w,

@@ -20,13 +20,12 @@ public final class Schedule {
   private final List<List<Step>> steps;
   private final Set<Step> offloads = new HashSet<>();
 
-
   /**
    * What a schedule is made for.
    *
    * @param stages pipeline stages
-   * @param virtualStages chunks on each stage; with more than one, 1F1B is interleaved
-   *     ("Efficient large-scale language model training on GPU clusters", section 2.2)
+   * @param virtualStages chunks on each stage; with more than one, 1F1B is interleaved ("Efficient
+   *     large-scale language model training on GPU clusters", section 2.2)
    * @param microBatches of an optimizer step, on each data-parallel rank
    * @param expertOverlap whether each stage warms up with one more micro-batch, so that dispatch
    *     and combine of one run under the compute of another (Kimi K2 report, section 2.4)
@@ -175,8 +174,7 @@ public final class Schedule {
       case DISPATCH_BACKWARD -> needed.add(of(s, inputGradient(), 2 * s.part() + 1));
       case BACKWARD, BACKWARD_INPUT -> {
         if (s.part() < last) {
-          Action exchange =
-              s.part() % 2 == 1 ? Action.COMBINE_BACKWARD : Action.DISPATCH_BACKWARD;
+          Action exchange = s.part() % 2 == 1 ? Action.COMBINE_BACKWARD : Action.DISPATCH_BACKWARD;
           needed.add(of(s, exchange, s.part() / 2));
           needed.add(of(s, s.action(), s.part() + 1));
         } else {

@@ -40,8 +40,7 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
     for (int stage = 0; stage < schedule.shape().stages(); stage++) {
       peaks.add((int) peakLive(schedule, stage, chunk -> 1));
     }
-    return new ScheduleCheck(
-        problems.subList(0, Math.min(problems.size(), MOST_PROBLEMS)), peaks);
+    return new ScheduleCheck(problems.subList(0, Math.min(problems.size(), MOST_PROBLEMS)), peaks);
   }
 
   /** Everything that has to be done is in the list of its stage once, and nothing else is. */
@@ -117,8 +116,7 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
    * order of the micro-batches, so that every schedule adds the same numbers in the same order.
    */
   private static void inOrder(Schedule schedule, List<String> problems) {
-    Action last =
-        schedule.shape().splitWeightGradient() ? Action.BACKWARD_WEIGHT : Action.BACKWARD;
+    Action last = schedule.shape().splitWeightGradient() ? Action.BACKWARD_WEIGHT : Action.BACKWARD;
     for (int stage = 0; stage < schedule.steps().size(); stage++) {
       Set<Step> done = new HashSet<>();
       Map<List<Integer>, Integer> microBatchOf = new HashMap<>();

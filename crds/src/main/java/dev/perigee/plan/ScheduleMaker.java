@@ -70,7 +70,9 @@ final class ScheduleMaker {
     return offloaded(rounds);
   }
 
-  /** Micro-batches in groups of one for each stage; each group goes through one chunk after another. */
+  /**
+   * Micro-batches in groups of one for each stage; each group goes through one chunk after another.
+   */
   private List<Pass> passes(boolean backward) {
     List<Pass> found = new ArrayList<>();
     for (int first = 0; first < shape.microBatches(); first += shape.stages()) {
@@ -105,7 +107,8 @@ final class ScheduleMaker {
       return steps;
     }
     for (int i = 0; i < Math.max(there.size(), back.size()); i++) {
-      // The backward first: its last part then covers the forward's last exchange, and the forward's
+      // The backward first: its last part then covers the forward's last exchange, and the
+      // forward's
       // first part the backward's first.
       if (i < back.size()) {
         steps.addAll(back.get(i).steps);

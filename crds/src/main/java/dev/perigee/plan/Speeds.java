@@ -17,12 +17,7 @@ record Speeds(
   /** Nothing is known: one operation a second, and links that take no time. Shares still hold. */
   static final Speeds UNKNOWN =
       new Speeds(
-          1,
-          1,
-          1,
-          Double.POSITIVE_INFINITY,
-          Double.POSITIVE_INFINITY,
-          Double.POSITIVE_INFINITY);
+          1, 1, 1, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY);
 
   static Speeds of(Hardware hardware, Calibration measured) {
     Calibration c = measured.withDefaults();

@@ -8,8 +8,8 @@ import java.util.stream.Collectors;
 
 /**
  * Which layers each chunk of a pipeline has. The first chunk has the embedding, the last one the
- * final norm, the head and the loss; these two may have no layers besides. Chunk {@code c} stands on
- * stage {@code c % stages}.
+ * final norm, the head and the loss; these two may have no layers besides. Chunk {@code c} stands
+ * on stage {@code c % stages}.
  *
  * @param layers how many consecutive layers each chunk has, in the order of the model
  */
@@ -111,8 +111,7 @@ public record StageLayout(List<Integer> layers) {
       boolean end = c == 0 || c == layers.size() - 1;
       if (n < (end ? 0 : 1)) {
         found.add(
-            "parallelism.layout[%d]: %d layers; expected at least %d"
-                .formatted(c, n, end ? 0 : 1));
+            "parallelism.layout[%d]: %d layers; expected at least %d".formatted(c, n, end ? 0 : 1));
       }
     }
     if (sum != modelLayers) {

@@ -16,7 +16,7 @@ public final class TimelineSvg {
   private static final int FOOT = 28;
 
   /** Narrower rectangles cannot be seen, and make the file large. */
-  private static final double NARROWEST = 0.15;
+  private static final double NARROWEST = 0.4;
 
   private TimelineSvg() {}
 
@@ -37,8 +37,7 @@ public final class TimelineSvg {
     for (int row = 0; row < timeline.tracks().size(); row++) {
       Track track = timeline.tracks().get(row);
       int y = TOP + ROW * row;
-      svg.append(
-          "<text x=\"4\" y=\"%d\">%s</text>%n".formatted(y + 14, escape(track.name())));
+      svg.append("<text x=\"4\" y=\"%d\">%s</text>%n".formatted(y + 14, escape(track.name())));
       for (Event event : track.events()) {
         double width = event.seconds() * scale;
         if (width >= NARROWEST) {

@@ -53,8 +53,7 @@ public record Timing(
       Workload w, Layout layout, Hardware hardware, Calibration calibration) {
     int most = simulated(layout.mesh().pipeline(), layout.microBatches(w));
     Schedule schedule = Schedule.of(layout.shape(most), layout.stages().expertLayers(w.model()));
-    return Simulator.run(
-        schedule, new ModelCosts(w, layout, hardware, calibration, schedule));
+    return Simulator.run(schedule, new ModelCosts(w, layout, hardware, calibration, schedule));
   }
 
   /** Micro-batches that are simulated. */

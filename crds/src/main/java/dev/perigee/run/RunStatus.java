@@ -25,8 +25,8 @@ import com.fasterxml.jackson.annotation.JsonInclude;
  * @param stepSeconds median time of the last steps, null before the first
  * @param checkpointSeconds how long the newest save took, null before the first
  * @param checkpointDigest SHA-256 of the manifest in {@code checkpoint}, null when there is none
- * @param idleSeconds time since the program last got on with anything (a step, a phase, a save),
- *     by its own clock, so that nobody has to compare two machines' clocks
+ * @param idleSeconds time since the program last got on with anything (a step, a phase, a save), by
+ *     its own clock, so that nobody has to compare two machines' clocks
  */
 @JsonIgnoreProperties(ignoreUnknown = true)
 @JsonInclude(JsonInclude.Include.NON_NULL)

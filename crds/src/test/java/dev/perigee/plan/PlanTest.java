@@ -19,6 +19,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** The Kimi K2 report's own run (section 2.4): PP16 with virtual stages, EP16, H800, 67M tokens. */
 class PlanTest {
   private static final ModelConfig K2 = ModelPresets.find("kimi-k2").orElseThrow();
+
   private static Plan k2(int gpus, long batchTokens) {
     // embedding and the dense layer, thirty times two layers of experts, the head
     List<Integer> layers = new ArrayList<>(List.of(1));

@@ -28,7 +28,11 @@ class AlertsTest {
     Set<String> known = onPage("");
     List<String> used = new ArrayList<>();
     for (JsonNode rule : rules()) {
-      METRIC.matcher(rule.path("expr").asText()).results().map(MatchResult::group).forEach(used::add);
+      METRIC
+          .matcher(rule.path("expr").asText())
+          .results()
+          .map(MatchResult::group)
+          .forEach(used::add);
     }
     assertThat(used).hasSizeGreaterThan(5).allMatch(known::contains);
   }
@@ -63,7 +67,7 @@ class AlertsTest {
             .text()
             .lines()
             .filter(line -> line.startsWith("# TYPE perigee_") && !line.contains("_created "))
-            .map(line -> line.split(" ")[2])
+            .map(line -> line.split(" ", -1)[2])
             .collect(Collectors.toSet());
     said.add("perigee_jobs"); // counted where there is a cluster
     assertThat(onPage("## Of the operator")).isEqualTo(said);
@@ -84,7 +88,7 @@ class AlertsTest {
     return page.substring(page.indexOf(heading))
         .lines()
         .filter(line -> line.startsWith("| `perigee_"))
-        .map(line -> line.split("`")[1])
+        .map(line -> line.split("`", -1)[1])
         .collect(Collectors.toSet());
   }
 }

@@ -86,7 +86,8 @@ class ChartTest {
     assertThat(aggregatesTo(view)).containsExactlyInAnyOrder("view", "edit", "admin");
     assertThat(aggregatesTo(edit)).containsExactlyInAnyOrder("edit", "admin");
     assertThat(aggregatesTo(DEFAULT.one("ClusterRole", "perigee-admin"))).containsExactly("admin");
-    assertThat(rules(view)).allSatisfy(r -> assertThat(r.verbs()).containsExactly("get", "list", "watch"));
+    assertThat(rules(view))
+        .allSatisfy(r -> assertThat(r.verbs()).containsExactly("get", "list", "watch"));
     assertThat(Rendered.with("rbac: {aggregate: false}").all("ClusterRole")).hasSize(1);
   }
 
@@ -102,7 +103,9 @@ class ChartTest {
       JsonNode container = pod.at("/containers/0/securityContext");
       assertThat(container.path("allowPrivilegeEscalation").asBoolean(true)).isFalse();
       assertThat(container.path("readOnlyRootFilesystem").asBoolean()).isTrue();
-      assertThat(container.at("/capabilities/drop")).extracting(JsonNode::asText).containsExactly("ALL");
+      assertThat(container.at("/capabilities/drop"))
+          .extracting(JsonNode::asText)
+          .containsExactly("ALL");
       assertThat(pod.path("volumes")).allMatch(v -> v.has("emptyDir"));
       assertThat(pod.path("hostNetwork").asBoolean()).isFalse();
     }
@@ -148,10 +151,17 @@ class ChartTest {
   @Test
   void theOperatorTalksToTheApiServerToNamesAndToGangsOnly() {
     JsonNode policy = DEFAULT.one("NetworkPolicy", "perigee");
-    assertThat(policy.at("/spec/policyTypes")).extracting(JsonNode::asText).containsExactly("Ingress", "Egress");
+    assertThat(policy.at("/spec/policyTypes"))
+        .extracting(JsonNode::asText)
+        .containsExactly("Ingress", "Egress");
     assertThat(policy.at("/spec/egress/0/ports")).allMatch(p -> p.path("port").asInt() == 53);
-    assertThat(policy.at("/spec/egress/1/ports")).extracting(p -> p.path("port").asInt()).containsExactly(443, 6443);
-    assertThat(policy.at("/spec/egress/2/to/0/podSelector/matchLabels/app.kubernetes.io~1managed-by").asText())
+    assertThat(policy.at("/spec/egress/1/ports"))
+        .extracting(p -> p.path("port").asInt())
+        .containsExactly(443, 6443);
+    assertThat(
+            policy
+                .at("/spec/egress/2/to/0/podSelector/matchLabels/app.kubernetes.io~1managed-by")
+                .asText())
         .isEqualTo("perigee");
     assertThat(policy.at("/spec/egress")).hasSize(3);
     assertThat(Rendered.with("networkPolicy: {enabled: false}").all("NetworkPolicy")).isEmpty();
@@ -170,7 +180,11 @@ class ChartTest {
             """);
     assertThat(rendered.one("ServiceMonitor", "perigee").at("/metadata/labels/release").asText())
         .isEqualTo("prometheus");
-    assertThat(rendered.one("PodMonitor", "perigee-gangs").at("/spec/namespaceSelector/any").asBoolean())
+    assertThat(
+            rendered
+                .one("PodMonitor", "perigee-gangs")
+                .at("/spec/namespaceSelector/any")
+                .asBoolean())
         .isTrue();
     assertThat(rendered.all("PrometheusRule")).hasSize(1);
   }
@@ -180,10 +194,14 @@ class ChartTest {
     Rendered cluster = Rendered.withTests(Files.createDirectory(folder.resolve("a")), "");
     JsonNode rights = cluster.one("Pod", "perigee-test-rights").path("spec");
     assertThat(rights.path("serviceAccountName").asText()).isEqualTo("perigee");
-    assertThat(rights.at("/containers/0/args")).extracting(JsonNode::asText).containsExactly("rights", "*", "ops");
+    assertThat(rights.at("/containers/0/args"))
+        .extracting(JsonNode::asText)
+        .containsExactly("rights", "*", "ops");
     JsonNode plans = cluster.one("Pod", "perigee-test-plans").path("spec");
     assertThat(plans.path("serviceAccountName").asText()).isEqualTo("perigee-test");
-    assertThat(plans.at("/containers/0/args")).extracting(JsonNode::asText).containsExactly("plans", "ops");
+    assertThat(plans.at("/containers/0/args"))
+        .extracting(JsonNode::asText)
+        .containsExactly("plans", "ops");
     assertThat(rules(cluster.one("Role", "perigee-test")))
         .containsExactly(new Rights("perigee.dev", "pretrainjobs", List.of("create")));
 
@@ -208,7 +226,8 @@ class ChartTest {
     assertThat(installed.at("/metadata/annotations/helm.sh~1resource-policy").asText())
         .isEqualTo("keep");
     JsonNode passing =
-        Rendered.with("crds: {keep: false}").one("CustomResourceDefinition", "pretrainjobs.perigee.dev");
+        Rendered.with("crds: {keep: false}")
+            .one("CustomResourceDefinition", "pretrainjobs.perigee.dev");
     assertThat(passing.at("/metadata/annotations").isMissingNode()).isTrue();
     assertThat(Rendered.with("crds: {install: false}").all("CustomResourceDefinition")).isEmpty();
   }
@@ -263,7 +282,8 @@ class ChartTest {
   private static List<String> aggregatesTo(JsonNode role) {
     String prefix = "rbac.authorization.k8s.io/aggregate-to-";
     return role.at("/metadata/labels").properties().stream()
-        .filter(label -> label.getKey().startsWith(prefix) && label.getValue().asText().equals("true"))
+        .filter(
+            label -> label.getKey().startsWith(prefix) && label.getValue().asText().equals("true"))
         .map(label -> label.getKey().substring(prefix.length()))
         .toList();
   }

@@ -82,7 +82,8 @@ class InstalledIT {
     try (KubernetesClient operator = as("ops", "perigee");
         KubernetesClient tester = as("ops", "perigee-test")) {
       assertThat(InstallCheck.rights(operator, "*", "ops")).isEmpty();
-      assertThat(InstallCheck.rights(tester, "*", "ops")).contains("not allowed: list pods in all namespaces");
+      assertThat(InstallCheck.rights(tester, "*", "ops"))
+          .contains("not allowed: list pods in all namespaces");
       assertThat(InstallCheck.plans(tester, "ops")).isEmpty();
       assertThat(InstallCheck.plans(operator, "ops")).anyMatch(p -> p.contains("forbidden"));
       try (OperatorRuntime runtime = replica(operator, Set.of(), "ops", "only")) {
@@ -225,7 +226,9 @@ class InstalledIT {
       }
       HasMetadata applied =
           Serialization.unmarshal(
-              object.toString().replace("\"namespace\":\"" + from + "\"", "\"namespace\":\"" + to + "\""),
+              object
+                  .toString()
+                  .replace("\"namespace\":\"" + from + "\"", "\"namespace\":\"" + to + "\""),
               HasMetadata.class);
       client.resource(applied).forceConflicts().serverSideApply();
     }

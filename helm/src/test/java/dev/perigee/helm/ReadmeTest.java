@@ -11,13 +11,17 @@ import java.util.Deque;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
-/** The chart's README is made of the values' comments; {@code -Dperigee.regenerate=true} does it. */
+/**
+ * The chart's README is made of the values' comments; {@code -Dperigee.regenerate=true} does it.
+ */
 class ReadmeTest {
   private static final Path README = Path.of("README.md");
-  private static final String BEGIN = "<!-- values: written by ./perigee test -pl helm -am -Dperigee.regenerate=true -->\n";
+  private static final String BEGIN =
+      "<!-- values: written by ./perigee test -pl helm -am -Dperigee.regenerate=true -->\n";
   private static final String END = "<!-- end of values -->\n";
 
   @Test
@@ -31,7 +35,9 @@ class ReadmeTest {
       Files.writeString(README, wanted);
     }
     assertThat(Files.readString(README))
-        .as("README.md is stale; write it anew: ./perigee test -pl helm -am -Dperigee.regenerate=true")
+        .as(
+            "README.md is stale; write it anew: ./perigee test -pl helm -am"
+                + " -Dperigee.regenerate=true")
         .isEqualTo(wanted);
   }
 
@@ -41,7 +47,7 @@ class ReadmeTest {
     JsonNode schema = Rendered.YAML.readTree(Path.of("values.schema.json").toFile());
     for (String key : comments.keySet()) {
       JsonNode at = schema;
-      for (String part : key.split("\\.")) {
+      for (String part : key.split("\\.", -1)) {
         at = at.path("properties").path(part);
       }
       assertThat(at.isMissingNode()).as("%s in values.schema.json", key).isFalse();
@@ -71,8 +77,9 @@ class ReadmeTest {
 
   /** Values without members, or with a comment of their own. */
   private static void leaves(
-      JsonNode node, String path, Map<String, String> comments, TreeSet<String> found) {
-    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator(); all.hasNext(); ) {
+      JsonNode node, String path, Map<String, String> comments, Set<String> found) {
+    for (Iterator<Map.Entry<String, JsonNode>> all = node.properties().iterator();
+        all.hasNext(); ) {
       Map.Entry<String, JsonNode> member = all.next();
       String key = path.isEmpty() ? member.getKey() : path + "." + member.getKey();
       if (member.getValue().isObject()

@@ -40,7 +40,8 @@ record Rendered(String text, List<JsonNode> objects) {
         Path copy = folder.resolve(relative);
         Files.createDirectories(copy.getParent());
         Files.writeString(
-            copy, Files.readString(file).replace("helm.sh/hook: test", "example.com/was-hook: test"));
+            copy,
+            Files.readString(file).replace("helm.sh/hook: test", "example.com/was-hook: test"));
       }
     }
     return render(folder, values);
@@ -87,7 +88,8 @@ record Rendered(String text, List<JsonNode> objects) {
   /** The pods, in a Deployment or by themselves. */
   List<JsonNode> podSpecs() {
     return Stream.concat(
-            of("Deployment").map(d -> d.at("/spec/template/spec")), of("Pod").map(p -> p.at("/spec")))
+            of("Deployment").map(d -> d.at("/spec/template/spec")),
+            of("Pod").map(p -> p.at("/spec")))
         .toList();
   }
 

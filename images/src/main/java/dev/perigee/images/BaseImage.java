@@ -1,9 +1,9 @@
 package dev.perigee.images;
 
+import com.google.cloud.tools.jib.api.ImageReference;
 import com.google.cloud.tools.jib.api.InvalidImageReferenceException;
 import com.google.cloud.tools.jib.api.Jib;
 import com.google.cloud.tools.jib.api.JibContainerBuilder;
-import com.google.cloud.tools.jib.api.ImageReference;
 import com.google.cloud.tools.jib.api.RegistryImage;
 import com.google.cloud.tools.jib.api.TarImage;
 import com.google.cloud.tools.jib.api.buildplan.Platform;
@@ -83,8 +83,7 @@ sealed interface BaseImage {
     }
   }
 
-  private static Set<Platform> platform(
-      String architecture) {
+  private static Set<Platform> platform(String architecture) {
     return Set.of(new Platform(architecture, "linux"));
   }
 

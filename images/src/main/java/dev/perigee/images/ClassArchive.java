@@ -48,7 +48,10 @@ final class ClassArchive {
               "-cp",
               jars.stream().map(Path::toString).collect(Collectors.joining(":"))));
       Process process =
-          new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+          new ProcessBuilder(command)
+              .redirectErrorStream(true)
+              .redirectOutput(log.toFile())
+              .start();
       int code = process.waitFor();
       if (code != 0 || !Files.exists(archive)) {
         throw new ImageException(

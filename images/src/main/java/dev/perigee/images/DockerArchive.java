@@ -39,15 +39,15 @@ final class DockerArchive implements AutoCloseable {
       layer = in.readAllBytes();
     }
     Map<String, Object> config =
-          Map.of(
-              "architecture",
-              architecture,
-              "os",
-              "linux",
-              "config",
-              Map.of(),
-              "rootfs",
-              Map.of("type", "layers", "diff_ids", List.of("sha256:" + sha256(layer))));
+        Map.of(
+            "architecture",
+            architecture,
+            "os",
+            "linux",
+            "config",
+            Map.of(),
+            "rootfs",
+            Map.of("type", "layers", "diff_ids", List.of("sha256:" + sha256(layer))));
     try (DockerArchive archive = create(file)) {
       archive.add("config.json", JSON.writeValueAsBytes(config));
       archive.add("layer.tar", layer);

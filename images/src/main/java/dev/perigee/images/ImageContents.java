@@ -44,7 +44,8 @@ record ImageContents(
               "jdk.management",
               "jdk.unsupported"),
           List.of(
-              // One reconciliation is short, and the heap is small: what counts is start and memory.
+              // One reconciliation is short, and the heap is small: what counts is start and
+              // memory.
               "-XX:+UseSerialGC",
               "-XX:TieredStopAtLevel=1",
               "-XX:InitialHeapSize=24m",

@@ -56,7 +56,8 @@ record ImageTar(Path file, String reference, String digest) {
       // What changes least lies lowest, so that an upgrade moves little.
       addLayer(image, "runtime", staged, "runtime");
       addLayer(image, "libraries", staged, "lib", "native");
-      addLayer(image, "program", staged, "app", StagedImage.CLASS_ARCHIVE, "options", "sbom.cdx.json");
+      addLayer(
+          image, "program", staged, "app", StagedImage.CLASS_ARCHIVE, "options", "sbom.cdx.json");
       Containerizer to =
           Containerizer.to(TarImage.at(file).named(reference))
               .setApplicationLayersCache(work.resolve("layers"))
@@ -88,12 +89,18 @@ record ImageTar(Path file, String reference, String digest) {
   private static Map<String, String> labels(StagedImage staged, BaseImage base) {
     String on = base instanceof BaseImage.InRegistry(String reference) ? reference : "";
     return Map.of(
-        "org.opencontainers.image.title", staged.contents().name(),
-        "org.opencontainers.image.description", staged.contents().description(),
-        "org.opencontainers.image.version", staged.version(),
-        "org.opencontainers.image.vendor", "Perigee",
-        "org.opencontainers.image.licenses", "Apache-2.0",
-        "org.opencontainers.image.base.name", on);
+        "org.opencontainers.image.title",
+        staged.contents().name(),
+        "org.opencontainers.image.description",
+        staged.contents().description(),
+        "org.opencontainers.image.version",
+        staged.version(),
+        "org.opencontainers.image.vendor",
+        "Perigee",
+        "org.opencontainers.image.licenses",
+        "Apache-2.0",
+        "org.opencontainers.image.base.name",
+        on);
   }
 
   private static void addLayer(

@@ -33,7 +33,8 @@ public final class ImagesCommand implements Callable<Integer> {
       names = "--base",
       paramLabel = "BASE",
       description = {
-        "What to build on: a reference, scratch, or a tar file (docker save, OCI archive, or a root",
+        "What to build on: a reference, scratch, or a tar file (docker save, OCI archive, or a"
+            + " root",
         "file system). When absent, a public image for each."
       })
   private String base;

@@ -27,8 +27,8 @@ final class NativeLibraries {
   private static final Set<String> UNUSED = Set.of("libjniopenblas.so", "libjniopenblas_full.so");
 
   /**
-   * Names under which other libraries ask for one: JavaCPP would make a link in a folder that it may
-   * write to.
+   * Names under which other libraries ask for one: JavaCPP would make a link in a folder that it
+   * may write to.
    */
   private static final Map<String, String> ASKED_FOR_AS =
       Map.of("libopenblas.so.0", "libopenblas_nolapack.so.0");

@@ -34,7 +34,8 @@ final class Workplace implements AutoCloseable {
   static Workplace open() throws IOException, ImageException {
     if (!Files.exists(FOLDER)) {
       Files.createDirectory(
-          FOLDER, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+          FOLDER,
+          PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
     }
     if (!Files.isDirectory(FOLDER, LinkOption.NOFOLLOW_LINKS)
         || !Files.getOwner(FOLDER).getName().equals(System.getProperty("user.name"))) {

@@ -38,10 +38,14 @@ final class Bases {
             files,
             json(
                 Map.of(
-                    "architecture", architecture,
-                    "os", "linux",
-                    "config", Map.of("Env", List.of("FROM=oci")),
-                    "rootfs", Map.of("type", "layers", "diff_ids", List.of(layerDigest)))));
+                    "architecture",
+                    architecture,
+                    "os",
+                    "linux",
+                    "config",
+                    Map.of("Env", List.of("FROM=oci")),
+                    "rootfs",
+                    Map.of("type", "layers", "diff_ids", List.of(layerDigest)))));
     String manifest =
         blob(
             files,
@@ -52,8 +56,10 @@ final class Bases {
                     "layers",
                         List.of(
                             Map.of(
-                                "mediaType", "application/vnd.oci.image.layer.v1.tar",
-                                "digest", layerDigest)))));
+                                "mediaType",
+                                "application/vnd.oci.image.layer.v1.tar",
+                                "digest",
+                                layerDigest)))));
     files.put("oci-layout", bytes("{}"));
     files.put(
         "index.json",
@@ -62,11 +68,15 @@ final class Bases {
                 "manifests",
                 List.of(
                     Map.of(
-                        "digest", "sha256:none",
-                        "platform", Map.of("architecture", "s390x", "os", "linux")),
+                        "digest",
+                        "sha256:none",
+                        "platform",
+                        Map.of("architecture", "s390x", "os", "linux")),
                     Map.of(
-                        "digest", manifest,
-                        "platform", Map.of("architecture", architecture, "os", "linux"))))));
+                        "digest",
+                        manifest,
+                        "platform",
+                        Map.of("architecture", architecture, "os", "linux"))))));
     try (OutputStream out = Files.newOutputStream(file)) {
       tar(out, files);
     }
@@ -84,7 +94,9 @@ final class Bases {
     return files;
   }
 
-  /** Unpacks the layers of an image as {@code docker save} writes it, and says its configuration. */
+  /**
+   * Unpacks the layers of an image as {@code docker save} writes it, and says its configuration.
+   */
   static JsonNode unpack(Path image, Path folder) throws IOException {
     Map<String, byte[]> files = read(image);
     JsonNode manifest = DockerArchive.JSON.readTree(files.get("manifest.json")).path(0);

@@ -22,7 +22,8 @@ class DockerfilesTest {
         .contains("FROM " + image.defaultBase() + "\n")
         .contains(" " + String.join(",", image.javaModules()) + "\n")
         .contains("USER 65532:65532\n")
-        .contains("EXPOSE " + String.join(" ", image.ports().stream().map(String::valueOf).toList()))
+        .contains(
+            "EXPOSE " + String.join(" ", image.ports().stream().map(String::valueOf).toList()))
         .contains(
             "ENTRYPOINT [\"%s/runtime/bin/java\", \"@%s/options\", \"%s\"]"
                 .formatted(StagedImage.ROOT, StagedImage.ROOT, image.mainClass()));

@@ -96,8 +96,7 @@ class ImageTest {
     assertThat(config.at("/config/ExposedPorts")).hasSize(1);
     assertThat(config.at("/config/Entrypoint"))
         .extracting(JsonNode::asText)
-        .containsExactly(
-            "/opt/perigee/runtime/bin/java", "@/opt/perigee/options", "hello.Hello");
+        .containsExactly("/opt/perigee/runtime/bin/java", "@/opt/perigee/options", "hello.Hello");
     assertThat(started(own, "x", "y")).isEqualTo("good day x,y");
   }
 
@@ -168,8 +167,7 @@ class ImageTest {
   /** Runs what was unpacked as the image would, but from where it lies. */
   private static String started(Path own, String... arguments) throws Exception {
     Path options = own.resolve("options");
-    Files.writeString(
-        options, Files.readString(options).replace(StagedImage.ROOT, own.toString()));
+    Files.writeString(options, Files.readString(options).replace(StagedImage.ROOT, own.toString()));
     List<String> command =
         new ArrayList<>(
             List.of(own.resolve("runtime/bin/java").toString(), "@" + options, "hello.Hello"));

@@ -88,8 +88,7 @@ class OperatorImageIT {
     Bases.unpack(image.file(), root);
     own = root.resolve("opt/perigee");
     Path options = own.resolve("options");
-    Files.writeString(
-        options, Files.readString(options).replace(StagedImage.ROOT, own.toString()));
+    Files.writeString(options, Files.readString(options).replace(StagedImage.ROOT, own.toString()));
   }
 
   @AfterAll
@@ -108,8 +107,7 @@ class OperatorImageIT {
   }
 
   @Test
-  void itStartsFromItsArchiveOfClassesAndHoldsAHundredJobsInAQuarterOfAGigabyte()
-      throws Exception {
+  void itStartsFromItsArchiveOfClassesAndHoldsAHundredJobsInAQuarterOfAGigabyte() throws Exception {
     assumeTrue(Files.isReadable(Path.of("/proc/self/status")), "SKIPPED: no /proc to read");
     int port = freePort();
     // What an archive cannot be used for ends the program here, and is only slower in a cluster.
@@ -139,15 +137,14 @@ class OperatorImageIT {
   void theListOfClassesNamesMostOfWhatIsLoaded() throws Exception {
     Path list = folder.resolve("loaded");
     int port = freePort();
-    Process operator =
-        operator(port, List.of("-Xshare:off", "-XX:DumpLoadedClassList=" + list));
+    Process operator = operator(port, List.of("-Xshare:off", "-XX:DumpLoadedClassList=" + list));
     ready(operator, port);
     operator.destroy();
     assertThat(operator.waitFor(20, TimeUnit.SECONDS)).isTrue();
     TreeSet<String> loaded = new TreeSet<>();
     for (String line : Files.readAllLines(list)) {
       if (!line.startsWith("@") && !line.startsWith("#")) {
-        loaded.add(line.split(" ")[0]);
+        loaded.add(line.split(" ", -1)[0]);
       }
     }
     if (Boolean.getBoolean("perigee.regenerate")) {

@@ -56,7 +56,8 @@ public final class InstallCheck {
   }
 
   /** What the client's account lacks or has too much; empty when nothing. */
-  public static List<String> rights(KubernetesClient client, String namespace, String electionNamespace) {
+  public static List<String> rights(
+      KubernetesClient client, String namespace, String electionNamespace) {
     List<String> problems = new ArrayList<>();
     for (Rights needed : Rights.OF_JOBS) {
       lacking(client, namespace, needed, problems);

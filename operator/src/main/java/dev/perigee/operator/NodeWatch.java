@@ -13,8 +13,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The nodes of the cluster, so that a lost one is noticed before its pods are evicted. They belong to
- * the cluster: an operator with rights in its namespaces alone does without, and notices by the pods.
+ * The nodes of the cluster, so that a lost one is noticed before its pods are evicted. They belong
+ * to the cluster: an operator with rights in its namespaces alone does without, and notices by the
+ * pods.
  */
 final class NodeWatch implements Function<String, Optional<NodeState>>, AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(NodeWatch.class);

@@ -40,8 +40,7 @@ final class OperatorEndpoint implements AutoCloseable {
         "/readyz",
         exchange -> {
           Optional<String> why = notReady.get();
-          answer(
-              exchange, why.isEmpty() ? 200 : 503, why.orElse("ok") + "\n", "text/plain");
+          answer(exchange, why.isEmpty() ? 200 : 503, why.orElse("ok") + "\n", "text/plain");
         });
     server.createContext(
         "/metrics",

@@ -59,8 +59,7 @@ public final class OperatorMain {
         OperatorEndpoint _ =
             OperatorEndpoint.start(
                 httpPort,
-                () ->
-                    started.get() == null ? Optional.of("starting") : started.get().notReady(),
+                () -> started.get() == null ? Optional.of("starting") : started.get().notReady(),
                 () -> started.get() == null ? "" : started.get().metrics().text());
         OperatorRuntime runtime = OperatorRuntime.start(client, options, election)) {
       started.set(runtime);

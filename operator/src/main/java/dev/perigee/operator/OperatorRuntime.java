@@ -48,7 +48,9 @@ public final class OperatorRuntime implements AutoCloseable {
                   .checkingCRDAndValidateLocalModel(false) // needs rights on the whole cluster
                   .withUseSSAToPatchPrimaryResource(true)
                   .withReconciliationTerminationTimeout(Duration.ofSeconds(5));
-              election.map(this::configuration).ifPresent(overrider::withLeaderElectionConfiguration);
+              election
+                  .map(this::configuration)
+                  .ifPresent(overrider::withLeaderElectionConfiguration);
             });
     RegisteredController<PretrainJob> controller =
         operator.register(

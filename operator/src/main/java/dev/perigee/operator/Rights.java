@@ -39,8 +39,7 @@ public record Rights(String group, String resource, List<String> verbs) {
   /** In the operator's own namespace, for the Lease that replicas share. */
   public static final List<Rights> OF_ELECTION =
       List.of(
-          new Rights(
-              "coordination.k8s.io", "leases", List.of("get", "create", "update", "patch")));
+          new Rights("coordination.k8s.io", "leases", List.of("get", "create", "update", "patch")));
 
   /** Rights. */
   public Rights {

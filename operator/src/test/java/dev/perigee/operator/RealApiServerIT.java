@@ -359,10 +359,7 @@ class RealApiServerIT {
   private static RunStatus status(RunStatus.Phase phase, long step) {
     return new RunStatus(
         phase, null, step, null, 100, step, 2.0, 1.0, 1e-3, 100.0, 5.0, 0, 1.0, null, null, null,
-        0.5,
-        2.0,
-        "d1",
-        0.1);
+        0.5, 2.0, "d1", 0.1);
   }
 
   private static Stream<Path> yaml(Path folder) throws IOException {

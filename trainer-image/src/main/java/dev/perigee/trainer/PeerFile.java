@@ -21,8 +21,7 @@ record PeerFile(Path file, int generation) implements Fabric.Addresses {
 
   /** The file of a program with that root. */
   static PeerFile in(Path root, int generation) {
-    return new PeerFile(
-        root.resolve(RunFiles.PEERS_FOLDER).resolve(RunFiles.RANK_MAP), generation);
+    return new PeerFile(root.resolve(RunFiles.PEERS_FOLDER).resolve(RunFiles.RANK_MAP), generation);
   }
 
   @Override

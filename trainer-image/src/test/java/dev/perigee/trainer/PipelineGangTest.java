@@ -30,7 +30,9 @@ class PipelineGangTest {
 
   @Test
   void stagesInDifferentPodsTrainAndScoreLikeOneRankAndSurviveALostPod() throws Exception {
-    try (Gang gang = Gang.start(folder, config("one", Mesh.SINGLE, new RunConfig.Pipeline(1, 2, false, false, null)))) {
+    try (Gang gang =
+        Gang.start(
+            folder, config("one", Mesh.SINGLE, new RunConfig.Pipeline(1, 2, false, false, null)))) {
       assertThat(gang.exits(LONG)).as(gang.output(0)).containsOnly(ExitCode.DONE.code());
     }
     RunConfig stages =

@@ -7,7 +7,6 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.IdentityHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.function.IntFunction;
@@ -46,7 +45,7 @@ public final class Arena {
     /** What is saved for a backward pass, and the same by the memory that it is in. */
     private final List<Saved> saved = new ArrayList<>();
 
-    private final Map<Storage, Saved> savedIn = new IdentityHashMap<>();
+    private final IdentityHashMap<Storage, Saved> savedIn = new IdentityHashMap<>();
 
     private Region() {}
 
@@ -179,10 +178,12 @@ public final class Arena {
     }
   }
 
+  @SuppressWarnings("ReferenceEquality") // which memory it is, not what it holds
   private synchronized boolean isIn(Region region, Storage storage) {
     return region.taken.stream().anyMatch(s -> s == storage);
   }
 
+  @SuppressWarnings("ReferenceEquality") // likewise
   private synchronized void giveBack(Region region, Storage storage) {
     // Mostly one of the last: a search from the end is short.
     for (int i = region.taken.size() - 1; i >= 0; i--) {

@@ -40,7 +40,7 @@ public final class Fp8 {
   private Fp8() {}
 
   private static float value(int code) {
-    int exponent = code >> 3 & 15;
+    int exponent = (code >> 3) & 15;
     int mantissa = code & 7;
     float size =
         exponent == 0
@@ -69,7 +69,7 @@ public final class Fp8 {
       for (int i = 0; i < n; i += 4) {
         int word = 0;
         for (int k = 0; k < 4 && i + k < n && !Float.isNaN(scale); k++) {
-          word |= encode(x[at + first + i + k] / scale) << 8 * k;
+          word |= encode(x[at + first + i + k] / scale) << (8 * k);
         }
         packed[words + (first + i) / 4] = Float.intBitsToFloat(word);
       }
@@ -81,7 +81,7 @@ public final class Fp8 {
     int words = from + Math.ceilDiv(width, BLOCK);
     for (int i = 0; i < width; i++) {
       int word = Float.floatToRawIntBits(packed[words + i / 4]);
-      x[at + i] = VALUES[word >> 8 * (i % 4) & 0xFF] * packed[from + i / BLOCK];
+      x[at + i] = VALUES[(word >> (8 * (i % 4))) & 0xFF] * packed[from + i / BLOCK];
     }
   }
 
@@ -95,8 +95,8 @@ public final class Fp8 {
               - Float.floatToRawIntBits(ROUNDS_TO_SUBNORMAL);
     } else {
       int bits = Float.floatToRawIntBits(size);
-      int rounded = bits + 0x7FFFF + (bits >>> 20 & 1);
-      code = Math.min((rounded >>> 20) - (127 - 7 << 3), LARGEST_CODE);
+      int rounded = bits + 0x7FFFF + ((bits >>> 20) & 1);
+      code = Math.min((rounded >>> 20) - ((127 - 7) << 3), LARGEST_CODE);
     }
     return code | (x < 0 ? 0x80 : 0);
   }

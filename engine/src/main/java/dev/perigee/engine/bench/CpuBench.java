@@ -70,8 +70,9 @@ public final class CpuBench {
   }
 
   /**
-   * Measures the quickstart with two ranks; writes the page to the file named by the argument, where
-   * it keeps what somebody wrote below the tables: all from the first heading of second order.
+   * Measures the quickstart with two ranks; writes the page to the file named by the argument,
+   * where it keeps what somebody wrote below the tables: all from the first heading of second
+   * order.
    */
   public static void main(String[] args) throws Exception {
     String page = run(quickstart(2)).toMarkdown();
@@ -145,7 +146,8 @@ public final class CpuBench {
       double ceiling,
       double optimizerFlops,
       List<StepReport> steps,
-      Map<Shape, Group> groups, Map<Shape, Double> own) {}
+      Map<Shape, Group> groups,
+      Map<Shape, Double> own) {}
 
   /** Products whose sizes differ little, as those of experts do. */
   private static final class Group {

@@ -14,7 +14,8 @@ import java.util.Locale;
  * @param ceiling rate of large products, one loop on each thread
  * @param products the model's products, the longest first
  * @param stepSeconds median time of a step
- * @param modelFlops what the model's products need for a step, see {@link dev.perigee.plan.FlopCount}
+ * @param modelFlops what the model's products need for a step, see {@link
+ *     dev.perigee.plan.FlopCount}
  * @param optimizerFlops what the Newton–Schulz products of a step need
  * @param executedFlops what all products of a step did, the optimizer's included
  * @param productSeconds time of a step in products, mean over the ranks

@@ -34,8 +34,7 @@ final class DecodeCases implements GpuCases {
     DeviceBuffer cache = lab.normal(arena, cacheBytes, 1, 1);
     List<Integer> order = new ArrayList<>(IntStream.range(0, pages).boxed().toList());
     Collections.shuffle(order, new Random(1));
-    DeviceBuffer table =
-        lab.ints(arena, order.stream().mapToInt(Integer::intValue).toArray());
+    DeviceBuffer table = lab.ints(arena, order.stream().mapToInt(Integer::intValue).toArray());
     DeviceBuffer lengths =
         lab.ints(arena, IntStream.range(0, SEQUENCES).map(b -> TOKENS).toArray());
     List<GpuCase> cases = new ArrayList<>();
@@ -45,8 +44,7 @@ final class DecodeCases implements GpuCases {
       DeviceBuffer out = arena.allocate(2L * SEQUENCES * heads * MlaDecode.VALUE);
       DeviceBuffer scratch = arena.allocate(decode.scratchBytes(lab.multiprocessors()));
       String name = "MLA decode, " + heads + " heads";
-      var launches =
-          decode.attend(lab.multiprocessors(), q, cache, table, lengths, out, scratch);
+      var launches = decode.attend(lab.multiprocessors(), q, cache, table, lengths, out, scratch);
       Runnable graph = lab.graph(launches);
       cases.add(
           new GpuCase(

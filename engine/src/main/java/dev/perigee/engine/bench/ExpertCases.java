@@ -15,8 +15,8 @@ import java.util.Map;
 import java.util.Random;
 
 /**
- * The expert layer of Moonlight: its products alone, with rows shared evenly by chance and unevenly,
- * and the whole layer as one graph.
+ * The expert layer of Moonlight: its products alone, with rows shared evenly by chance and
+ * unevenly, and the whole layer as one graph.
  */
 final class ExpertCases implements GpuCases {
   private static final int TOKENS = 8192;
@@ -37,8 +37,8 @@ final class ExpertCases implements GpuCases {
   @Override
   public Map<String, Object> sizes() {
     return Map.of(
-        "routing", routing, "tokens", TOKENS, "hidden", HIDDEN, "experts", EXPERTS, "chosen", CHOSEN,
-        "width", WIDTH, "shared", SHARED, "scale", SCALE);
+        "routing", routing, "tokens", TOKENS, "hidden", HIDDEN, "experts", EXPERTS, "chosen",
+        CHOSEN, "width", WIDTH, "shared", SHARED, "scale", SCALE);
   }
 
   @Override
@@ -99,27 +99,33 @@ final class ExpertCases implements GpuCases {
       try (DeviceArena scratch = lab.device.arena()) {
         DeviceBuffer plain =
             scratch.allocate(2 * Math.max(w.bytes(), Math.max(y.bytes(), dx.bytes())));
-        cases.add(product(lab,
-            name,
-            s,
-            GroupedGemm.forward(sms, s, x, w, offsets, y),
-            y,
-            GroupedGemm.forwardPlain(bf16, s, x, w, offsets, plain),
-            plain));
-        cases.add(product(lab,
-            name + " dx",
-            s,
-            GroupedGemm.inputGradient(sms, s, dy, w, offsets, dx),
-            dx,
-            GroupedGemm.inputGradientPlain(bf16, s, dy, w, offsets, plain),
-            plain));
-        cases.add(product(lab,
-            name + " dw",
-            s,
-            GroupedGemm.weightGradient(sms, s, dy, x, offsets, dw),
-            dw,
-            GroupedGemm.weightGradientPlain(bf16, s, dy, x, offsets, plain),
-            plain));
+        cases.add(
+            product(
+                lab,
+                name,
+                s,
+                GroupedGemm.forward(sms, s, x, w, offsets, y),
+                y,
+                GroupedGemm.forwardPlain(bf16, s, x, w, offsets, plain),
+                plain));
+        cases.add(
+            product(
+                lab,
+                name + " dx",
+                s,
+                GroupedGemm.inputGradient(sms, s, dy, w, offsets, dx),
+                dx,
+                GroupedGemm.inputGradientPlain(bf16, s, dy, w, offsets, plain),
+                plain));
+        cases.add(
+            product(
+                lab,
+                name + " dw",
+                s,
+                GroupedGemm.weightGradient(sms, s, dy, x, offsets, dw),
+                dw,
+                GroupedGemm.weightGradientPlain(bf16, s, dy, x, offsets, plain),
+                plain));
       }
     }
     return cases;

@@ -24,9 +24,9 @@ import java.util.stream.DoubleStream;
  * <pre>java -cp ... dev.perigee.engine.bench.GpuBench [table.md [group...]]</pre>
  *
  * <p>Random normal bf16 numbers, shapes of Moonlight 16B-A3B and Kimi K2. A case is checked first;
- * then ours, PyTorch's, ours, PyTorch's are measured in turn, each 40 times after 100 ms of warm-up,
- * with events on the device. A case reads and writes several times the L2 cache, so no repeat finds
- * its data there.
+ * then ours, PyTorch's, ours, PyTorch's are measured in turn, each 40 times after 100 ms of
+ * warm-up, with events on the device. A case reads and writes several times the L2 cache, so no
+ * repeat finds its data there.
  */
 public final class GpuBench {
   private static final int BLOCKS = 2;
@@ -146,10 +146,11 @@ public final class GpuBench {
         theirs.entrySet().stream()
             .map(e -> Map.entry(e.getKey(), GpuLab.median(e.getValue())))
             .sorted(Map.Entry.comparingByValue())
-            .map(e -> String.format(Locale.ROOT, "%.3f ms (%s)", e.getValue(), names.get(e.getKey())))
+            .map(
+                e ->
+                    String.format(Locale.ROOT, "%.3f ms (%s)", e.getValue(), names.get(e.getKey())))
             .collect(Collectors.joining(", "));
-    double baseline =
-        theirs.values().stream().mapToDouble(GpuLab::median).min().orElse(Double.NaN);
+    double baseline = theirs.values().stream().mapToDouble(GpuLab::median).min().orElse(Double.NaN);
     double rate = c.amount() / mine / c.unit().scale;
     return String.format(
         Locale.ROOT,

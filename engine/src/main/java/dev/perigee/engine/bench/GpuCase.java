@@ -25,7 +25,6 @@ record GpuCase(
     this(name, unit, amount, 0, ours, error, baselines);
   }
 
-
   /** What bounds a case, and so which ceiling it is held against. */
   enum Unit {
     /** Arithmetic: against a dense product. */

@@ -26,8 +26,7 @@ final class LossCases implements GpuCases {
 
   @Override
   public List<GpuCase> prepare(GpuLab lab, DeviceArena arena) {
-    LinearCrossEntropy.Sizes z =
-        new LinearCrossEntropy.Sizes(TOKENS, HIDDEN, VOCABULARY, CHUNK);
+    LinearCrossEntropy.Sizes z = new LinearCrossEntropy.Sizes(TOKENS, HIDDEN, VOCABULARY, CHUNK);
     DeviceBuffer x = lab.normal(arena, 2L * TOKENS * HIDDEN, 1, 1);
     DeviceBuffer w = lab.normal(arena, 2L * VOCABULARY * HIDDEN, 2, 0.02f);
     DeviceBuffer target = lab.ints(arena, new Random(3).ints(TOKENS, 0, VOCABULARY).toArray());
@@ -37,8 +36,7 @@ final class LossCases implements GpuCases {
     Runnable graph =
         lab.graph(
             new LinearCrossEntropy(lab.device, arena, z)
-                .lossAndGradients(
-                    lab.multiprocessors(), x, w, target, 1f / TOKENS, loss, dx, dw));
+                .lossAndGradients(lab.multiprocessors(), x, w, target, 1f / TOKENS, loss, dx, dw));
     String name = "linear + cross-entropy, forward+backward";
     return List.of(
         new GpuCase(

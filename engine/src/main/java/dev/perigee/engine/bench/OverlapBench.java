@@ -67,8 +67,7 @@ public final class OverlapBench {
    * @param hidden share of these during which the same rank computed, 0 to 1
    * @param timeline of the recorded step's passes
    */
-  public record Result(
-      double seconds, double exchangeSeconds, double hidden, Timeline timeline) {}
+  public record Result(double seconds, double exchangeSeconds, double hidden, Timeline timeline) {}
 
   /**
    * Measures the quickstart's model; writes the page to the file named by the argument, and the
@@ -95,8 +94,7 @@ public final class OverlapBench {
   public static List<Result> run(Options o) throws Exception {
     List<RankMap.Pod> pods = new ArrayList<>();
     for (int pod = 0; pod < PODS; pod++) {
-      List<Integer> ranks =
-          List.of(pod * RANKS_PER_POD, pod * RANKS_PER_POD + 1);
+      List<Integer> ranks = List.of(pod * RANKS_PER_POD, pod * RANKS_PER_POD + 1);
       pods.add(new RankMap.Pod(pod, address(pod).getHostAddress(), null, ranks));
     }
     RankMap map = new RankMap(1, pods);
@@ -143,8 +141,7 @@ public final class OverlapBench {
     private final Options options;
     private final List<TrainStep> steps = new ArrayList<>();
     private final List<List<Double>> seconds = List.of(new ArrayList<>(), new ArrayList<>());
-    private final List<TrackRecorder> recorders =
-        List.of(new TrackRecorder(), new TrackRecorder());
+    private final List<TrackRecorder> recorders = List.of(new TrackRecorder(), new TrackRecorder());
 
     Rank(Options options, Fabric fabric, int rank) {
       this.options = options;

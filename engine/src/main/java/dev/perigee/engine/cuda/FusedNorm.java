@@ -7,8 +7,8 @@ import static dev.perigee.engine.cuda.Launch.real;
 import java.util.List;
 
 /**
- * The residual stream between two parts of a block: the sum and its root mean square norm (Zhang and
- * Sennrich) in one pass, forward and backward. Kernels: {@code src/main/cuda/fused_norm.cu}.
+ * The residual stream between two parts of a block: the sum and its root mean square norm (Zhang
+ * and Sennrich) in one pass, forward and backward. Kernels: {@code src/main/cuda/fused_norm.cu}.
  *
  * <p>Legend: T rows, C columns. bf16; scales and the gain's gradient in float32.
  *

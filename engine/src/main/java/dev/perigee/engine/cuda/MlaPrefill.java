@@ -12,10 +12,10 @@ import java.util.List;
  * results where they lie (DeepSeek-V2, section 2.1, not absorbed). Kernels: {@code
  * src/main/cuda/mla_prefill.cu}. The same bits every time: nothing is added in the order of timing.
  *
- * <p>Legend: B sequences, S tokens of each, H heads, Q = {@value #QUERY} numbers of a query ({@value
- * #NOPE} without position, then {@value #ROPE} rotated), C = {@value #PAIR} of a key without position
- * and a value, R = {@value #ROPE} rotated numbers of a key, V = {@value #VALUE}, P = S up to a
- * multiple of 128. bf16, except {@code lse} and {@code delta} in float32.
+ * <p>Legend: B sequences, S tokens of each, H heads, Q = {@value #QUERY} numbers of a query
+ * ({@value #NOPE} without position, then {@value #ROPE} rotated), C = {@value #PAIR} of a key
+ * without position and a value, R = {@value #ROPE} rotated numbers of a key, V = {@value #VALUE}, P
+ * = S up to a multiple of 128. bf16, except {@code lse} and {@code delta} in float32.
  *
  * @param sequences B
  * @param tokens S
@@ -74,7 +74,9 @@ public record MlaPrefill(int sequences, int tokens, int heads, float scale) {
     return rowBytes() + 2L * sequences * tokens * heads * ROPE;
   }
 
-  /** Multiplications and additions of forward: half of all pairs; backward has 2.6 times as many. */
+  /**
+   * Multiplications and additions of forward: half of all pairs; backward has 2.6 times as many.
+   */
   public double flops() {
     return (double) sequences * heads * tokens * tokens * (QUERY + VALUE);
   }

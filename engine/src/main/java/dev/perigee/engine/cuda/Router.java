@@ -22,7 +22,9 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
   private static final int TOKENS_OF_A_BLOCK = 32;
   private static final int MOST_EXPERTS = 1024;
 
-  /** Four stages of 32 rows of x and 64 of w, of 64 numbers and room against bank conflicts each. */
+  /**
+   * Four stages of 32 rows of x and 64 of w, of 64 numbers and room against bank conflicts each.
+   */
   private static final int STAGE_BYTES = 4 * (32 + 64) * 36 * 4;
 
   /** Checks the sizes. */

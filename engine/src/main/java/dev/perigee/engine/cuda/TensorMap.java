@@ -12,9 +12,9 @@ import java.lang.invoke.MethodHandle;
 import java.util.Locale;
 
 /**
- * A tensor of three dimensions as Hopper's copy engine sees it: boxes of it move between
- * device and shared memory with the 128-byte swizzle, and what lies outside reads as zero and is
- * not written. JCuda has no call that encodes one, so it goes through {@code java.lang.foreign}.
+ * A tensor of three dimensions as Hopper's copy engine sees it: boxes of it move between device and
+ * shared memory with the 128-byte swizzle, and what lies outside reads as zero and is not written.
+ * JCuda has no call that encodes one, so it goes through {@code java.lang.foreign}.
  *
  * @param address of the first element, divisible by 16
  * @param x,y,z extents in elements, x the contiguous one

@@ -23,12 +23,12 @@
  *       dev.perigee.engine.cuda.GroupedGemm} and {@link dev.perigee.engine.cuda.SwiGlu}.
  *   <li>{@link dev.perigee.engine.cuda.MlaPrefill}: latent attention for training; {@link
  *       dev.perigee.engine.cuda.MlaDecode}: absorbed, over a paged cache.
- *   <li>{@link dev.perigee.engine.cuda.LinearCrossEntropy}: the head and the loss without the logits
- *       of all tokens.
+ *   <li>{@link dev.perigee.engine.cuda.LinearCrossEntropy}: the head and the loss without the
+ *       logits of all tokens.
  *   <li>{@link dev.perigee.engine.cuda.Muon}, {@link dev.perigee.engine.cuda.FusedAdamW}: steps of
  *       the optimizer.
- *   <li>{@link dev.perigee.engine.cuda.FusedNorm}, {@link dev.perigee.engine.cuda.FusedRope}, {@link
- *       dev.perigee.engine.cuda.Fp8}: passes over memory.
+ *   <li>{@link dev.perigee.engine.cuda.FusedNorm}, {@link dev.perigee.engine.cuda.FusedRope},
+ *       {@link dev.perigee.engine.cuda.Fp8}: passes over memory.
  * </ul>
  */
 package dev.perigee.engine.cuda;

@@ -91,8 +91,8 @@ public interface Collectives {
 
   /**
    * Sends {@code x} to one rank of the group, and does not wait for that rank. What is sent on one
-   * stream arrives in the order in which it was sent; streams do not wait for each other. Unlike the
-   * other operations, only the two ranks that exchange something call anything.
+   * stream arrives in the order in which it was sent; streams do not wait for each other. Unlike
+   * the other operations, only the two ranks that exchange something call anything.
    *
    * @param to index of another rank in the group
    * @param stream a number that both know it by, from 0 to 2²³ − 1

@@ -136,6 +136,7 @@ final class RowExchange {
 
   /** Runs of numbers in several tensors, which travel as if they lay back to back. */
   private static final class Runs {
+    @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
     private record Run(float[] values, int at, int count) {}
 
     private final List<Run> runs = new ArrayList<>();

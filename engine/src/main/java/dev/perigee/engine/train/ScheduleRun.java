@@ -182,8 +182,7 @@ final class ScheduleRun {
     if (chunk.isFirst() || chunk.isLast()) {
       microBatches.read(key.microBatch, ids, targets);
     }
-    Chunk.Pass pass =
-        chunk.pass(ids, targets, batch, length, 1, schedule.shape().expertOverlap());
+    Chunk.Pass pass = chunk.pass(ids, targets, batch, length, 1, schedule.shape().expertOverlap());
     if (chunk.isLast()) {
       for (int target : targets) {
         targetsThatCount += target >= 0 ? 1 : 0;

@@ -17,8 +17,8 @@ import java.util.function.Consumer;
 
 /**
  * One rank's optimizer step. The batch is shared out over the data group in runs of consecutive
- * sequences and goes through the stages in micro-batches, by a schedule ({@link ScheduleRun}); then gradients are summed, the optimizer updates,
- * QK-Clip scales heads, and the routers' biases move.
+ * sequences and goes through the stages in micro-batches, by a schedule ({@link ScheduleRun}); then
+ * gradients are summed, the optimizer updates, QK-Clip scales heads, and the routers' biases move.
  */
 public final class TrainStep {
   private final RunConfig config;
@@ -40,8 +40,7 @@ public final class TrainStep {
     this.config = config;
     this.model = model;
     this.optimizer = optimizer;
-    this.qkClip =
-        new QkClip(config.optimizer().qkClip(), model.backend(), model.qkProjections());
+    this.qkClip = new QkClip(config.optimizer().qkClip(), model.backend(), model.qkProjections());
     this.data = groups.data();
     this.world = groups.world();
     this.plan = StepPlan.of(config, model.config());
@@ -90,8 +89,7 @@ public final class TrainStep {
     double clip = limit > 0 && gradNorm > limit ? limit / gradNorm : 1;
     double learningRate = Schedule.learningRate(config.schedule(), step, config.steps());
     float[][] clipFactor = clipFactors(maxLogit);
-    optimizer.update(
-        step, learningRate, clip / figures.targets, p -> qkClip.scale(p, clipFactor));
+    optimizer.update(step, learningRate, clip / figures.targets, p -> qkClip.scale(p, clipFactor));
     long publishStarted = System.nanoTime();
     optimizer.publishWeights();
     exchange += System.nanoTime() - publishStarted;

@@ -50,8 +50,7 @@ class CpuBenchTest {
     assertThat(report.products().stream().mapToDouble(CpuReport.Product::share).sum())
         .isBetween(0.5, 1.0);
     assertThat(report.optimizerFlops()).isPositive();
-    assertThat(report.executedFlops())
-        .isGreaterThan(report.modelFlops() + report.optimizerFlops());
+    assertThat(report.executedFlops()).isGreaterThan(report.modelFlops() + report.optimizerFlops());
     assertThat(report.productEfficiency()).isPositive();
     assertThat(report.toMarkdown())
         .contains("| Machine: large products on 2 threads |")

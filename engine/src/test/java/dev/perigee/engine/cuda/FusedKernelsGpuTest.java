@@ -208,8 +208,11 @@ class FusedKernelsGpuTest {
           float s = scales[i / columns / down * across + i % columns / 128];
           // Three bits of fraction: half a step is 1/16 of a normal number, and of the smallest
           // normal number, 2^-6, for those below; bf16 rounds the result once more.
-          double allowed = Math.max(Math.abs(x[i]), s * Math.scalb(1.0, -6)) * (1 / 16.0 + 1 / 256.0);
-          assertThat(Math.abs(y[i] - x[i])).as("number %d of %s", i, fp8).isLessThanOrEqualTo((float) allowed);
+          double allowed =
+              Math.max(Math.abs(x[i]), s * Math.scalb(1.0, -6)) * (1 / 16.0 + 1 / 256.0);
+          assertThat(Math.abs(y[i] - x[i]))
+              .as("number %d of %s", i, fp8)
+              .isLessThanOrEqualTo((float) allowed);
         }
       }
     }

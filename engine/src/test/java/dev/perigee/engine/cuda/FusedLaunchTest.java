@@ -60,8 +60,7 @@ class FusedLaunchTest {
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThat(map(l, 0))
         .as("queries: past a sequence's 1000 rows lies nothing")
-        .isEqualTo(
-            new TensorMap(1 << 20, 16 * 192, 1000, 2, 16 * 384, 16L * 384 * 1000, 64, 64));
+        .isEqualTo(new TensorMap(1 << 20, 16 * 192, 1000, 2, 16 * 384, 16L * 384 * 1000, 64, 64));
     assertThat(map(l, 1).x()).as("keys and values").isEqualTo(16 * 256);
     assertThat(map(l, 2).x()).as("the part of the keys that heads share").isEqualTo(64);
     assertThat(m.rowBytes()).as("rows up to 1024").isEqualTo(4L * 2 * 16 * 1024);
@@ -145,8 +144,7 @@ class FusedLaunchTest {
     Launch l = GroupedGemm.weightGradientFloat32(132, s, big, big, big, big, true);
     assertThat(map(l, 2))
         .isEqualTo(
-            new TensorMap(
-                1 << 20, 64, 72, 4, 256, 256 * 72, 32, 64, TensorMap.Element.FLOAT32));
+            new TensorMap(1 << 20, 64, 72, 4, 256, 256 * 72, 32, 64, TensorMap.Element.FLOAT32));
     assertThat(integer(l, 7)).as("accumulate").isEqualTo(1);
   }
 

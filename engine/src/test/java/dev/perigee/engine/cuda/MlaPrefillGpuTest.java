@@ -54,8 +54,7 @@ class MlaPrefillGpuTest {
       }
     }
 
-    private void query(
-        int first, int t, int h, float[] q, float[] kv, float[] kr, float[] dout) {
+    private void query(int first, int t, int h, float[] q, float[] kv, float[] kr, float[] dout) {
       int row = (first + t) * m.heads() + h;
       double[] p = new double[t + 1];
       double sum = 0;
@@ -125,10 +124,8 @@ class MlaPrefillGpuTest {
         DeviceBuffer dkv = gpu.poisoned(2L * kv.length);
         DeviceBuffer dkr = gpu.poisoned(2L * kr.length);
         gpu.stream.launch(m.beginLargest(largest));
-        m.forward(blocks, q_BSHQ, kv_BSHC, kr_BSR, out, lse, largest)
-            .forEach(gpu.stream::launch);
-        m.backward(
-                blocks, q_BSHQ, kv_BSHC, kr_BSR, out, lse, dout_BSHV, dq, dkv, dkr, scratch)
+        m.forward(blocks, q_BSHQ, kv_BSHC, kr_BSR, out, lse, largest).forEach(gpu.stream::launch);
+        m.backward(blocks, q_BSHQ, kv_BSHC, kr_BSR, out, lse, dout_BSHV, dq, dkv, dkr, scratch)
             .forEach(gpu.stream::launch);
         assertClose("out of " + m, gpu.fromBf16(out), oracle.out, 1e-2);
         assertClose("largest logits of " + m, gpu.fromFloats(largest), oracle.largest, 1e-5);

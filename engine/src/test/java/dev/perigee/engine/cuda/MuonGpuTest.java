@@ -15,8 +15,8 @@ class MuonGpuTest {
   private static final float SCALE = 0.25f;
 
   /**
-   * Of the weights after two steps. The iteration blows up what rounding its operands to bf16 costs:
-   * in the usual form, too, with every sum in float64, it ends 1.0 % to 1.3 % off.
+   * Of the weights after two steps. The iteration blows up what rounding its operands to bf16
+   * costs: in the usual form, too, with every sum in float64, it ends 1.0 % to 1.3 % off.
    */
   private static final double TOLERANCE = 2e-2;
 
@@ -73,8 +73,7 @@ class MuonGpuTest {
       }
       double size = r.updateRms() * Math.sqrt(Math.max(n, c));
       for (int i = 0; i < x.length; i++) {
-        weight[i] =
-            clip[i / c] * (weight[i] * (1 - RATE * r.weightDecay()) - RATE * size * x[i]);
+        weight[i] = clip[i / c] * (weight[i] * (1 - RATE * r.weightDecay()) - RATE * size * x[i]);
       }
     }
 
@@ -124,8 +123,7 @@ class MuonGpuTest {
       Oracle[] oracles = new Oracle[m.matrices()];
       for (Muon.Gradient type : Muon.Gradient.values()) {
         float[] gradient = Gpu.normal(random, all);
-        DeviceBuffer g =
-            type == Muon.Gradient.BF16 ? gpu.bf16(gradient) : gpu.floats(gradient);
+        DeviceBuffer g = type == Muon.Gradient.BF16 ? gpu.bf16(gradient) : gpu.floats(gradient);
         m.step(132, type, g, momentum, master, rounded, rates, clips, scratch)
             .forEach(gpu.stream::launch);
         for (int b = 0; b < m.matrices(); b++) {

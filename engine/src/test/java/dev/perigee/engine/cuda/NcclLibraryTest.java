@@ -27,6 +27,7 @@ import org.junit.jupiter.api.Test;
  * Each call reaches a native function of NCCL's own signature with its arguments in their places:
  * the functions here are stubs with the types of {@code nccl.h}, called through the machine's ABI.
  */
+@SuppressWarnings("restricted") // native calls are what is tested
 final class NcclLibraryTest {
   private static final MemoryLayout ID =
       MemoryLayout.structLayout(MemoryLayout.sequenceLayout(128, ValueLayout.JAVA_BYTE));

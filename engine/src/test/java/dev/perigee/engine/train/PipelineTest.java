@@ -44,20 +44,20 @@ final class PipelineTest {
       Mesh mesh, int virtual, boolean overlap, boolean split, List<Integer> layout) {
     RunConfig tiny = TinyRun.config(mesh, STEPS, TinyRun.OPTIMIZER);
     return new RunConfig(
-        tiny.job(),
-        tiny.seed(),
-        new RunConfig.Model(MODEL, null),
-        tiny.data(),
-        tiny.tokenizer(),
-        LENGTH,
-        (long) SEQUENCES * LENGTH,
-        mesh,
-        tiny.optimizer(),
-        new RunConfig.Schedule(2e-3, 10, 10, 2e-4),
-        STEPS,
-        tiny.checkpoint(),
-        null,
-        tiny.network())
+            tiny.job(),
+            tiny.seed(),
+            new RunConfig.Model(MODEL, null),
+            tiny.data(),
+            tiny.tokenizer(),
+            LENGTH,
+            (long) SEQUENCES * LENGTH,
+            mesh,
+            tiny.optimizer(),
+            new RunConfig.Schedule(2e-3, 10, 10, 2e-4),
+            STEPS,
+            tiny.checkpoint(),
+            null,
+            tiny.network())
         .with(
             new RunConfig.Pipeline(
                 virtual, SEQUENCES / mesh.data() / MICRO_BATCHES, overlap, split, layout));
@@ -111,7 +111,13 @@ final class PipelineTest {
     "4,1,2,1,4,false,false", // two stages in a pod
   })
   void overTcpTheLossCurveIsTheSameAndEveryRunHasTheSameBits(
-      int stages, int virtual, int data, int expert, int ranksPerPod, boolean overlap, boolean split)
+      int stages,
+      int virtual,
+      int data,
+      int expert,
+      int ranksPerPod,
+      boolean overlap,
+      boolean split)
       throws Exception {
     RunConfig run =
         config(new Mesh(stages, data, expert, ranksPerPod), virtual, overlap, split, null);
@@ -219,8 +225,7 @@ final class PipelineTest {
       assertThat(events.keySet())
           .containsExactlyInAnyOrderElementsOf(steps.stream().map(Step::name).toList());
       assertThat(timeline.tracks().get(rank).computed())
-          .isEqualTo(
-              steps.stream().filter(s -> s.action().computes()).map(Step::name).toList());
+          .isEqualTo(steps.stream().filter(s -> s.action().computes()).map(Step::name).toList());
       for (Step step : steps) {
         for (Step needed : schedule.needs(step)) {
           if (step.action().computes() && steps.contains(needed)) {
@@ -257,8 +262,7 @@ final class PipelineTest {
                                 lost.set(System.nanoTime());
                                 fabric.abort("rank 6 is gone"); // its pod leaves the gang
                               }
-                              TinyRun.pattern(
-                                  number, MODEL.vocabSize(), LENGTH, ids, targets, at);
+                              TinyRun.pattern(number, MODEL.vocabSize(), LENGTH, ids, targets, at);
                             }));
             synchronized (ends) {
               ends.add(end);

@@ -56,7 +56,12 @@ class PlannedMemoryTest {
         run("overlap", MIXTURE, new Mesh(2, 2, 2, 4), pipeline(1, true, false), kept),
         run("split", MIXTURE, new Mesh(2, 1, 1, 2), pipeline(1, false, true), kept),
         run("recompute", MIXTURE, new Mesh(2, 1, 1, 2), plain, recompute(Set.of())),
-        run("eight bits", MIXTURE, new Mesh(2, 1, 1, 2), plain, recompute(EnumSet.allOf(Fp8.class))),
+        run(
+            "eight bits",
+            MIXTURE,
+            new Mesh(2, 1, 1, 2),
+            plain,
+            recompute(EnumSet.allOf(Fp8.class))),
         run(
             "offload",
             MIXTURE,
@@ -113,8 +118,7 @@ class PlannedMemoryTest {
     List<Measured> measured = fabric.run(rank -> measure(fabric, run, rank));
     for (RankMemory planned : plan.memory()) {
       int data = run.mesh().data();
-      List<Measured> stage =
-          measured.subList(planned.stage() * data, (planned.stage() + 1) * data);
+      List<Measured> stage = measured.subList(planned.stage() * data, (planned.stage() + 1) * data);
       // The planner spreads tokens evenly over experts; over the ranks of a stage they are.
       double activations = stage.stream().mapToLong(Measured::activations).average().orElseThrow();
       assertThat(planned.activations() / activations)

@@ -197,8 +197,7 @@ public record GangLife(
             wish.podNames().size(),
             said,
             now);
-    GangLife life =
-        new GangLife(new State.Running(), advanced, restarts, disruptions, lastFailure);
+    GangLife life = new GangLife(new State.Running(), advanced, restarts, disruptions, lastFailure);
     return StartPhase.overdue(advanced, wish.policy().deadlines(), gang, now)
         .or(() -> HangWatch.find(wish.policy(), gang, said))
         .map(breakage -> life.after(breakage, wish.policy(), observed.pods().size(), now))
@@ -232,8 +231,7 @@ public record GangLife(
     int counted = restarts + (counts ? 1 : 0);
     Duration wait = FailureRules.backoff(policy, counts ? counted : 1);
     Instant notBefore = now.plus(wait).truncatedTo(ChronoUnit.MILLIS);
-    GangLife next =
-        new GangLife(state, attempt, counted, disruptions + (counts ? 0 : 1), failure);
+    GangLife next = new GangLife(state, attempt, counted, disruptions + (counts ? 0 : 1), failure);
     return next.withNextAttempt(notBefore.toString()).in(new State.Waiting(pods, notBefore));
   }
 
@@ -284,8 +282,7 @@ public record GangLife(
     }
     boolean canSave =
         SAVING.contains(broke().orElseThrow().reason()) && lastFailure.exitCode() == null;
-    Duration patience =
-        canSave && pod.grace() != null ? Duration.ofSeconds(pod.grace()) : NOTICING;
+    Duration patience = canSave && pod.grace() != null ? Duration.ofSeconds(pod.grace()) : NOTICING;
     return WrittenTime.read(lastFailure.time())
         .map(time -> now.isBefore(time.plus(patience)))
         .orElse(false);
@@ -302,11 +299,7 @@ public record GangLife(
 
   private GangLife withNextAttempt(String notBefore) {
     return new GangLife(
-        state,
-        GangAttempt.of(attempt.number() + 1, notBefore),
-        restarts,
-        disruptions,
-        lastFailure);
+        state, GangAttempt.of(attempt.number() + 1, notBefore), restarts, disruptions, lastFailure);
   }
 
   private GangLife in(State other) {

@@ -29,7 +29,8 @@ final class HangWatch {
     if (limit.isEmpty() || idle <= limit.get()) {
       return Optional.empty();
     }
-    String pod = gang.stream().filter(p -> p.index() == 0).findFirst().map(PodState::name).orElse(null);
+    String pod =
+        gang.stream().filter(p -> p.index() == 0).findFirst().map(PodState::name).orElse(null);
     return Optional.of(
         new Breakage(
             pod,

@@ -11,7 +11,8 @@ import java.util.stream.Collectors;
  * What the operator needs to know of a pod's node.
  *
  * @param name the node's name
- * @param lost whether it is gone, or silent for so long that the control plane no longer knows of it
+ * @param lost whether it is gone, or silent for so long that the control plane no longer knows of
+ *     it
  * @param conditions types of the conditions that are True
  */
 public record NodeState(String name, boolean lost, Set<String> conditions) {

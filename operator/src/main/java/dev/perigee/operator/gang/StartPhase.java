@@ -70,8 +70,7 @@ final class StartPhase {
       return Optional.empty();
     }
     Limit limit = limit(attempt.phase(), deadlines);
-    if (limit.seconds == null
-        || Duration.between(since.get(), now).toSeconds() < limit.seconds) {
+    if (limit.seconds == null || Duration.between(since.get(), now).toSeconds() < limit.seconds) {
       return Optional.empty();
     }
     Optional<PodState> behind = gang.stream().filter(p -> isBehind(p, attempt.phase())).findFirst();

@@ -12,7 +12,8 @@ import java.util.Optional;
 
 /**
  * Whether pods run something else than their job now asks for. The schema lets a run change only
- * while it is suspended, but somebody may suspend, change and resume faster than the operator looks.
+ * while it is suspended, but somebody may suspend, change and resume faster than the operator
+ * looks.
  */
 final class ChangedRun {
   private static final ObjectMapper JSON =

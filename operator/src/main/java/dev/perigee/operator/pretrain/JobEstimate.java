@@ -34,7 +34,9 @@ final class JobEstimate {
         Workload.of(run), run.mesh(), run.pipeline().virtualStages(), hardware);
   }
 
-  /** The estimate for the status; the one that stands there when it is of the same specification. */
+  /**
+   * The estimate for the status; the one that stands there when it is of the same specification.
+   */
   static Estimate of(PretrainJob job, RunConfig run) {
     if (run.model().config() == null) {
       return null;
@@ -58,7 +60,9 @@ final class JobEstimate {
             memory.optimizer(),
             memory.activations(),
             memory.buffers()),
-        plan.fits() ? null : "more than the %s of a rank".formatted(Figures.bytes(plan.memoryLimit())),
+        plan.fits()
+            ? null
+            : "more than the %s of a rank".formatted(Figures.bytes(plan.memoryLimit())),
         rounded(plan.timing().bubbleShare()),
         seconds == null ? null : rounded(seconds.step()),
         seconds == null || seconds.modelFlopsUtilization() == null

@@ -5,7 +5,6 @@ import dev.perigee.plan.Hardware;
 import dev.perigee.plan.Layout;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.plan.Workload;
-import dev.perigee.plan.StepPlan;
 import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
 import java.util.List;

@@ -13,8 +13,8 @@ import java.util.Optional;
 
 /**
  * What has to be so before a job can begin, and is decided by other jobs: its output folder is its
- * own, and the job that it continues from is complete. A pure function of the jobs; one that runs is
- * never held up.
+ * own, and the job that it continues from is complete. A pure function of the jobs; one that runs
+ * is never held up.
  */
 sealed interface Prerequisites {
   /** Nothing is in the way. */
@@ -32,8 +32,7 @@ sealed interface Prerequisites {
 
   /** Looks at the other jobs. */
   static Prerequisites of(PretrainJob job, ObservedGang observed, Neighbours neighbours) {
-    PretrainJobStatus status =
-        Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
+    PretrainJobStatus status = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     boolean ended = status.holds(ConditionType.Complete) || status.holds(ConditionType.Failed);
     if (ended || !observed.pods().isEmpty()) {
       return new Met();

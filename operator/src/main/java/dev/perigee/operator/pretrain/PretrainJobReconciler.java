@@ -88,8 +88,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             neighbours(job, context),
             new Step.Settings(
                 options.trainerImage(),
-                Pace.between(
-                    options.pollInterval(), Pace.busy(context.getPrimaryCache().list())),
+                Pace.between(options.pollInterval(), Pace.busy(context.getPrimaryCache().list())),
                 schedulers.ask(context.getClient())),
             now);
     report(job, job.getStatus(), step.status(), context, now);

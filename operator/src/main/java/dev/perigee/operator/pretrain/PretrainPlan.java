@@ -207,8 +207,7 @@ public sealed interface PretrainPlan {
   private static ConfigMap configMap(PretrainJob job, RunConfig run, RankMap ranks) {
     // One for each start, and immutable: no node can hand a pod the one of the start before.
     return new ConfigMapBuilder()
-        .withMetadata(
-            ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
+        .withMetadata(ofStart(job, configMapName(job, ranks.generation()), ranks.generation()))
         .withImmutable(true)
         .addToData(RunFiles.RUN_CONFIG, json(run))
         .addToData(RunFiles.RANK_MAP, json(ranks))
@@ -216,9 +215,9 @@ public sealed interface PretrainPlan {
   }
 
   /**
-   * The rank map with the address of every pod, once all have one. Published beside the first, which
-   * pods mount before they have an address. It has one name for all starts, so that a pod that stays
-   * over a restart hears from it of the next.
+   * The rank map with the address of every pod, once all have one. Published beside the first,
+   * which pods mount before they have an address. It has one name for all starts, so that a pod
+   * that stays over a restart hears from it of the next.
    *
    * @param stays which pods of the start before are to be part of this one
    */
@@ -238,8 +237,7 @@ public sealed interface PretrainPlan {
         new RankMap(
             ranks.generation(),
             ranks.pods().stream()
-                .map(
-                    p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
+                .map(p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
                 .toList());
     return Optional.of(
         new ConfigMapBuilder()

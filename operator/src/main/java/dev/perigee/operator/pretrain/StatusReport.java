@@ -134,7 +134,11 @@ final class StatusReport {
   }
 
   private static Summary summary(
-      GangLife life, List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
+      GangLife life,
+      List<PodState> gang,
+      int pods,
+      Optional<RunStatus> said,
+      PretrainJobStatus old) {
     return switch (life.state()) {
       case GangLife.State.Complete() ->
           new Summary(ConditionReason.Complete, "All steps are done and saved.");
@@ -273,8 +277,7 @@ final class StatusReport {
         news.filter(n -> n.loss() != null).map(n -> progress(n, total, attempt)).orElse(old);
     if (known == null) {
       known =
-          new Progress(
-              0L, total, null, null, null, null, null, null, null, null, null, null, null);
+          new Progress(0L, total, null, null, null, null, null, null, null, null, null, null, null);
     }
     if (complete && known.step() < total) {
       // The exit code says that all steps are done, even when the last numbers were never heard.
@@ -363,7 +366,8 @@ final class StatusReport {
     boolean same = old != null && step.equals(old.step());
     boolean said = heard != null && heard.equals(step);
     String digest = said ? news.map(RunStatus::checkpointDigest).orElse(null) : null;
-    Double seconds = news.map(RunStatus::checkpointSeconds).map(StatusReport::sixDigits).orElse(null);
+    Double seconds =
+        news.map(RunStatus::checkpointSeconds).map(StatusReport::sixDigits).orElse(null);
     return new CheckpointReference(
         step,
         RunConfigs.checkpointPath(job) + "/" + folder,

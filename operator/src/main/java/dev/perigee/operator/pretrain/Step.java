@@ -197,8 +197,11 @@ record Step(
                   observed,
                   stays));
       case GangLife.State.Waiting(var left, var notBefore) ->
-          letGo(job, plan, observed.pods(), Gang.stop(
-                  observed, life.hung(), pod -> inPlace && life.mayStay(pod, now)));
+          letGo(
+              job,
+              plan,
+              observed.pods(),
+              Gang.stop(observed, life.hung(), pod -> inPlace && life.mayStay(pod, now)));
       case GangLife.State.Suspended(var left) ->
           letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
       case GangLife.State.Complete() -> Gang.finish(observed);
@@ -223,7 +226,9 @@ record Step(
         .toList();
   }
 
-  /** How long the ended job is still kept, zero for no longer, empty for as long as anybody likes. */
+  /**
+   * How long the ended job is still kept, zero for no longer, empty for as long as anybody likes.
+   */
   private static Optional<Duration> timeToLive(
       PretrainJob job, PretrainJobStatus status, Instant now) {
     Long seconds = job.getSpec().ttlSecondsAfterFinished();

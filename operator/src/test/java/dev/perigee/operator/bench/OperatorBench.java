@@ -47,7 +47,8 @@ import org.junit.jupiter.api.io.TempDir;
  * perigee.bench.out}, file to write.
  */
 class OperatorBench {
-  private static final double SCALE = Double.parseDouble(System.getProperty("perigee.bench.scale", "1"));
+  private static final double SCALE =
+      Double.parseDouble(System.getProperty("perigee.bench.scale", "1"));
   private static final int AT_ONCE = 32;
   private static final long PATIENCE_SECONDS = 480;
 
@@ -218,7 +219,15 @@ class OperatorBench {
             ? String.format(Locale.ROOT, "%.0f", measured)
             : String.format(Locale.ROOT, "%.1f", measured);
     System.out.println(what + ": " + number);
-    return "| " + what + " | " + number + " | " + (goal.isEmpty() ? "" : "≤ " + goal) + " | " + ratio + " |";
+    return "| "
+        + what
+        + " | "
+        + number
+        + " | "
+        + (goal.isEmpty() ? "" : "≤ " + goal)
+        + " | "
+        + ratio
+        + " |";
   }
 
   private static String ratio(double measured, double bare) {
@@ -248,8 +257,7 @@ class OperatorBench {
   }
 
   private void post(String namespace, ObjectNode job) {
-    client.raw(
-        "/apis/perigee.dev/v1alpha1/namespaces/" + namespace + "/pretrainjobs", "POST", job);
+    client.raw("/apis/perigee.dev/v1alpha1/namespaces/" + namespace + "/pretrainjobs", "POST", job);
   }
 
   private void patchStatus(String namespace, String name, String status) {
@@ -273,8 +281,11 @@ class OperatorBench {
 
   private boolean allBeyond(long step) {
     return client.resources(PretrainJob.class).inAnyNamespace().list().getItems().stream()
-        .filter(job -> job.getSpec().managedBy() == null || !job.getSpec().managedBy().endsWith("nobody"))
-        .allMatch(job -> job.getStatus().progress() != null && job.getStatus().progress().step() > step);
+        .filter(
+            job ->
+                job.getSpec().managedBy() == null || !job.getSpec().managedBy().endsWith("nobody"))
+        .allMatch(
+            job -> job.getStatus().progress() != null && job.getStatus().progress().step() > step);
   }
 
   private long pods() {
@@ -362,7 +373,9 @@ class OperatorBench {
     }
 
     ConfigMap configMap(String namespace, int i) {
-      return new ConfigMapBuilder(configMap).withMetadata(metadata(configMap, namespace, i)).build();
+      return new ConfigMapBuilder(configMap)
+          .withMetadata(metadata(configMap, namespace, i))
+          .build();
     }
 
     private static ObjectMeta metadata(HasMetadata of, String namespace, int i) {

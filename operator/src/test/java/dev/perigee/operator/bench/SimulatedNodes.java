@@ -5,11 +5,11 @@ import dev.perigee.run.RunConfig;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
-import io.fabric8.kubernetes.client.dsl.base.PatchContext;
-import io.fabric8.kubernetes.client.dsl.base.PatchType;
 import io.fabric8.kubernetes.client.Watch;
 import io.fabric8.kubernetes.client.Watcher;
 import io.fabric8.kubernetes.client.WatcherException;
+import io.fabric8.kubernetes.client.dsl.base.PatchContext;
+import io.fabric8.kubernetes.client.dsl.base.PatchType;
 import java.io.IOException;
 import java.net.HttpURLConnection;
 import java.net.InetSocketAddress;
@@ -56,8 +56,7 @@ final class SimulatedNodes implements AutoCloseable {
   SimulatedNodes(KubernetesClient client) throws IOException {
     this.client = client;
     status =
-        HttpServer.create(
-            new InetSocketAddress(ADDRESS, RunConfig.Network.DEFAULT.httpPort()), 0);
+        HttpServer.create(new InetSocketAddress(ADDRESS, RunConfig.Network.DEFAULT.httpPort()), 0);
     status.setExecutor(threads);
     status.createContext(
         "/status",
@@ -75,8 +74,7 @@ final class SimulatedNodes implements AutoCloseable {
           exchange.close();
         });
     status.start();
-    watch =
-        client.pods().inAnyNamespace().withLabel("perigee.dev/kind").watch(new Arrivals());
+    watch = client.pods().inAnyNamespace().withLabel("perigee.dev/kind").watch(new Arrivals());
   }
 
   /** The step that all programs are at. */

@@ -43,7 +43,8 @@ class GangTest {
   @Test
   void nothingIsDoneWhenAllIsThereWhateverTheServerAdded() {
     Service added = new ServiceBuilder(SERVICE).editSpec().withType("ClusterIP").endSpec().build();
-    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)), pod -> false)).isEmpty();
+    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)), pod -> false))
+        .isEmpty();
   }
 
   @Test
@@ -57,7 +58,8 @@ class GangTest {
 
   @Test
   void podsOfAnEarlierStartGoBeforeAnythingElseHappens() {
-    assertThat(Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1)), pod -> false))
+    assertThat(
+            Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1)), pod -> false))
         .containsExactly(
             new GangAction.DeletePod("demo-0", "uid-0", null),
             new GangAction.DeletePod("demo-1", "uid-1", null));
@@ -68,8 +70,7 @@ class GangTest {
     PodState ended = PodState.of(ended(pod(0, 1), 1));
     assertThat(Gang.finish(observed(SERVICE, CONFIG, ended, state(1, 1))))
         .as("nothing can be saved without the one that failed")
-        .containsExactly(
-            new GangAction.DeletePod("demo-1", "uid-1", Gang.GOODBYE_SECONDS));
+        .containsExactly(new GangAction.DeletePod("demo-1", "uid-1", Gang.GOODBYE_SECONDS));
   }
 
   private static GangPlan plan(int generation) {

@@ -108,8 +108,7 @@ class GangTroubleTest {
     assertThat(cluster.reason()).isEqualTo("Restarting");
     assertThat(cluster.job.getStatus().restarts()).isEqualTo(1);
     assertThat(cluster.job.getStatus().lastFailure().reason())
-        .isEqualTo(
-            (phase == RunStatus.Phase.Training ? "FirstStep" : phase.name()) + "Deadline");
+        .isEqualTo((phase == RunStatus.Phase.Training ? "FirstStep" : phase.name()) + "Deadline");
   }
 
   @Test
@@ -200,8 +199,7 @@ class GangTroubleTest {
     assertThat(cluster.configMapNames()).containsExactly("demo-attempt-1");
     cluster.runAll();
     cluster.reconcile();
-    assertThat(cluster.configMapNames())
-        .containsExactly("demo-attempt-1", "demo-peers");
+    assertThat(cluster.configMapNames()).containsExactly("demo-attempt-1", "demo-peers");
     assertThat(cluster.configMap("demo-peers").getData().get("ranks.json"))
         .contains("\"ip\" : \"127.0.0.2\"", "\"ip\" : \"127.0.0.3\"");
     assertThat(cluster.reconcile().actions()).isEmpty();
@@ -389,14 +387,50 @@ class GangTroubleTest {
 
   private static RunStatus idle(RunStatus.Phase phase, double stepSeconds, double seconds) {
     return new RunStatus(
-        phase, null, 42, 40L, 100, 43008, 2.0, 1.0, 1e-3, 500.0, 12.0, 0, 1.2, "x", null,
-        "2026-01-01T00:01:00Z", stepSeconds, 90.0, "d", seconds);
+        phase,
+        null,
+        42,
+        40L,
+        100,
+        43008,
+        2.0,
+        1.0,
+        1e-3,
+        500.0,
+        12.0,
+        0,
+        1.2,
+        "x",
+        null,
+        "2026-01-01T00:01:00Z",
+        stepSeconds,
+        90.0,
+        "d",
+        seconds);
   }
 
   private static RunStatus withoutSave(RunStatus s) {
     return new RunStatus(
-        s.phase(), null, 42, null, 100, 43008, 2.0, 1.0, 1e-3, 500.0, 12.0, 0, 1.2, null, null,
-        "2026-01-01T00:01:00Z", s.stepSeconds(), null, null, s.idleSeconds());
+        s.phase(),
+        null,
+        42,
+        null,
+        100,
+        43008,
+        2.0,
+        1.0,
+        1e-3,
+        500.0,
+        12.0,
+        0,
+        1.2,
+        null,
+        null,
+        "2026-01-01T00:01:00Z",
+        s.stepSeconds(),
+        null,
+        null,
+        s.idleSeconds());
   }
 
   private static RunStatus status(RunStatus.Phase phase, long step, double stepSeconds) {

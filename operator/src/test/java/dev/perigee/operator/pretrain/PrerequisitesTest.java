@@ -184,8 +184,7 @@ class PrerequisitesTest {
   }
 
   private static void end(PretrainJob job, ConditionType how, String path, String digest) {
-    CheckpointReference checkpoint =
-        new CheckpointReference(100L, path, WEIGHTS, digest, 3.0);
+    CheckpointReference checkpoint = new CheckpointReference(100L, path, WEIGHTS, digest, 3.0);
     Condition condition =
         new Condition(
             how.name(),

@@ -123,7 +123,11 @@ class PretrainPlanTest {
         .filteredOn(VolumeMount::getReadOnly, true)
         .extracting(VolumeMount::getMountPath)
         .containsExactly(
-            "/perigee/run", "/perigee/peers", "/perigee/data/books", "/perigee/tokenizer", "/perigee/model");
+            "/perigee/run",
+            "/perigee/peers",
+            "/perigee/data/books",
+            "/perigee/tokenizer",
+            "/perigee/model");
   }
 
   @Test
@@ -174,6 +178,25 @@ class PretrainPlanTest {
         .last()
         .asString()
         .startsWith("parallelism: the nearest layouts that work: data 4, expert 4, ranksPerPod 2;");
+  }
+
+  @Test
+  void weightsThatFillMoreThanTheMemoryAskedForAreRefusedWithTheNearestLayouts() {
+    PretrainJob job = Jobs.with(Jobs.small(), "/resources", "{\"limits\": {\"memory\": \"16Mi\"}}");
+    var plan = (PretrainPlan.Impossible) PretrainPlan.of(job, 1, IMAGE);
+    assertThat(plan.problems().getFirst())
+        .startsWith("parallelism: weights, gradients and optimizer state need ")
+        .endsWith(" on a rank of stage 0, which has 8.39 MB");
+  }
+
+  @Test
+  void theStatusSaysWhatTheFullestRankWillNeed() {
+    var estimate = workable(Jobs.small(), 1).layout().estimate();
+    assertThat(estimate.memoryPerRank()).endsWith(" MB");
+    assertThat(estimate.memory().parameters()).isEqualTo(estimate.memory().gradients() + 64);
+    assertThat(estimate.bubbleShare()).isZero();
+    assertThat(estimate.stepSeconds()).isNull();
+    assertThat(estimate.tooMuch()).isNull();
   }
 
   @Test

@@ -138,8 +138,7 @@ class ChaosIT {
       itself[0] = doomed;
       KubernetesClient first = doomed.client();
       OperatorRuntime victim =
-          OperatorRuntime.start(
-              first, RealApi.options(namespace, story::ask, Clock.systemUTC()));
+          OperatorRuntime.start(first, RealApi.options(namespace, story::ask, Clock.systemUTC()));
       OperatorRuntime[] heir = new OperatorRuntime[1];
       try {
         story.play(

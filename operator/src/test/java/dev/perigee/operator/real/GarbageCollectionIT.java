@@ -81,7 +81,13 @@ class GarbageCollectionIT {
     String label = "perigee.dev/job";
     int found =
         client.pods().inNamespace(namespace).withLabel(label, job).list().getItems().size()
-            + client.services().inNamespace(namespace).withLabel(label, job).list().getItems().size()
+            + client
+                .services()
+                .inNamespace(namespace)
+                .withLabel(label, job)
+                .list()
+                .getItems()
+                .size()
             + client
                 .configMaps()
                 .inNamespace(namespace)

@@ -51,8 +51,7 @@ class LifeIT {
     try (Story story = new Story(api, namespace, Mishap.PROGRAM_DIES, 1)) {
       AtomicReference<OperatorRuntime> operator =
           new AtomicReference<>(
-              OperatorRuntime.start(
-                  api.client(), RealApi.options(namespace, story::ask, ahead)));
+              OperatorRuntime.start(api.client(), RealApi.options(namespace, story::ask, ahead)));
       boolean[] handedOver = {false};
       try {
         story.play(
@@ -88,9 +87,7 @@ class LifeIT {
             OperatorRuntime.start(
                 client,
                 RealApi.options(
-                    namespace,
-                    (host, port) -> Optional.of(Story.training()),
-                    Clock.systemUTC()))) {
+                    namespace, (host, port) -> Optional.of(Story.training()), Clock.systemUTC()))) {
       assertThat(operator).isNotNull();
       await().until(() -> play.pods(namespace, "quiet").size() == 2);
       play.pods(namespace, "quiet").forEach(play::bind);
@@ -123,8 +120,7 @@ class LifeIT {
       play.pods(namespace, "gone").forEach(play::run);
       await()
           .until(
-              () ->
-                  Boolean.TRUE.equals(api.job(namespace, "gone").getStatus().attempt().formed()));
+              () -> Boolean.TRUE.equals(api.job(namespace, "gone").getStatus().attempt().formed()));
       play.end(play.pods(namespace, "gone").getFirst(), 137);
       await()
           .until(

@@ -19,12 +19,7 @@ final class PodPlay {
 
   /** The pods of a job. */
   List<Pod> pods(String namespace, String job) {
-    return client
-        .pods()
-        .inNamespace(namespace)
-        .withLabel("perigee.dev/job", job)
-        .list()
-        .getItems();
+    return client.pods().inNamespace(namespace).withLabel("perigee.dev/job", job).list().getItems();
   }
 
   /** A scheduler gives it to the node. */

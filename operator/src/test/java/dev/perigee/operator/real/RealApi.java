@@ -164,7 +164,9 @@ public final class RealApi {
 
   /** How to reach it, as a client of our own. */
   public Config config() {
-    return Config.fromKubeconfig(kubeconfig);
+    Config config = Config.fromKubeconfig(kubeconfig);
+    config.setRequestTimeout(120_000); // a whole collection is deleted in one request
+    return config;
   }
 
   /** The administrator's client; it stays open. */

@@ -76,7 +76,8 @@ class RightsIT {
                 .withNewMetadata()
                 .withName(namespace)
                 .endMetadata()
-                .withRules(rules(Stream.concat(Rights.OF_JOBS.stream(), Rights.OF_CLUSTER.stream())))
+                .withRules(
+                    rules(Stream.concat(Rights.OF_JOBS.stream(), Rights.OF_CLUSTER.stream())))
                 .build())
         .create();
     api.client()
