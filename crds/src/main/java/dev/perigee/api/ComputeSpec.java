@@ -15,8 +15,8 @@ import io.fabric8.generator.annotation.ValidationRule;
 public record ComputeSpec(
     @JsonPropertyDescription(
             "cpu: one thread a rank. cuda: NVIDIA GPUs, rank i of a pod on the pod's GPU i; ask for"
-                + " as many with nvidia.com/gpu in resources.limits. A pod without a GPU ends with an"
-                + " error that is not retried.")
+                + " as many with nvidia.com/gpu in resources.limits. A pod without a GPU ends with"
+                + " an error that is not retried.")
         @Default("cpu")
         RunConfig.Compute.Backend backend,
     @JsonPropertyDescription(

@@ -169,7 +169,8 @@ import java.util.List;
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
             + " || self.resources == oldSelf.resources) && has(self.image) == has(oldSelf.image) &&"
             + " (!has(self.image) || self.image == oldSelf.image) && self.imagePullPolicy =="
-            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides && self.scheduling == oldSelf.scheduling)",
+            + " oldSelf.imagePullPolicy && self.podOverrides == oldSelf.podOverrides &&"
+            + " self.scheduling == oldSelf.scheduling)",
     message =
         "spec: resources, image, imagePullPolicy, podOverrides and scheduling can change only while"
             + " the job is suspended; set suspend: true first")

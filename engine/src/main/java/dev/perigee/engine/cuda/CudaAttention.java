@@ -200,7 +200,7 @@ final class CudaAttention {
       throw new IllegalArgumentException(
           x + " does not hold " + size + " numbers a sequence: " + s);
     }
-    return Work.at(x).slice(4 * b * size, 4 * size);
+    return Work.at(x).slice(4L * b * size, 4L * size);
   }
 
   /** Widths of rows that follow from a shape. */

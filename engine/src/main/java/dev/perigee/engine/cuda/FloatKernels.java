@@ -543,7 +543,7 @@ final class FloatKernels {
         module,
         kernel,
         Launch.Dim.of(rows),
-        Math.clamp((width + 31) / 32 * 32, 32, THREADS),
+        Math.clamp(Math.ceilDiv(width, 32) * 32L, 32, THREADS),
         0,
         rows + " rows of " + width,
         arguments);

@@ -143,6 +143,7 @@ public final class Tensor {
    * {@link #onHost} it changes numbers wherever they are: {@code h = x.onHost()}, then changes to
    * h, then {@code x.assign(h)}, which copies nothing when x is on the host itself.
    */
+  @SuppressWarnings("ReferenceEquality") // whether two views share one array
   public void assign(Tensor host) {
     if (host.size != size) {
       throw new IllegalArgumentException(this + " cannot take the numbers of " + host);

@@ -12,7 +12,9 @@ import dev.perigee.engine.backend.RouterShape;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import org.assertj.core.data.Offset;
@@ -37,8 +39,6 @@ class CudaBackendGpuTest {
     BF16_LIBRARY,
     BF16_TILED;
 
-    private CudaBackend backend;
-
     Precision precision() {
       return name().startsWith("FP32") ? Precision.FP32 : Precision.BF16;
     }
@@ -48,18 +48,18 @@ class CudaBackendGpuTest {
       return precision() == Precision.FP32 ? EXACT : 1e-2;
     }
 
-    CudaBackend backend() {
-      if (backend == null) {
-        Device device = Device.open(0);
-        Optional<Cublas> cublas = Cublas.load(device.compute());
-        assumeTrue(this == FP32_TILED || this == BF16_TILED || cublas.isPresent(), "no cuBLAS");
-        Product product =
-            name().endsWith("LIBRARY") ? cublas.get() : new TiledProduct(device.compute());
-        backend = CudaBackend.on(device, product, precision());
-      }
-      return backend;
+    /** A backend that multiplies so. */
+    private CudaBackend open() {
+      Device device = Device.open(0);
+      Optional<Cublas> cublas = Cublas.load(device.compute());
+      assumeTrue(this == FP32_TILED || this == BF16_TILED || cublas.isPresent(), "no cuBLAS");
+      Product product =
+          name().endsWith("LIBRARY") ? cublas.get() : new TiledProduct(device.compute());
+      return CudaBackend.on(device, product, precision());
     }
   }
+
+  private static final Map<Mode, CudaBackend> BACKENDS = new EnumMap<>(Mode.class);
 
   @BeforeAll
   static void aGpu() {
@@ -69,19 +69,12 @@ class CudaBackendGpuTest {
 
   @AfterAll
   static void close() {
-    for (Mode mode : Mode.values()) {
-      if (mode.backend != null) {
-        mode.backend.close();
-      }
-    }
+    BACKENDS.values().forEach(CudaBackend::close);
+    BACKENDS.clear();
   }
 
   /** The same numbers on the CPU and on the GPU. */
   private record Pair(String name, Tensor cpu, Tensor gpu) {
-    Pair slice(int first, int count) {
-      return new Pair(name, cpu.slice(first, count), gpu.slice(first, count));
-    }
-
     /** Asserts that the two still agree. */
     void agree(double tolerance) {
       float[] found = gpu.onHost().floats();
@@ -100,7 +93,7 @@ class CudaBackendGpuTest {
     private final Random random = new Random(11);
 
     Both(Mode mode) {
-      gpu = mode.backend();
+      gpu = BACKENDS.computeIfAbsent(mode, Mode::open);
     }
 
     Pair of(String name, float[] numbers, int... shape) {

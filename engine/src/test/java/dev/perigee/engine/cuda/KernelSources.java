@@ -36,7 +36,7 @@ final class KernelSources {
     Matcher kernel = KERNEL.matcher(expanded(source));
     while (kernel.find()) {
       List<Class<?>> kinds = new ArrayList<>();
-      for (String parameter : kernel.group(3).split(",")) {
+      for (String parameter : kernel.group(3).split(",", -1)) {
         kinds.add(kind(parameter.strip()));
       }
       kernels.put(module + "/" + kernel.group(2), kinds);
@@ -48,7 +48,7 @@ final class KernelSources {
     StringBuilder expanded = new StringBuilder(MACRO.matcher(source).replaceAll(""));
     Matcher macro = MACRO.matcher(source);
     while (macro.find()) {
-      String[] names = macro.group(2).split(",");
+      String[] names = macro.group(2).split(",", -1);
       Matcher use = Pattern.compile("(?m)^" + macro.group(1) + "\\((.*)\\)$").matcher(source);
       while (use.find()) {
         String[] values = use.group(1).split(",(?![^()]*\\))", -1);

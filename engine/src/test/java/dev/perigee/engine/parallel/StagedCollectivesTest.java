@@ -15,6 +15,7 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(60)
 class StagedCollectivesTest {
   /** Stands for a device's memory. */
+  @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
   private record Elsewhere(float[] memory) implements Storage.DeviceFloats {
     @Override
     public int length() {

@@ -7,6 +7,7 @@ import org.junit.jupiter.api.Test;
 
 class TensorTest {
   /** Stands for a device's memory. */
+  @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
   private record Elsewhere(float[] memory) implements Storage.DeviceFloats {
     @Override
     public int length() {
