@@ -90,7 +90,7 @@ class GitOpsTest {
 
   private static boolean holds(String expression, JsonNode job) throws CelException {
     Cel cel =
-        CelFactory.standardCelBuilder()
+        CelFactory.legacyCelBuilder()
             .setStandardMacros(CelStandardMacro.STANDARD_MACROS)
             .addVar("metadata", SimpleType.DYN)
             .addVar("status", SimpleType.DYN)

@@ -36,6 +36,10 @@ class InPlaceTest {
 
   @Test
   void onlyThePodThatBrokeIsReplacedAndRankZeroStays() {
+    replaceTheSecondPod();
+  }
+
+  private void replaceTheSecondPod() {
     cluster.exit("demo-1", 137, null);
     cluster.reconcile();
     assertThat(cluster.graces).as("demo-0 is about to notice").doesNotContainKey("demo-0");
@@ -115,7 +119,7 @@ class InPlaceTest {
 
   @Test
   void aPodThatWaitsAgainIsAGangThatBrokeAgain() {
-    onlyThePodThatBrokeIsReplacedAndRankZeroStays();
+    replaceTheSecondPod();
     cluster.startAgain("demo-0", 69);
     cluster.startAgain("demo-1", 69);
     cluster.reconcile();
