@@ -38,7 +38,7 @@ public final class ChromeTrace {
         name(json, "process_name", pid, 0, track.name());
         for (Lane lane : Lane.values()) {
           if (track.events().stream().anyMatch(e -> e.lane() == lane)) {
-            name(json, "thread_name", pid, lane.ordinal(), lane.label());
+            name(json, "thread_name", pid, lane.number(), lane.label());
           }
         }
         for (Event event : track.events()) {
@@ -50,7 +50,7 @@ public final class ChromeTrace {
           json.writeNumberField("ts", microseconds(event.start()));
           json.writeNumberField("dur", microseconds(event.seconds()));
           json.writeNumberField("pid", pid);
-          json.writeNumberField("tid", event.lane().ordinal());
+          json.writeNumberField("tid", event.lane().number());
           json.writeEndObject();
         }
       }

@@ -11,9 +11,19 @@ public final class Figures {
     return scaled(bytes, 1000, "B", "kB", "MB", "GB", "TB", "PB", "EB");
   }
 
+  /** The same for a whole number of them. */
+  public static String bytes(long bytes) {
+    return bytes((double) bytes);
+  }
+
   /** Parameters, for example {@code 1026 B}. */
   public static String count(double count) {
     return scaled(count, 1000, "", "k", "M", "B", "T").strip();
+  }
+
+  /** The same for a whole number of them. */
+  public static String count(long count) {
+    return count((double) count);
   }
 
   /** Floating-point operations, for example {@code 65.7 GFLOP}. */

@@ -61,7 +61,7 @@ final class ModelCosts implements StepCosts {
       int layer = stages.firstLayer(chunk) + i;
       FlopCount f = FlopCount.layer(c, layer, w.sequenceLength());
       double core = tokens * f.core() / speeds.attention();
-      double again = recomputed(w, layer) * tokens / speeds.dense();
+      double again = recomputed(w) * tokens / speeds.dense();
       add(chunk, part, tokens * (f.projections() + f.router()) / speeds.dense());
       forward[chunk][part] += core;
       input[chunk][part] += 2 * core + again;
@@ -90,7 +90,7 @@ final class ModelCosts implements StepCosts {
   }
 
   /** Operations for each token that backward does again; norms and SwiGLU have no products. */
-  private static double recomputed(Workload w, int layer) {
+  private static double recomputed(Workload w) {
     if (!w.memory().recompute().contains(RunConfig.Memory.Recompute.latentProjections)) {
       return 0;
     }

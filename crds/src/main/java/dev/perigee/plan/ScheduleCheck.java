@@ -111,6 +111,9 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
     return expected;
   }
 
+  /** What the steps of all micro-batches work on in turn. */
+  private record Gradient(Action action, int chunk, int part) {}
+
   /**
    * What a step needs of its own stage comes before it; and each weight gets its gradients in the
    * order of the micro-batches, so that every schedule adds the same numbers in the same order.
@@ -119,7 +122,7 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
     Action last = schedule.shape().splitWeightGradient() ? Action.BACKWARD_WEIGHT : Action.BACKWARD;
     for (int stage = 0; stage < schedule.steps().size(); stage++) {
       Set<Step> done = new HashSet<>();
-      Map<List<Integer>, Integer> microBatchOf = new HashMap<>();
+      Map<Gradient, Integer> microBatchOf = new HashMap<>();
       for (Step step : schedule.steps().get(stage)) {
         for (Step needed : schedule.needs(step)) {
           if (schedule.shape().stageOf(needed.chunk()) == stage && !done.contains(needed)) {
@@ -127,8 +130,9 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
           }
         }
         if (step.action() == last || step.action() == Action.FORWARD) {
-          List<Integer> weights = List.of(step.action().ordinal(), step.chunk(), step.part());
-          Integer before = microBatchOf.put(weights, step.microBatch());
+          Integer before =
+              microBatchOf.put(
+                  new Gradient(step.action(), step.chunk(), step.part()), step.microBatch());
           if (before != null && before > step.microBatch()) {
             problems.add(
                 "stage " + stage + " does " + step + " after that of micro-batch " + before);

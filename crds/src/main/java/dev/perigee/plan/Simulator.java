@@ -85,7 +85,7 @@ public final class Simulator {
     }
     Lane lane = Lane.of(step.action());
     double[] lanes = free[stage];
-    int compute = Lane.COMPUTE.ordinal();
+    int compute = Lane.COMPUTE.number();
     double start = lanes[compute];
     double end;
     switch (step.action()) {
@@ -99,9 +99,9 @@ public final class Simulator {
         lanes[compute] = end;
       }
       default -> {
-        start = Math.max(Math.max(start, ready), lanes[lane.ordinal()]);
+        start = Math.max(Math.max(start, ready), lanes[lane.number()]);
         end = start + costs.seconds(step);
-        lanes[lane.ordinal()] = end;
+        lanes[lane.number()] = end;
       }
     }
     ends[index(step)] = end;
@@ -109,6 +109,7 @@ public final class Simulator {
     return true;
   }
 
+  @SuppressWarnings("EnumOrdinal") // an index into arrays of this run, kept nowhere
   private int index(Step step) {
     Schedule.Shape shape = schedule.shape();
     int action = step.action().ordinal();

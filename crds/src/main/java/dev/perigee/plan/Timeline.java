@@ -17,18 +17,25 @@ public record Timeline(List<Track> tracks) {
   /** What of a rank is busy. */
   public enum Lane {
     /** It computes. */
-    COMPUTE("compute"),
+    COMPUTE(0, "compute"),
     /** It exchanges tokens with the ranks that share the experts. */
-    EXPERTS("experts"),
+    EXPERTS(1, "experts"),
     /** It sends to a neighbouring stage, or waits for one. */
-    PIPELINE("pipeline"),
+    PIPELINE(2, "pipeline"),
     /** It copies activations to host memory or back. */
-    HOST("host memory");
+    HOST(3, "host memory");
 
+    private final int number;
     private final String label;
 
-    Lane(String label) {
+    Lane(int number, String label) {
+      this.number = number;
       this.label = label;
+    }
+
+    /** Its row in a picture, from 0. */
+    public int number() {
+      return number;
     }
 
     /** Lower case, for people. */
