@@ -40,6 +40,7 @@ final class FakeNccl implements Nccl {
   }
 
   /** A call with what it sends; {@code other} is a root or a peer. */
+  @SuppressWarnings("ArrayRecordComponent") // never compared
   private record Call(Kind kind, byte[] sent, DeviceBuffer to, Type type, Op op, int other) {}
 
   private final World world;
@@ -192,7 +193,8 @@ final class FakeNccl implements Nccl {
 
   private static byte[] reduced(List<Call> all) {
     Call first = all.getFirst();
-    ByteBuffer result = bytes(first.sent.clone());
+    byte[] sums = first.sent.clone();
+    ByteBuffer result = bytes(sums);
     for (Call other : all.subList(1, all.size())) {
       ByteBuffer theirs = bytes(other.sent);
       for (int at = 0; at < first.sent.length; at += first.type.bytes) {
@@ -205,7 +207,7 @@ final class FakeNccl implements Nccl {
         }
       }
     }
-    return result.array();
+    return sums;
   }
 
   private static ByteBuffer bytes(byte[] of) {

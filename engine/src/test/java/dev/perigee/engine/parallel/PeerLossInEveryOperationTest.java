@@ -22,7 +22,8 @@ final class PeerLossInEveryOperationTest {
   private static final int LARGE = 300_000;
 
   /** Every operation of {@link Collectives}. */
-  private enum Operation {
+  @SuppressWarnings("ImmutableEnumChecker") // a function without state
+  enum Operation {
     ALL_REDUCE_SUM(c -> c.allReduceSum(Tensor.zeros(100))),
     ALL_REDUCE_SUM_OF_MUCH(c -> c.allReduceSum(Tensor.zeros(LARGE))),
     ALL_REDUCE_MAX(c -> c.allReduceMax(Tensor.zeros(100))),
