@@ -109,14 +109,15 @@ public final class Trainer {
                 config.checkpoint().keep(),
                 warning -> log.line("warning: " + warning));
         List<ExitCode> ends =
-            fabric.run(rank -> {
-              try {
-                return new RankRun(launch, shape, data, store, pod, fabric, rank).run();
-              } catch (Throwable error) {
-                ending.failure(error, progress); // before the neighbours hear of it
-                throw error;
-              }
-            });
+            fabric.run(
+                rank -> {
+                  try {
+                    return new RankRun(launch, shape, data, store, pod, fabric, rank).run();
+                  } catch (Throwable error) {
+                    ending.failure(error, progress); // before the neighbours hear of it
+                    throw error;
+                  }
+                });
         exitCode = ends.getFirst();
       } catch (Throwable error) {
         ending.failure(error, progress);

@@ -242,10 +242,11 @@ class BadInputTest {
   }
 
   private Gang text(String file) throws Exception {
-    return edited(run ->
-            ((ObjectNode) run.withArray("/data").get(0))
-                .put("path", folder.resolve(file).toString())
-                .remove("builtin"))
+    return edited(
+            run ->
+                ((ObjectNode) run.withArray("/data").get(0))
+                    .put("path", folder.resolve(file).toString())
+                    .remove("builtin"))
         .startPod(0);
   }
 

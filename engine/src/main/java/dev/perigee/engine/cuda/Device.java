@@ -147,9 +147,10 @@ public final class Device implements AutoCloseable {
         f -> {
           byte[] code =
               Cuda.kernels(f)
-                  .orElseThrow(() ->
-                      new CudaException(
-                          "this build has no kernels of " + f + ".cu; build it with nvcc"));
+                  .orElseThrow(
+                      () ->
+                          new CudaException(
+                              "this build has no kernels of " + f + ".cu; build it with nvcc"));
           CUmodule module = new CUmodule();
           check(
               JCudaDriver.cuModuleLoadData(module, code),

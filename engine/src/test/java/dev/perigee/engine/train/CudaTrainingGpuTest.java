@@ -98,11 +98,12 @@ class CudaTrainingGpuTest {
     double[] cpu = TinyRun.run(config).getFirst().losses();
     Fabric fabric = Fabric.local(4);
     List<TinyRun.Outcome> gpu =
-        fabric.run(rank -> {
-          try (CudaBackend backend = CudaBackend.open(0, Precision.FP32)) {
-            return new TinyRun(fabric, config, rank, backend).steps(1, config.steps());
-          }
-        });
+        fabric.run(
+            rank -> {
+              try (CudaBackend backend = CudaBackend.open(0, Precision.FP32)) {
+                return new TinyRun(fabric, config, rank, backend).steps(1, config.steps());
+              }
+            });
     for (int i = 0; i < cpu.length; i++) {
       assertThat(gpu.getFirst().losses()[i])
           .as("loss of step %d", i + 1)

@@ -213,6 +213,10 @@ class OperatorBench {
             String.join("\n", rows));
   }
 
+  private static String row(String what, long measured, String goal, String ratio) {
+    return row(what, (double) measured, goal, ratio);
+  }
+
   private static String row(String what, double measured, String goal, String ratio) {
     String number =
         measured == Math.rint(measured)

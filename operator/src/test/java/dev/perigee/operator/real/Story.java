@@ -177,38 +177,37 @@ final class Story implements AutoCloseable {
     Pod second = pods.getLast();
     boolean bound = pods.stream().allMatch(p -> p.getSpec().getNodeName() != null);
     boolean running = pods.stream().allMatch(p -> phase(p).equals("Running"));
-    switch (mishap) {
+    return switch (mishap) {
       case PROGRAM_DIES, DELETED_WHILE_THE_GANG_STOPS -> {
         if (running) {
           play.end(second, 137);
         }
-        return running;
+        yield running;
       }
       case DELETED_BEFORE_A_NODE_HAS_IT -> {
         play.delete(second);
-        return true;
+        yield true;
       }
       case DELETED_WHILE_IT_STARTS -> {
         if (bound) {
           play.delete(second);
         }
-        return bound;
+        yield bound;
       }
       case DELETED_WHILE_IT_TRAINS -> {
         if (running) {
           play.delete(second);
         }
-        return running;
+        yield running;
       }
       case DELETED_AFTER_THE_OTHER_ENDED -> {
         if (running) {
           play.end(first, 0);
           play.delete(second);
         }
-        return running;
+        yield running;
       }
-    }
-    throw new AssertionError(mishap);
+    };
   }
 
   /** A program that takes its steps. */
