@@ -89,7 +89,8 @@ class FusedKernelsGpuTest {
       float[] cosine = new float[positions * pairs];
       float[] sine = new float[positions * pairs];
       for (int i = 0; i < cosine.length; i++) {
-        double angle = i / pairs * Math.pow(10000, -(i % pairs) / (double) pairs);
+        int at = i / pairs;
+        double angle = at * Math.pow(10000, -(i % pairs) / (double) pairs);
         cosine[i] = (float) Math.cos(angle);
         sine[i] = (float) Math.sin(angle);
       }
@@ -192,7 +193,7 @@ class FusedKernelsGpuTest {
         Random random = new Random(31);
         float[] x = Gpu.normal(random, rows * columns);
         for (int i = 0; i < x.length; i++) { // blocks of very different size, one of zeros
-          x[i] = i / columns < 128 && i % columns < 128 ? 0 : (float) Math.scalb(x[i], i % 5 * 3);
+          x[i] = i / columns < 128 && i % columns < 128 ? 0 : Math.scalb(x[i], i % 5 * 3);
         }
         Fp8 fp8 = new Fp8(rows, columns, scaling);
         DeviceBuffer q = gpu.poisoned((long) rows * columns);
