@@ -18,19 +18,23 @@ final class PerigeeProcess {
   }
 
   static PerigeeProcess start(Path output, String... arguments) throws IOException {
-    List<String> command =
-        new ArrayList<>(
-            List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "--sun-misc-unsafe-memory-access=allow",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Dsun.net.httpserver.nodelay=true",
-                "-Dperigee.home=" + Checkout.root(),
-                "-cp",
-                System.getProperty("java.class.path"),
-                "dev.perigee.cli.Perigee"));
+    List<String> command = new ArrayList<>();
+    if (System.getProperty("os.name").equals("Linux")) {
+      // What runs in the background ignores Ctrl-C, and so would this process.
+      command.addAll(List.of("env", "--default-signal=INT"));
+    }
+    command.addAll(
+        List.of(
+            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+            "--enable-native-access=ALL-UNNAMED",
+            "--sun-misc-unsafe-memory-access=allow",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Dsun.net.httpserver.nodelay=true",
+            "-Dperigee.home=" + Checkout.root(),
+            "-cp",
+            System.getProperty("java.class.path"),
+            "dev.perigee.cli.Perigee"));
     command.addAll(List.of(arguments));
     Process process =
         new ProcessBuilder(command)
