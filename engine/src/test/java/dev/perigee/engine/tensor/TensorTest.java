@@ -6,28 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import org.junit.jupiter.api.Test;
 
 class TensorTest {
-  /** Stands for a device's memory. */
-  @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
-  private record Elsewhere(float[] memory) implements Storage.DeviceFloats {
-    @Override
-    public int length() {
-      return memory.length;
-    }
-
-    @Override
-    public void read(int from, float[] to, int at, int count) {
-      System.arraycopy(memory, from, to, at, count);
-    }
-
-    @Override
-    public void write(float[] from, int at, int to, int count) {
-      System.arraycopy(from, at, memory, to, count);
-    }
-  }
-
   @Test
   void numbersOfADeviceAreReadAndWrittenOnlyByCopies() {
-    Tensor x = new Tensor(new Elsewhere(new float[] {0, 1, 2, 3, 4, 5}), 0, 3, 2).slice(1, 2);
+    Tensor x =
+        new Tensor(new DeviceFloatsFake(new float[] {0, 1, 2, 3, 4, 5}), 0, 3, 2).slice(1, 2);
     assertThatThrownBy(x::floats).hasMessageContaining("not on the host");
     Tensor h = x.onHost();
     assertThat(h.floats()).containsExactly(2, 3, 4, 5);
@@ -36,7 +18,7 @@ class TensorTest {
     assertThat(x.onHost().floats()).as("a copy").containsExactly(2, 3, 4, 5);
     x.assign(h);
     assertThat(x.onHost().floats()).containsExactly(9, 3, 4, 5);
-    assertThat(((Elsewhere) x.storage()).memory).containsExactly(0, 1, 9, 3, 4, 5);
+    assertThat(((DeviceFloatsFake) x.storage()).memory()).containsExactly(0, 1, 9, 3, 4, 5);
   }
 
   @Test
