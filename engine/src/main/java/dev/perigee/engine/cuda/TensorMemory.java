@@ -51,6 +51,16 @@ final class TensorMemory {
     public void write(float[] from, int at, int to, int count) {
       staging.write(from, at, count, buffer.slice(4L * to, 4L * count));
     }
+
+    @Override
+    @SuppressWarnings("ReferenceEquality") // whether it is the same device
+    public void copy(Storage.DeviceFloats from, int at, int to, int count) {
+      if (from instanceof Floats theirs && theirs.staging == staging) {
+        staging.copy(theirs.buffer.slice(4L * at, 4L * count), buffer.slice(4L * to, 4L * count));
+      } else {
+        Storage.DeviceFloats.super.copy(from, at, to, count);
+      }
+    }
   }
 
   /** Outlives its tensors' storage by a moment, to say which memory that was. */
