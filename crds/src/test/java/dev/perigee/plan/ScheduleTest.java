@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -110,6 +111,14 @@ class ScheduleTest {
         }
       }
     }
+  }
+
+  @Test
+  @Timeout(10)
+  void aStepOfManyMicroBatchesIsMadeInTimeThatGrowsWithThemAndNotWithTheirSquare() {
+    Schedule many =
+        Schedule.of(new Shape(16, 2, 8192, false, false, true), Collections.nCopies(32, 0));
+    assertThat(many.steps().getFirst()).filteredOn(s -> s.action() == Action.OFFLOAD).isNotEmpty();
   }
 
   /** Attention's forward alone may be shorter than an exchange. */
