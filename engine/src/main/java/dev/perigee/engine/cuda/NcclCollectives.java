@@ -147,7 +147,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   /** Where a tensor's numbers are on the device, brought there if need be. */
   private DeviceBuffer there(Staged by, Tensor x) {
     line.queue.bind();
-    return x.isOnHost() ? by.upload(x) : TensorMemory.of(x);
+    return x.isOnHost() ? by.upload(x) : TensorMemory.floats(x);
   }
 
   /** Brings what was changed there back to where the tensor is. */
