@@ -38,6 +38,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   private final Arena arena;
   private final HostStore hostStore = HostStore.ofArrays();
   private final Runnable close;
+  private Optional<Device> device = Optional.empty();
 
   /**
    * What launches depend on.
@@ -67,18 +68,26 @@ public final class CudaBackend implements Backend, AutoCloseable {
   /** With the given products; closing closes the device and them. */
   static CudaBackend on(Device device, Product product, Precision precision) {
     DeviceArena memory = device.arena();
-    return new CudaBackend(
-        new Chip(device.multiprocessors(), device.computeCapability()),
-        device.compute(),
-        memory,
-        product,
-        precision,
-        () -> {
-          device.compute().synchronize();
-          product.close();
-          memory.close();
-          device.close();
-        });
+    CudaBackend backend =
+        new CudaBackend(
+            new Chip(device.multiprocessors(), device.computeCapability()),
+            device.compute(),
+            memory,
+            product,
+            precision,
+            () -> {
+              device.compute().synchronize();
+              product.close();
+              memory.close();
+              device.close();
+            });
+    backend.device = Optional.of(device);
+    return backend;
+  }
+
+  /** The GPU that this computes on; there is none under a fake. */
+  Device device() {
+    return device.orElseThrow();
   }
 
   /** Over whatever takes launches. */

@@ -121,6 +121,14 @@ final class Staging {
     }
   }
 
+  /** Copies on the device after the work that is queued; any thread may ask. */
+  void copy(DeviceBuffer from, DeviceBuffer to) {
+    queue.bind();
+    if (from.bytes() > 0) {
+      queue.copy(from, to);
+    }
+  }
+
   /** Waits for the device and copies integers from it. */
   synchronized void read(DeviceBuffer from, int[] to) {
     for (int done = 0; done < to.length; ) {

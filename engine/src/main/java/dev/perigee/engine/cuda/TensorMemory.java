@@ -111,6 +111,17 @@ final class TensorMemory {
     void refreshed() {
       roundedAt = changes;
     }
+
+    @Override
+    @SuppressWarnings("ReferenceEquality") // whether it is the same device
+    public void copy(Storage.DeviceFloats from, int at, int to, int count) {
+      if (from instanceof Numbers theirs && theirs.staging == staging && theirs.width == width) {
+        changed();
+        staging.copy(theirs.part(at, count), part(to, count));
+      } else {
+        Storage.DeviceFloats.super.copy(from, at, to, count);
+      }
+    }
   }
 
   /** Outlives its tensors' storage by a moment, to say which memory that was. */

@@ -70,9 +70,10 @@ final class Buckets {
       filling.add(p, owners.get(p.name()));
     }
     open.values().stream().filter(o -> o.bytes > 0).forEach(this::close);
-    memory =
-        Tensor.zeros(
-            buckets.stream().filter(Bucket::isShared).mapToInt(Bucket::size).max().orElse(0));
+    List<Bucket> shared = buckets.stream().filter(Bucket::isShared).toList();
+    int largest = shared.stream().mapToInt(Bucket::size).max().orElse(0);
+    // A rank's groups all exchange on the host, or all on its device.
+    memory = shared.isEmpty() ? Tensor.zeros(0) : shared.getFirst().memory(largest);
     begin();
   }
 
@@ -130,7 +131,7 @@ final class Buckets {
     return buckets.size();
   }
 
-  /** Numbers of memory that the exchange takes on the host. */
+  /** Numbers of memory that the exchange takes. */
   int exchangeSize() {
     return memory.size();
   }

@@ -172,7 +172,7 @@ public final class Optimizer {
   /** Operations of the matrix products that one update of a parameter takes: none for AdamW. */
   public static double productFlops(Parameter parameter, RunConfig.Optimizer config) {
     return Ownership.usesMuon(parameter, config)
-        ? NewtonSchulz.flops(
+        ? dev.perigee.plan.Ownership.newtonSchulzFlops(
             parameter.value().dim(0), parameter.value().dim(1), config.muon().newtonSchulzSteps())
         : 0;
   }

@@ -29,5 +29,12 @@ public sealed interface Storage {
 
     /** Copies {@code count} numbers of {@code from} at {@code at} to {@code to} on. */
     void write(float[] from, int at, int to, int count);
+
+    /** Copies {@code count} numbers of {@code from} at {@code at} to {@code to} on. */
+    default void copy(DeviceFloats from, int at, int to, int count) {
+      float[] values = new float[count];
+      from.read(at, values, 0, count);
+      write(values, 0, to, count);
+    }
   }
 }
