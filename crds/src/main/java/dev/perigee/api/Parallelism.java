@@ -94,8 +94,8 @@ public record Parallelism(
         @Default("false")
         Boolean expertOverlap,
     @JsonPropertyDescription(
-            "Whether weight gradients are computed apart and later, under the traffic between"
-                + " stages.")
+            "Whether weight gradients are computed apart and later, under the traffic between stages"
+                + " and, with expertOverlap, under that between experts.")
         @Default("false")
         Boolean splitWeightGradient,
     @JsonPropertyDescription(

@@ -55,7 +55,10 @@ public final class OperatorMain {
       OperatorOptions options, Optional<LeaderElection> election, int httpPort)
       throws InterruptedException, IOException {
     AtomicReference<OperatorRuntime> started = new AtomicReference<>();
-    try (KubernetesClient client = new KubernetesClientBuilder().build();
+    try (KubernetesClient client =
+            new KubernetesClientBuilder()
+                .withKubernetesSerialization(LeanReading.serialization())
+                .build();
         OperatorEndpoint _ =
             OperatorEndpoint.start(
                 httpPort,

@@ -243,7 +243,7 @@ public final class Chunk {
     backward(p, part, Weights.NOW, done);
   }
 
-  /** Computes the gradient of a part's input; {@link #backwardWeight} is to follow. */
+  /** Computes the gradient of a part's input; its {@link #backwardWeight} is to follow. */
   public void backwardInput(Pass p, int part) {
     backward(p, part, Weights.LATER, none -> {});
     if (part == 0) {
@@ -310,21 +310,34 @@ public final class Chunk {
   }
 
   /**
-   * Adds the weights' gradients, after {@link #backwardInput} of every part.
+   * Adds the gradients of a part's weights, after {@link #backwardInput} of it and after those of
+   * the parts behind it. An exchange of the same pass may be under way.
    *
    * @param done as of {@link #backward}
    */
-  public void backwardWeight(Pass p, Consumer<List<Parameter>> done) {
+  public void backwardWeight(Pass p, int part, Consumer<List<Parameter>> done) {
     try (Arena.Scope _ = p.memory.enter()) {
-      if (isLast()) {
+      if (part == p.parts() - 1 && isLast()) {
         headWeights(p);
         done.accept(parametersOfHead);
       }
-      for (int i = blocks.size() - 1; i >= 0; i--) {
-        blocks.get(i).backwardWeight(p.passes.get(i));
+      if (part % 2 == 1) {
+        int i = mixtures.get(part / 2);
+        blocks.get(i).backwardExpertsWeight(p.passes.get(i));
+        return;
+      }
+      int k = part / 2;
+      int end = p.cut && k < mixtures.size() ? mixtures.get(k) + 1 : blocks.size();
+      int first = k == 0 ? 0 : mixtures.get(k - 1) + 1;
+      for (int i = end - 1; i >= first; i--) {
+        Block block = blocks.get(i);
+        if (!p.cut && block.mixture() != null) {
+          block.backwardExpertsWeight(p.passes.get(i));
+        }
+        block.backwardWeight(p.passes.get(i));
         done.accept(parametersOfBlocks.get(i));
       }
-      if (isFirst()) {
+      if (part == 0 && isFirst()) {
         backend.embeddingBackward(p.ids, p.d_TH, embedding_VH.gradient());
         done.accept(List.of(embedding_VH));
       }

@@ -351,15 +351,21 @@ final class MoeLayer implements FeedForward {
     return dx_TH;
   }
 
-  @Override
-  public void backwardWeight(Output out) {
+  /** Adds the gradients of the experts' weights, routed and shared. */
+  void expertsBackwardWeight(Output out) {
     Pass p = (Pass) out;
     int[] rows = p.exchange.rowsOfExpert();
     backend.groupedLinearBackwardWeight(p.dy_RH, p.h_RF.get(), rows, down_EHF.gradient());
     backend.groupedLinearBackwardWeight(p.dgu_RFF, p.x_RH.get(), rows, gateUp_EFFH.gradient());
-    gate.backwardWeight(p.dlogits_TE, p.x_TH.get());
     if (shared != null) {
       shared.backwardWeight(p.shared);
     }
+  }
+
+  /** Adds the gradient of the router's. */
+  @Override
+  public void backwardWeight(Output out) {
+    Pass p = (Pass) out;
+    gate.backwardWeight(p.dlogits_TE, p.x_TH.get());
   }
 }

@@ -42,6 +42,9 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   /** Index of the jobs by namespace and output folder. */
   private static final String OUTPUT = "output";
 
+  /** Objects of one page of a list: all pages at once would need much memory at the start. */
+  private static final long LIST_PAGE = 500;
+
   private final OperatorOptions options;
   private final Function<String, Optional<NodeState>> nodes;
   private final SchedulerDiscovery schedulers;
@@ -93,7 +96,11 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             now);
     report(job, job.getStatus(), step.status(), context, now);
     try {
-      new GangWriter(context.getClient(), job.getMetadata().getNamespace()).write(step.actions());
+      new GangWriter(
+              context.getClient(),
+              job.getMetadata().getNamespace(),
+              object -> context.resourceOperations().create(object))
+          .write(step.actions());
     } catch (KubernetesClientException e) {
       String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
       PretrainJobStatus refused = StatusReport.refused(job, step.status(), why, now);
@@ -197,6 +204,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         InformerEventSourceConfiguration.from(type, PretrainJob.class)
             .withLabelSelector(GangLabels.KIND + "=" + PretrainJob.KIND)
             .withNamespacesInheritedFromController()
+            .withInformerListLimit(LIST_PAGE)
             .build(),
         context);
   }

@@ -68,6 +68,9 @@ final class CelRules {
 
   private static final Pattern OLD_SELF = Pattern.compile("\\boldSelf\\b");
 
+  /** What has been compiled when a definition was created, and what has run. */
+  private static final Map<String, CelAbstractSyntaxTree> TREES = new ConcurrentHashMap<>();
+
   private static final Map<String, CelRuntime.Program> PROGRAMS = new ConcurrentHashMap<>();
 
   /** Made when the first rule comes: the libraries take a while to load. */
@@ -144,7 +147,7 @@ final class CelRules {
       return;
     }
     try {
-      CelAbstractSyntaxTree tree = Environment.COMPILER.compile(expression).getAst();
+      CelAbstractSyntaxTree tree = tree(expression);
       if (!tree.getResultType().equals(type) && !tree.getResultType().equals(SimpleType.DYN)) {
         causes.add(
             Cause.invalid(
@@ -265,8 +268,17 @@ final class CelRules {
       throws CelValidationException, CelEvaluationException {
     CelRuntime.Program known = PROGRAMS.get(expression);
     if (known == null) {
-      known = Environment.RUNTIME.createProgram(Environment.COMPILER.compile(expression).getAst());
+      known = Environment.RUNTIME.createProgram(tree(expression));
       PROGRAMS.put(expression, known);
+    }
+    return known;
+  }
+
+  private static CelAbstractSyntaxTree tree(String expression) throws CelValidationException {
+    CelAbstractSyntaxTree known = TREES.get(expression);
+    if (known == null) {
+      known = Environment.COMPILER.compile(expression).getAst();
+      TREES.put(expression, known);
     }
     return known;
   }
