@@ -21,6 +21,7 @@ public final class GroupedGemm {
   private static final int TILE_N = 256;
   private static final int TILE_K = 64;
   private static final int STAGES = 4;
+  private static final int ROWS_OF_A_WARP = 16;
 
   /** Shared memory of a block: the stages, four output blocks, barriers, and room to align. */
   static final int SHARED_BYTES =
@@ -118,8 +119,6 @@ public final class GroupedGemm {
       throw new IllegalArgumentException("a feed-forward width must be divisible by 8, not " + f);
     }
     boolean pair = pairs(multiprocessors, f, TILE_N / 2);
-    TensorMap halves =
-        new TensorMap(h_SG.address(), f, s.rows, 2, 4L * f, 2L * f, /* boxX */ 64, /* boxY */ 64);
     return hopper(
         "grouped_gemm_swiglu",
         pair,
@@ -128,7 +127,7 @@ public final class GroupedGemm {
         List.of(
             map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M / 2)),
             map(TensorMap.of(w_EGI, 2L * s.experts, f, s.inputs, TILE_N / 2)),
-            map(halves),
+            map(halves(h_SG, s.rows, f, 64)),
             map(TensorMap.of(a_SF, 1, s.rows, f, 64)),
             address(h_SG),
             address(a_SF),
@@ -161,6 +160,69 @@ public final class GroupedGemm {
             integer(s.experts),
             integer(s.inputs),
             integer(s.outputs)));
+  }
+
+  /**
+   * The input gradient of a down projection and the gradient of SwiGLU before it, without the
+   * gradient of the activation in memory: u = dy · w[e], of which {@link SwiGlu#backward} makes
+   * these results. Kernel: {@code grouped_swiglu_gradient.cu}.
+   *
+   * @param s with inputs F
+   * @param w_EOF matrices [O, F]
+   * @param h_SG rows of 2 F, gate and up, that {@link #forwardSwiGlu} left
+   * @param order_S the assignment of each row, or {@link Dispatch#NONE}: the weights are one
+   * @param weight by assignment, float32
+   * @param dh_SG receives the gradient of h
+   * @param scaled_SF receives weight · silu(gate) · up
+   * @param dweight_PS receives {@link #dweightParts} parts of u · silu(gate) · up, by assignment,
+   *     float32
+   */
+  public static Launch inputGradientSwiGlu(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer dy_SO,
+      DeviceBuffer w_EOF,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer h_SG,
+      DeviceBuffer order_S,
+      DeviceBuffer weight,
+      DeviceBuffer dh_SG,
+      DeviceBuffer scaled_SF,
+      DeviceBuffer dweight_PS) {
+    boolean pair = pairs(multiprocessors, s.inputs, TILE_N);
+    return hopper(
+        "grouped_swiglu_gradient",
+        "grouped_swiglu_gradient",
+        pair,
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, TILE_M / 2)),
+            map(TensorMap.of(w_EOF, s.experts, s.outputs, s.inputs, 64)),
+            map(halves(h_SG, s.rows, s.inputs, 64)),
+            map(halves(dh_SG, s.rows, s.inputs, ROWS_OF_A_WARP)),
+            map(TensorMap.of(scaled_SF, 1, s.rows, s.inputs, ROWS_OF_A_WARP)),
+            address(order_S),
+            address(weight),
+            address(dweight_PS),
+            address(dh_SG),
+            address(scaled_SF),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(s.inputs),
+            integer(s.outputs),
+            integer(s.rows)));
+  }
+
+  /** Parts that the gradient of a row's weight comes in, for an expert's width F. */
+  public static int dweightParts(int width) {
+    return (width + TILE_N - 1) / TILE_N;
+  }
+
+  /** Rows of [gate, up] as two planes of F columns. */
+  private static TensorMap halves(DeviceBuffer h_SG, int rows, int width, int boxRows) {
+    return new TensorMap(
+        h_SG.address(), width, rows, 2, 4L * width, 2L * width, /* boxX */ 64, boxRows);
   }
 
   /** dw[e] = dyᵀ · x over the rows of e; zero for an expert without rows. */
@@ -235,8 +297,18 @@ public final class GroupedGemm {
 
   private static Launch hopper(
       String kernel, boolean pair, int multiprocessors, Sizes s, List<Launch.Argument> arguments) {
+    return hopper(MODULE, kernel, pair, multiprocessors, s, arguments);
+  }
+
+  private static Launch hopper(
+      String module,
+      String kernel,
+      boolean pair,
+      int multiprocessors,
+      Sizes s,
+      List<Launch.Argument> arguments) {
     return new Launch(
-        MODULE,
+        module,
         pair ? kernel + "_pair" : kernel,
         Launch.Dim.of(multiprocessors),
         Launch.Dim.of(384),

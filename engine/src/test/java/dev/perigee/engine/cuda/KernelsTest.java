@@ -88,6 +88,8 @@ class KernelsTest {
               "grouped_gemm_weight_gradient",
               "grouped_gemm_weight_gradient_transposed",
               "grouped_gemm_weight_gradient_float32"),
+          "grouped_swiglu_gradient",
+          List.of("grouped_swiglu_gradient", "grouped_swiglu_gradient_pair"),
           "newton_schulz",
           List.of(
               "newton_schulz_symmetric_wide",

@@ -115,6 +115,22 @@ class LaunchTest {
   }
 
   @Test
+  void theGradientOfSwiGluStoresTheSixteenRowsOfAWarpAtATime() {
+    GroupedGemm.Sizes s = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
+    DeviceBuffer big = buffer(256, 1 << 30);
+    Launch l =
+        GroupedGemm.inputGradientSwiGlu(
+            132, s, big, big, big, big, big, big, big, big, big);
+    assertThat(l.kernel()).as("six tiles, the last a narrow one").doesNotEndWith("_pair");
+    assertThat(l.module()).isEqualTo("grouped_swiglu_gradient");
+    assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
+    assertThat(List.of(map(l, 2).boxY(), map(l, 3).boxY(), map(l, 4).boxY()))
+        .as("h in blocks of 64 rows; its gradient and the activation by the warp")
+        .containsExactly(64, 16, 16);
+    assertThat(GroupedGemm.dweightParts(1408)).isEqualTo(6);
+  }
+
+  @Test
   void dispatchCoversEveryAssignmentAndExpert() {
     Dispatch d = new Dispatch(8192, 384, 8);
     DeviceBuffer any = buffer(256, 1 << 24);
@@ -128,9 +144,14 @@ class LaunchTest {
   @Test
   void theRouterOfKimiK2FitsIntoSharedMemory() {
     Router k2 = new Router(4096, 7168, 384, 8, 2.827f);
-    DeviceBuffer any = buffer(256, 1 << 24);
+    DeviceBuffer any = buffer(256, 1 << 26);
     assertThat(k2.forward(any, any, any, any, any, any).sharedBytes())
         .isLessThanOrEqualTo(MOST_SHARED);
+    assertThat(k2.forward(132, any, any, any, any, any, any).kernel()).isEqualTo("router_forward");
+    Launch narrow =
+        new Router(8192, 2048, 64, 6, 1).forward(132, any, any, any, any, any, any);
+    assertThat(narrow.kernel()).isEqualTo("narrow_router_forward");
+    assertThat(narrow.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThatThrownBy(() -> new Router(4096, 7168, 1025, 8, 1)).hasMessageContaining("not 1025");
   }
 

@@ -34,6 +34,29 @@ class TensorTest {
   }
 
   @Test
+  void numbersGoFromWhereverTheyAreToWhereverTheyBelong() {
+    float[] numbers = {1, 2, 3, 4};
+    for (boolean from : new boolean[] {true, false}) {
+      for (boolean to : new boolean[] {true, false}) {
+        Tensor x = on(from, numbers.clone()).slice(1, 2);
+        Tensor y = on(to, new float[5]).slice(2, 2);
+        y.assign(x);
+        assertThat(all(y)).as("%s to %s", from, to).containsExactly(0, 0, 2, 3, 0);
+      }
+    }
+  }
+
+  private static Tensor on(boolean device, float[] numbers) {
+    return device
+        ? new Tensor(new DeviceFloatsFake(numbers), 0, numbers.length)
+        : Tensor.of(numbers, numbers.length);
+  }
+
+  private static float[] all(Tensor x) {
+    return x.storage() instanceof DeviceFloatsFake fake ? fake.memory() : x.floats();
+  }
+
+  @Test
   void numbersOfAnotherSizeAreRefused() {
     assertThatThrownBy(() -> Tensor.zeros(2, 3).assign(Tensor.zeros(5)))
         .hasMessageContaining("[2, 3]")
