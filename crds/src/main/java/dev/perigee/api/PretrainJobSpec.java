@@ -73,6 +73,17 @@ import java.util.List;
         "schedule: warmupSteps + decaySteps must not be more than the steps, which are tokens /"
             + " batchTokens",
     fieldPath = ".schedule")
+@ValidationRule(
+    value =
+        "!has(self.trace) || has(self.steps) == has(self.tokens) || self.trace.step <="
+            + " (has(self.steps) ? self.steps : (self.tokens + self.batchTokens - 1) /"
+            + " self.batchTokens)",
+    message = "trace.step: must be one of the steps of the job",
+    messageExpression =
+        "'trace.step: %s is after the last step, which is %s'.format([string(self.trace.step),"
+            + " string(has(self.steps) ? self.steps : (self.tokens + self.batchTokens - 1) /"
+            + " self.batchTokens)])",
+    fieldPath = ".trace.step")
 // What may change, and when.
 @ValidationRule(
     value =
@@ -100,11 +111,12 @@ import java.util.List;
             + " self.steps == oldSelf.steps) && has(self.tokens) == has(oldSelf.tokens) &&"
             + " (!has(self.tokens) || self.tokens == oldSelf.tokens) && self.checkpoints =="
             + " oldSelf.checkpoints && has(self.evaluation) == has(oldSelf.evaluation) &&"
-            + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation))",
+            + " (!has(self.evaluation) || self.evaluation == oldSelf.evaluation) && has(self.trace)"
+            + " == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace))",
     message =
         "spec: parallelism, memory, compute, batchTokens, optimizer, schedule, steps, tokens,"
-            + " checkpoints and evaluation can change only while the job is suspended; set suspend:"
-            + " true first")
+            + " checkpoints, evaluation and trace can change only while the job is suspended; set"
+            + " suspend: true first")
 @ValidationRule(
     value =
         "oldSelf.suspend || (has(self.resources) == has(oldSelf.resources) && (!has(self.resources)"
@@ -171,6 +183,7 @@ public record PretrainJobSpec(
     @JsonPropertyDescription("Where and when to save.") @Required CheckpointsSpec checkpoints,
     @JsonPropertyDescription("How to score on held-out data; absent for not at all.")
         EvaluationSpec evaluation,
+    @JsonPropertyDescription("What to record of the run; absent for nothing.") TraceSpec trace,
     @JsonPropertyDescription("What each pod asks of its node.") ResourcesSpec resources,
     @JsonPropertyDescription("Image of the pods; when absent, the operator's own choice.")
         @Size(min = 1, max = 1024)

@@ -102,6 +102,26 @@ public record Timeline(List<Track> tracks) {
     return last == 0 ? 0 : last - first;
   }
 
+  /** The same with its first start at 0. */
+  public Timeline fromZero() {
+    double first =
+        tracks.stream()
+            .flatMap(track -> track.events.stream())
+            .mapToDouble(Event::start)
+            .min()
+            .orElse(0);
+    return new Timeline(
+        tracks.stream()
+            .map(
+                track ->
+                    new Track(
+                        track.name,
+                        track.events.stream()
+                            .map(e -> new Event(e.name, e.lane, e.start - first, e.end - first))
+                            .toList()))
+            .toList());
+  }
+
   /** The share of the ranks' time in which they do not compute, 0 to 1. */
   public double bubbleShare() {
     double span = span();

@@ -35,6 +35,7 @@ import java.util.Set;
  * @param pipeline how an optimizer step goes through the stages
  * @param memory what is kept of activations, where and how; null for {@link Memory#DEFAULT}
  * @param compute what ranks compute with; null for {@link Compute#DEFAULT}
+ * @param trace the step of which a timeline is written, null for none
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 public record RunConfig(
@@ -54,7 +55,8 @@ public record RunConfig(
     Network network,
     Pipeline pipeline,
     Memory memory,
-    Compute compute) {
+    Compute compute,
+    Trace trace) {
 
   /**
    * The model.
@@ -317,6 +319,13 @@ public record RunConfig(
     }
   }
 
+  /**
+   * What to record of a run.
+   *
+   * @param step whose timeline is written, over all ranks
+   */
+  public record Trace(long step) {}
+
   public RunConfig {
     data = data == null ? List.of() : List.copyOf(data);
     pipeline = pipeline == null ? Pipeline.DEFAULT : pipeline;
@@ -357,25 +366,31 @@ public record RunConfig(
         network,
         Pipeline.DEFAULT,
         Memory.DEFAULT,
-        Compute.DEFAULT);
+        Compute.DEFAULT,
+        null);
   }
 
   /** The same run with another way through the stages. */
   public RunConfig with(Pipeline other) {
-    return with(other, memory, compute);
+    return with(other, memory, compute, trace);
   }
 
   /** The same run with another use of memory. */
   public RunConfig with(Memory other) {
-    return with(pipeline, other, compute);
+    return with(pipeline, other, compute, trace);
   }
 
   /** The same run on something else. */
   public RunConfig with(Compute other) {
-    return with(pipeline, memory, other);
+    return with(pipeline, memory, other, trace);
   }
 
-  private RunConfig with(Pipeline pipeline, Memory memory, Compute compute) {
+  /** The same run with a timeline of a step. */
+  public RunConfig with(Trace other) {
+    return with(pipeline, memory, compute, other);
+  }
+
+  private RunConfig with(Pipeline pipeline, Memory memory, Compute compute, Trace trace) {
     return new RunConfig(
         job,
         seed,
@@ -393,7 +408,8 @@ public record RunConfig(
         network,
         pipeline,
         memory,
-        compute);
+        compute,
+        trace);
   }
 
   /** Sequences of one step over all ranks. */
@@ -477,6 +493,15 @@ public record RunConfig(
               + evaluation.heldOutFraction()
               + " is not in [0, 1); 0.1 holds out one document in ten");
     }
+    require(
+        found,
+        trace == null || (trace.step() >= 1 && trace.step() <= steps),
+        "trace.step: "
+            + (trace == null ? "" : trace.step())
+            + " is not one of the "
+            + steps
+            + " steps; expected 1 to "
+            + steps);
     if (network == null) {
       found.add("network: missing");
     } else {

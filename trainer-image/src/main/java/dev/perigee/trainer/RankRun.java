@@ -18,7 +18,9 @@ import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.engine.train.StepRecorder;
 import dev.perigee.engine.train.StepReport;
+import dev.perigee.engine.train.TrackRecorder;
 import dev.perigee.engine.train.TrainStep;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
@@ -124,9 +126,15 @@ final class RankRun {
     RunConfig.Evaluation evaluation = config.evaluation();
     enter(Phase.Training);
     for (long step = done + 1; step <= config.steps(); step++) {
-      StepReport report = trainStep.run(step, this::read);
+      boolean traced = config.trace() != null && config.trace().step() == step;
+      TrackRecorder recorder = traced ? new TrackRecorder() : null;
+      StepReport report =
+          trainStep.run(step, this::read, traced ? recorder : StepRecorder.NONE);
       tokens += report.tokens();
       tell(report);
+      if (traced) {
+        trace(step, recorder);
+      }
       boolean last = step == config.steps();
       Requests.Agreed agreed = pod.requests().agree(world, speaks);
       if (last
@@ -291,6 +299,13 @@ final class RankRun {
         at.stage() * mesh.expert() + at.expertIndex(),
         mesh.pipeline() * mesh.expert(),
         optimizer.state());
+  }
+
+  private void trace(long step, TrackRecorder recorder) throws IOException {
+    Path directory = launch.resolve(config.checkpoint().directory());
+    StepTrace trace = new StepTrace(directory, step, rank, world);
+    trace.write(recorder);
+    log("timeline of step " + step + ": " + trace.file());
   }
 
   private void evaluate(Evaluator evaluator, long step) {

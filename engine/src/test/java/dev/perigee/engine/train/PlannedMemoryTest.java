@@ -106,7 +106,8 @@ class PlannedMemoryTest {
             tiny.network(),
             pipeline,
             memory,
-            tiny.compute());
+            tiny.compute(),
+            null);
     return Arguments.of(name, run);
   }
 

@@ -111,7 +111,8 @@ class PlannedTimelineTest {
         tiny.network(),
         new RunConfig.Pipeline(virtualStages, 2, false, split, null),
         RunConfig.Memory.DEFAULT,
-        tiny.compute());
+        tiny.compute(),
+            null);
   }
 
   /** The events of one rank, by step. */

@@ -77,7 +77,8 @@ final class RunConfigs {
         network(spec.failurePolicy().deadlines()),
         pipeline(spec.parallelism()),
         memory(spec.memory()),
-        spec.compute().toCompute());
+        spec.compute().toCompute(),
+        spec.trace() == null ? null : new RunConfig.Trace(spec.trace().step()));
   }
 
   private static RunConfig.Pipeline pipeline(Parallelism parallelism) {

@@ -65,6 +65,19 @@ class PretrainPlanTest {
   }
 
   @Test
+  void aStepToTraceGoesToTheProgramsWhichRefuseOneThatNeverComes() {
+    RunConfig run = workable(Jobs.with(Jobs.small(), "/trace", "{step: 7}"), 1).run();
+    assertThat(run.trace()).isEqualTo(new RunConfig.Trace(7));
+    assertThat(workable(Jobs.small(), 1).run().trace()).isNull();
+    for (long never : new long[] {0, run.steps() + 1}) {
+      assertThat(run.with(new RunConfig.Trace(never)).problems())
+          .containsExactly(
+              "trace.step: %d is not one of the %d steps; expected 1 to %d"
+                  .formatted(never, run.steps(), run.steps()));
+    }
+  }
+
+  @Test
   void tokensBecomeStepsRoundedUp() {
     PretrainJob job = Jobs.with(Jobs.with(Jobs.small(), "/steps", "null"), "/tokens", "10000");
     assertThat(workable(job, 1).run().steps()).isEqualTo(10);
