@@ -12,8 +12,8 @@ import java.util.List;
 
 /**
  * What a person asks for. Rules here relate several parts to each other; those about one part stand
- * on that part. Rules that need the shapes of presets ({@link dev.perigee.run.ModelPresets}) or name
- * what would work instead are added when the schema is generated.
+ * on that part. Rules that need the shapes of presets ({@link dev.perigee.run.ModelPresets}) or
+ * name what would work instead are added when the schema is generated.
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 // The algebra of mesh, model and batch.

@@ -125,7 +125,8 @@ final class CrdGeneration {
   }
 
   private static List<ValidationRule> presetRules() {
-    String positions = LayoutRules.table(ModelConfig::maxPositionEmbeddings) + "[self.model.preset]";
+    String positions =
+        LayoutRules.table(ModelConfig::maxPositionEmbeddings) + "[self.model.preset]";
     String vocabulary = LayoutRules.table(ModelConfig::vocabSize) + "[self.model.preset]";
     if (ModelPresets.all().values().stream().anyMatch(p -> p.vocabSize() < 258)) {
       throw new IllegalStateException("a preset too small for bytes needs a rule: " + vocabulary);

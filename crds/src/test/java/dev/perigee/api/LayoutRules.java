@@ -240,9 +240,7 @@ final class LayoutRules {
 
   /** CEL: the list of the three candidates that work and are nearest to a number. */
   private static String nearest(
-      List<Integer> candidates,
-      UnaryOperator<String> works,
-      String wish) {
+      List<Integer> candidates, UnaryOperator<String> works, String wish) {
     return ("%1$s.filter(n, %2$s && "
             + "%1$s.filter(o, %3$s && (%5$s < %4$s || %5$s == %4$s && o < n)).size() < %6$d)")
         .formatted(

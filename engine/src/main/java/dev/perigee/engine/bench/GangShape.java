@@ -86,9 +86,9 @@ record GangShape(
               "4 layers of Moonlight's geometry, with 16 of its 64 experts and a tenth of its"
                   + " vocabulary",
               RunConfig.Compute.Precision.bf16,
-              1024,
+              512,
               16,
-              4,
+              3,
               List.of(1L, 1L << 10, 1L << 20, 1L << 24),
               3);
       case 2 -> several(2, TWO, Mesh.SINGLE);
@@ -155,7 +155,6 @@ record GangShape(
             null,
             RunConfig.Network.DEFAULT)
         .with(
-            new RunConfig.Pipeline(
-                on.pipeline() > 1 ? 2 : 1, 1, overlap, on.pipeline() > 1, null));
+            new RunConfig.Pipeline(on.pipeline() > 1 ? 2 : 1, 1, overlap, on.pipeline() > 1, null));
   }
 }
