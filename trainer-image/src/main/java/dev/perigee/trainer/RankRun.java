@@ -128,8 +128,7 @@ final class RankRun {
     for (long step = done + 1; step <= config.steps(); step++) {
       boolean traced = config.trace() != null && config.trace().step() == step;
       TrackRecorder recorder = traced ? new TrackRecorder() : null;
-      StepReport report =
-          trainStep.run(step, this::read, traced ? recorder : StepRecorder.NONE);
+      StepReport report = trainStep.run(step, this::read, traced ? recorder : StepRecorder.NONE);
       tokens += report.tokens();
       tell(report);
       if (traced) {

@@ -110,7 +110,8 @@ public final class TrainBench {
         RunConfig.Network.DEFAULT,
         new RunConfig.Pipeline(1, MICRO_BATCH, false, false, null),
         RunConfig.Memory.DEFAULT,
-        new RunConfig.Compute(RunConfig.Compute.Backend.cuda, RunConfig.Compute.Precision.bf16));
+        new RunConfig.Compute(RunConfig.Compute.Backend.cuda, RunConfig.Compute.Precision.bf16),
+        null);
   }
 
   private static ModelConfig first(ModelConfig c, int layers) {

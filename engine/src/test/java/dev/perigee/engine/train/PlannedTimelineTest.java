@@ -112,7 +112,7 @@ class PlannedTimelineTest {
         new RunConfig.Pipeline(virtualStages, 2, false, split, null),
         RunConfig.Memory.DEFAULT,
         tiny.compute(),
-            null);
+        null);
   }
 
   /** The events of one rank, by step. */
