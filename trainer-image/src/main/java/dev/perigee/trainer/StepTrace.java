@@ -70,9 +70,9 @@ final class StepTrace {
   private long origin() {
     Instant now = Instant.now();
     long nanoTime = System.nanoTime();
-    double microseconds = now.getEpochSecond() * 1e6 + now.getNano() / 1000; // exact below 2^53
-    double[] agreed = {rank == 0 ? microseconds : 0};
+    long microseconds = now.getEpochSecond() * 1_000_000 + now.getNano() / 1000;
+    double[] agreed = {rank == 0 ? microseconds : 0}; // exact below 2^53
     world.allReduceSum(agreed);
-    return nanoTime - Math.round((microseconds - agreed[0]) * 1000);
+    return nanoTime - (microseconds - Math.round(agreed[0])) * 1000;
   }
 }
