@@ -69,14 +69,32 @@ public record PretrainJobStatus(
   public record Estimate(
       @JsonPropertyDescription("Memory of the fullest rank, for people.") String memoryPerRank,
       @JsonPropertyDescription("The same by kind, in bytes.") Memory memory,
-      @JsonPropertyDescription("Said when that is more than a rank has.") String tooMuch,
+      @JsonPropertyDescription("Bytes that a rank may use, when that is known.") Long memoryLimit,
+      @JsonPropertyDescription("Said when a rank needs more.") String tooMuch,
+      @JsonPropertyDescription("Operations of a forward pass for each token.") Double flopsPerToken,
       @JsonPropertyDescription("Share of a step in which ranks wait for each other, 0 to 1.")
           Double bubbleShare,
       @JsonPropertyDescription("Seconds of a step, when the speed of the GPU is known.")
           Double stepSeconds,
       @JsonPropertyDescription(
               "The model's operations over what the GPUs could do at their peak, 0 to 1.")
-          Double modelFlopsUtilization) {}
+          Double modelFlopsUtilization,
+      @JsonPropertyDescription("What the busiest rank sends in a step.") Traffic traffic,
+      @JsonPropertyDescription("Bytes of a checkpoint.") Double checkpointBytes,
+      @JsonPropertyDescription("Seconds to write it, at the speed that the planner takes for a pod.")
+          Double checkpointSeconds) {}
+
+  /** Bytes that a rank sends in a step. */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  public record Traffic(
+      @JsonPropertyDescription("Bytes of tokens for experts of other ranks, and back.")
+          Double expertBytes,
+      @JsonPropertyDescription(
+              "Share of their time under compute while forwards and backwards alternate, 0 to 1;"
+                  + " absent without such traffic.")
+          Double expertsHidden,
+      @JsonPropertyDescription("Bytes between stages.") Double pipelineBytes,
+      @JsonPropertyDescription("Bytes of gradients and of new weights.") Double updateBytes) {}
 
   /** Bytes of the fullest rank by kind. */
   public record Memory(

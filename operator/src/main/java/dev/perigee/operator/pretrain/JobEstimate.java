@@ -11,6 +11,7 @@ import dev.perigee.plan.NearestLayouts;
 import dev.perigee.plan.Plan;
 import dev.perigee.plan.RankMemory;
 import dev.perigee.plan.Timing;
+import dev.perigee.plan.Traffic;
 import dev.perigee.plan.Workload;
 import dev.perigee.run.RunConfig;
 import java.util.List;
@@ -60,14 +61,29 @@ final class JobEstimate {
             memory.optimizer(),
             memory.activations(),
             memory.buffers()),
+        plan.memoryLimit(),
         plan.fits()
             ? null
             : "more than the %s of a rank".formatted(Figures.bytes(plan.memoryLimit())),
+        rounded(plan.flops().forward()),
         rounded(plan.timing().bubbleShare()),
         seconds == null ? null : rounded(seconds.step()),
         seconds == null || seconds.modelFlopsUtilization() == null
             ? null
-            : rounded(seconds.modelFlopsUtilization()));
+            : rounded(seconds.modelFlopsUtilization()),
+        traffic(plan),
+        rounded(plan.checkpoint().bytes()),
+        rounded(plan.checkpoint().seconds()));
+  }
+
+  private static PretrainJobStatus.Traffic traffic(Plan plan) {
+    Traffic traffic = plan.traffic();
+    double experts = traffic.exchange().bytes() * traffic.exchanges();
+    return new PretrainJobStatus.Traffic(
+        rounded(experts),
+        experts == 0 ? null : rounded(plan.timing().expertsHidden()),
+        rounded(traffic.pipelineBytes()),
+        rounded(traffic.gradientBytes() + traffic.weightBytes()));
   }
 
   private static Double rounded(double value) {

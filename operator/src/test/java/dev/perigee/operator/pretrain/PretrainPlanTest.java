@@ -210,6 +210,29 @@ class PretrainPlanTest {
     assertThat(estimate.bubbleShare()).isZero();
     assertThat(estimate.stepSeconds()).isNull();
     assertThat(estimate.tooMuch()).isNull();
+    assertThat(estimate.memoryLimit()).isNull();
+    assertThat(estimate.traffic().expertBytes()).isPositive();
+    assertThat(estimate.traffic().expertsHidden()).isZero(); // nothing overlaps
+    assertThat(estimate.traffic().pipelineBytes()).isZero();
+  }
+
+  @Test
+  void theStatusIsTheShortFormOfThePlanForKimiK2() throws IOException {
+    PretrainJob k2 = Jobs.in(Path.of("..", "examples", "plans", "kimi-k2.yaml")).getFirst();
+    k2.getMetadata().setNamespace("default");
+    var layout = workable(k2, 1).layout();
+    assertThat(layout.totalParameters()).isEqualTo(1_026_408_232_448L);
+    var estimate = layout.estimate();
+    assertThat(estimate.memory().parameters() + estimate.memory().gradients())
+        .isBetween(27_000_000_000L, 29_000_000_000L);
+    assertThat(estimate.memoryLimit()).isEqualTo(81_559L << 20);
+    assertThat(estimate.flopsPerToken()).isEqualTo(6.85e10);
+    assertThat(estimate.traffic().expertsHidden()).isBetween(0.99, 1.0);
+    // Of each of two chunks: one micro-batch's activations there, and their gradient back.
+    assertThat(estimate.traffic().pipelineBytes()).isEqualTo(2.41e11);
+    assertThat(estimate.stepSeconds()).isBetween(100.0, 130.0);
+    assertThat(estimate.checkpointBytes()).isEqualTo(8.22e12);
+    assertThat(estimate.checkpointSeconds()).isEqualTo(257.0);
   }
 
   @Test
