@@ -81,7 +81,8 @@ public record PretrainJobStatus(
           Double modelFlopsUtilization,
       @JsonPropertyDescription("What the busiest rank sends in a step.") Traffic traffic,
       @JsonPropertyDescription("Bytes of a checkpoint.") Double checkpointBytes,
-      @JsonPropertyDescription("Seconds to write it, at the speed that the planner takes for a pod.")
+      @JsonPropertyDescription(
+              "Seconds to write it, at the speed that the planner takes for a pod.")
           Double checkpointSeconds) {}
 
   /** Bytes that a rank sends in a step. */
