@@ -36,7 +36,8 @@ final class MuonCases implements GpuCases {
     }
   }
 
-  private static final List<Layer> LAYERS = List.of(new Layer(64, 1408, 2048), new Layer(8, 2048, 7168));
+  private static final List<Layer> LAYERS =
+      List.of(new Layer(64, 1408, 2048), new Layer(8, 2048, 7168));
 
   @Override
   public String name() {
@@ -108,7 +109,6 @@ final class MuonCases implements GpuCases {
   }
 
   private static GpuCase of(String name, double flops, Runnable graph, String... baselines) {
-    return new GpuCase(
-        name, GpuCase.Unit.TERAFLOPS, flops, graph, Double.NaN, List.of(baselines));
+    return new GpuCase(name, GpuCase.Unit.TERAFLOPS, flops, graph, Double.NaN, List.of(baselines));
   }
 }

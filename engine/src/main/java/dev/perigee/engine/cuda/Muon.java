@@ -28,9 +28,9 @@ public record Muon(int matrices, int rows, int columns, Rule rule, Form form) {
     /** Every step multiplies the matrix. */
     PLAIN,
     /**
-     * Every second step does, and the other one works on its Gram matrix alone: for K2's 2048 x 7168
-     * a quarter less to multiply. In bf16 it is no less exact: two steps of rounding before the Gram
-     * matrix is made anew, where three and more at once let it drift.
+     * Every second step does, and the other one works on its Gram matrix alone: for K2's 2048 x
+     * 7168 a quarter less to multiply. In bf16 it is no less exact: two steps of rounding before
+     * the Gram matrix is made anew, where three and more at once let it drift.
      */
     GRAM
   }
@@ -116,8 +116,7 @@ public record Muon(int matrices, int rows, int columns, Rule rule, Form form) {
 
   /** Bytes of scratch memory: the iterate twice, square matrices, the norms. */
   public long scratchBytes() {
-    return matrices
-        * (2 * up(2 * numbers()) + squares() * squareBytes() + up(4L * blocks()) + 256);
+    return matrices * (2 * up(2 * numbers()) + squares() * squareBytes() + up(4L * blocks()) + 256);
   }
 
   /** Square matrices beside the iterates; the Gram form's two further ones may lie in the next. */

@@ -86,7 +86,9 @@ final class NewtonSchulz {
     return x;
   }
 
-  /** XXᵀ or XᵀX over norm2 if there is one, plus shift · I; without the shift into {@code plain}. */
+  /**
+   * XXᵀ or XᵀX over norm2 if there is one, plus shift · I; without the shift into {@code plain}.
+   */
   private void gram(
       DeviceBuffer x,
       DeviceBuffer norm2,
@@ -113,7 +115,8 @@ final class NewtonSchulz {
   }
 
   /** factor · a · b + shift · I, of symmetric matrices that commute. */
-  private void symmetric(DeviceBuffer a, DeviceBuffer b, float factor, float shift, DeviceBuffer to) {
+  private void symmetric(
+      DeviceBuffer a, DeviceBuffer b, float factor, float shift, DeviceBuffer to) {
     add(
         "symmetric_wide",
         square(a, 128),

@@ -130,9 +130,7 @@ class LaunchTest {
   void theGradientOfSwiGluStoresTheSixteenRowsOfAWarpAtATime() {
     GroupedGemm.Sizes s = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
     DeviceBuffer big = buffer(256, 1 << 30);
-    Launch l =
-        GroupedGemm.inputGradientSwiGlu(
-            132, s, big, big, big, big, big, big, big, big, big);
+    Launch l = GroupedGemm.inputGradientSwiGlu(132, s, big, big, big, big, big, big, big, big, big);
     assertThat(l.kernel()).as("six tiles, the last a narrow one").endsWith("_pair");
     assertThat(l.module()).isEqualTo("grouped_swiglu_gradient");
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
@@ -160,8 +158,7 @@ class LaunchTest {
     assertThat(k2.forward(any, any, any, any, any, any).sharedBytes())
         .isLessThanOrEqualTo(MOST_SHARED);
     assertThat(k2.forward(132, any, any, any, any, any, any).kernel()).isEqualTo("router_forward");
-    Launch narrow =
-        new Router(8192, 2048, 64, 6, 1).forward(132, any, any, any, any, any, any);
+    Launch narrow = new Router(8192, 2048, 64, 6, 1).forward(132, any, any, any, any, any, any);
     assertThat(narrow.kernel()).isEqualTo("narrow_router_forward");
     assertThat(narrow.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThatThrownBy(() -> new Router(4096, 7168, 1025, 8, 1)).hasMessageContaining("not 1025");
