@@ -35,7 +35,9 @@ public record Muon(int matrices, int rows, int columns, Rule rule, Form form) {
     GRAM
   }
 
-  /** From this ratio of the sides on the Gram form is chosen: at 1.45 it was seen to gain nothing. */
+  /**
+   * From this ratio of the sides on the Gram form is chosen: at 1.45 it was seen to gain nothing.
+   */
   private static final double GRAM_FROM = 2;
 
   /** In the form that suits the sides. */
