@@ -101,10 +101,19 @@ public final class GpuBench {
               LocalDate.now(ZoneOffset.UTC),
               ceilings.get(GpuCase.Unit.TERAFLOPS),
               ceilings.get(GpuCase.Unit.GIGABYTES)));
+      out.append(
+          "| case | ours: median (p10–p90) | rate | best baseline | ratio | ceiling | error |\n");
+      out.append("|---|---|---|---|---|---|---|\n");
+    } else {
+      out.append(
+          String.format(
+              Locale.ROOT,
+              "%s, %s. No baselines: this machine has no python3 with PyTorch.%n%n",
+              lab.device.name(),
+              LocalDate.now(ZoneOffset.UTC)));
+      out.append("| case | ours: median (p10–p90) | rate | error |\n");
+      out.append("|---|---|---|---|\n");
     }
-    out.append(
-        "| case | ours: median (p10–p90) | rate | best baseline | ratio | ceiling | error |\n");
-    out.append("|---|---|---|---|---|---|---|\n");
   }
 
   private void measure(GpuCases group, TorchBaselines torch) throws IOException {
@@ -152,18 +161,27 @@ public final class GpuBench {
             .collect(Collectors.joining(", "));
     double baseline = theirs.values().stream().mapToDouble(GpuLab::median).min().orElse(Double.NaN);
     double rate = c.amount() / mine / c.unit().scale;
+    String compared =
+        torch == null
+            ? ""
+            : baselines.isEmpty()
+                ? " |  | |"
+                : String.format(Locale.ROOT, " | %s | %.2f |", baselines, baseline / mine);
+    String ceiling =
+        ceilings.containsKey(c.unit())
+            ? String.format(Locale.ROOT, " %.0f %%", 100 * rate / ceilings.get(c.unit()))
+            : "";
     return String.format(
         Locale.ROOT,
-        "| %s | %.3f ms (%.3f–%.3f) | %.0f %s | %s | %.2f | %.0f %% | %s%s |%n",
+        "| %s | %.3f ms (%.3f–%.3f) | %.0f %s%s%s | %s%s |%n",
         c.memory() == 0 ? c.name() : c.name() + ", " + gigabytes(c.memory()),
         mine,
         ours[ours.length / 10],
         ours[ours.length * 9 / 10],
         rate,
         c.unit().text,
-        baselines,
-        baseline / mine,
-        100 * rate / ceilings.getOrDefault(c.unit(), Double.NaN),
+        compared,
+        ceiling,
         Double.isNaN(c.error()) ? "" : String.format(Locale.ROOT, "%.1e", c.error()),
         theirError);
   }

@@ -48,7 +48,8 @@ class GroupedGemmGpuTest {
         new Case(List.of(70, 0, 300, 129), 488, 1008, 9), // every product in pairs
         new Case(List.of(700, 90), 200, 1040, 0), // more tiles than one pass of a few blocks
         new Case(List.of(700, 129, 1000), 648, 336, 2), // pairs along both sides
-        new Case(List.of(897), 1288, 384, 0)); // the same with a narrow last tile
+        new Case(
+            List.of(897), 1288, 384, 0)); // a weight gradient whose last row of tiles pairs along n
   }
 
   /** rows × columns with NaN in the rows that no expert owns. */

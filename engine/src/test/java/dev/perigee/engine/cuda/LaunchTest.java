@@ -86,11 +86,15 @@ class LaunchTest {
     assertThat(GroupedGemm.forward(131, even, big, big, big, big).kernel())
         .as("a block would be left alone")
         .doesNotEndWith("_pair");
-    GroupedGemm.Sizes odd = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
+    GroupedGemm.Sizes odd = new GroupedGemm.Sizes(64, 49152, 1280, 2048);
     assertThat(GroupedGemm.inputGradient(132, odd, big, big, big, big).kernel())
-        .as("five tiles and a narrow one: two of six pair along the rows, of which there are many")
+        .as("five tiles: the last one's blocks pair along the rows, of which there are many")
         .endsWith("_pair");
-    GroupedGemm.Sizes few = new GroupedGemm.Sizes(64, 640, 1408, 2048);
+    GroupedGemm.Sizes narrow = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
+    assertThat(GroupedGemm.inputGradient(132, narrow, big, big, big, big).kernel())
+        .as("five tiles and a narrow one: too many left over")
+        .doesNotEndWith("_pair");
+    GroupedGemm.Sizes few = new GroupedGemm.Sizes(64, 640, 1280, 2048);
     assertThat(GroupedGemm.inputGradient(132, few, big, big, big, big).kernel())
         .as("ten rows an expert: nothing to pair along")
         .doesNotEndWith("_pair");
@@ -131,7 +135,7 @@ class LaunchTest {
     GroupedGemm.Sizes s = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
     DeviceBuffer big = buffer(256, 1 << 30);
     Launch l = GroupedGemm.inputGradientSwiGlu(132, s, big, big, big, big, big, big, big, big, big);
-    assertThat(l.kernel()).as("six tiles, the last a narrow one").endsWith("_pair");
+    assertThat(l.kernel()).as("six tiles, the last a narrow one").doesNotEndWith("_pair");
     assertThat(l.module()).isEqualTo("grouped_swiglu_gradient");
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThat(List.of(map(l, 2).boxY(), map(l, 3).boxY(), map(l, 4).boxY()))
