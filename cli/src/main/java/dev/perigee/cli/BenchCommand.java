@@ -3,6 +3,7 @@ package dev.perigee.cli;
 import dev.perigee.engine.bench.CpuBench;
 import dev.perigee.engine.bench.GpuBench;
 import dev.perigee.engine.bench.OverlapBench;
+import dev.perigee.engine.bench.TrainBench;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -23,7 +24,7 @@ final class BenchCommand implements Runnable {
 
   @Override
   public void run() {
-    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu or overlap");
+    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu, train or overlap");
   }
 
   @Command(
@@ -47,6 +48,37 @@ final class BenchCommand implements Runnable {
   }
 
   @Command(
+      name = "train",
+      description =
+          "Train four layers of Moonlight's geometry on this machine's GPU, and measure the step"
+              + " beside PyTorch's, in one run.",
+      mixinStandardHelpOptions = true)
+  int train(
+      @Option(
+              names = "--text",
+              required = true,
+              description = "A .txt or .jsonl file or a folder of such to train on.")
+          Path text,
+      @Option(
+              names = "--steps",
+              defaultValue = "200",
+              description = "Optimizer steps (default: ${DEFAULT-VALUE}).")
+          int steps,
+      @Option(
+              names = "--out",
+              defaultValue = "gpu-training.md",
+              description = "The page's file (default: ${DEFAULT-VALUE}).")
+          Path out)
+      throws IOException, InterruptedException {
+    if (steps < 1) {
+      throw new ParameterException(
+          spec.commandLine(), "--steps: " + steps + " is not at least 1");
+    }
+    return program(
+        TrainBench.class, out, text.toAbsolutePath().toString(), Integer.toString(steps));
+  }
+
+  @Command(
       name = "overlap",
       description =
           "Measure what it is worth to exchange experts' rows under the compute of another"
@@ -62,7 +94,8 @@ final class BenchCommand implements Runnable {
   }
 
   /** In a JVM of the trainer's kind: this one is tuned to start fast, not to compute fast. */
-  private static int program(Class<?> main, Path out) throws IOException, InterruptedException {
+  private static int program(Class<?> main, Path out, String... more)
+      throws IOException, InterruptedException {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.add("@" + Perigee.home().resolve("trainer-image/src/main/jvm/trainer.jvmargs"));
@@ -70,6 +103,7 @@ final class BenchCommand implements Runnable {
     if (out != null) {
       command.add(out.toAbsolutePath().toString());
     }
+    command.addAll(List.of(more));
     return new ProcessBuilder(command).inheritIO().start().waitFor();
   }
 }
