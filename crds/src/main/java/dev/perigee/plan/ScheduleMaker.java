@@ -4,7 +4,9 @@ import dev.perigee.plan.Schedule.Shape;
 import dev.perigee.plan.Step.Action;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Queue;
 
 /**
@@ -207,13 +209,16 @@ final class ScheduleMaker {
     List<List<Step>> before = new ArrayList<>();
     rounds.forEach(round -> before.add(new ArrayList<>()));
     if (shape.offload()) {
+      Map<Pass, Integer> backwards = new HashMap<>();
+      for (int j = 0; j < rounds.size(); j++) {
+        backwards.put(rounds.get(j).backward, j);
+      }
       for (int i = 0; i < rounds.size(); i++) {
         Pass pass = rounds.get(i).forward;
-        for (int j = i + OFFLOAD_FROM; pass != null && j < rounds.size(); j++) {
-          if (pass.equals(rounds.get(j).backward)) {
-            before.get(i + 1).add(step(Action.OFFLOAD, pass, 0));
-            before.get(j - 1).add(step(Action.LOAD, pass, 0));
-          }
+        int j = pass == null ? i : backwards.get(pass);
+        if (j >= i + OFFLOAD_FROM) {
+          before.get(i + 1).add(step(Action.OFFLOAD, pass, 0));
+          before.get(j - 1).add(step(Action.LOAD, pass, 0));
         }
       }
     }

@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -112,6 +113,14 @@ class ScheduleTest {
     }
   }
 
+  @Test
+  @Timeout(10)
+  void aStepOfManyMicroBatchesIsMadeInTimeThatGrowsWithThemAndNotWithTheirSquare() {
+    Schedule many =
+        Schedule.of(new Shape(16, 2, 8192, false, false, true), Collections.nCopies(32, 0));
+    assertThat(many.steps().getFirst()).filteredOn(s -> s.action() == Action.OFFLOAD).isNotEmpty();
+  }
+
   /** Attention's forward alone may be shorter than an exchange. */
   @Test
   void inSteadyStateWeightGradientsRunUnderEveryCombineThatGoesBackwards() {
@@ -150,8 +159,7 @@ class ScheduleTest {
       if (nextForward < 0) {
         break;
       }
-      assertThat(steps.subList(i, nextForward))
-          .anyMatch(s -> s.action() == Action.BACKWARD_WEIGHT);
+      assertThat(steps.subList(i, nextForward)).anyMatch(s -> s.action() == Action.BACKWARD_WEIGHT);
       checked++;
     }
     assertThat(checked).isGreaterThan(16);

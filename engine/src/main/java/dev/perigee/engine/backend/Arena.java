@@ -182,8 +182,7 @@ public final class Arena {
     return entered.element().takeFloats(shape);
   }
 
-  private synchronized Tensor takeInto(
-Region region, Pool pool, int... shape) {
+  private synchronized Tensor takeInto(Region region, Pool pool, int... shape) {
     int n = 1;
     for (int d : shape) {
       n = Math.multiplyExact(n, d);

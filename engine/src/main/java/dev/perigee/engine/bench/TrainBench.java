@@ -71,8 +71,8 @@ public final class TrainBench {
   }
 
   /**
-   * Arguments: the file for the page, the text (a file or folder as a data source of a job takes
-   * it), the steps to train (200 unless given).
+   * Arguments: the text (a file or folder as a data source of a job takes it), the steps to train,
+   * the file for the page.
    */
   public static void main(String[] args) throws Exception {
     Optional<String> why = Cuda.whyAbsent();
@@ -80,11 +80,11 @@ public final class TrainBench {
       System.err.println(why.get());
       System.exit(1);
     }
-    if (args.length < 2 || args.length > 3) {
-      System.err.println("bench train: expected PAGE TEXT [STEPS], not " + List.of(args));
+    if (args.length != 3) {
+      System.err.println("bench train: expected TEXT STEPS PAGE, not " + List.of(args));
       System.exit(2);
     }
-    RunConfig config = config(args[1], args.length > 2 ? Long.parseLong(args[2]) : 200);
+    RunConfig config = config(args[0], Long.parseLong(args[1]));
     if (!config.problems().isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", config.problems()));
     }
@@ -92,7 +92,7 @@ public final class TrainBench {
     bench.train();
     String page = bench.page(bench.baselines());
     System.out.println(page);
-    Files.writeString(Path.of(args[0]), page, StandardCharsets.UTF_8);
+    Files.writeString(Path.of(args[2]), page, StandardCharsets.UTF_8);
   }
 
   private static RunConfig config(String text, long steps) {
@@ -166,8 +166,7 @@ public final class TrainBench {
           backend.fillNormal(p.value(), seed++, (float) shape.initializerRange());
         }
       }
-      Optimizer optimizer =
-          new Optimizer(config.optimizer(), model.parameters(), backend, groups);
+      Optimizer optimizer = new Optimizer(config.optimizer(), model.parameters(), backend, groups);
       TrainStep step = new TrainStep(config, model, optimizer, groups);
       for (long i = 1; i <= config.steps(); i++) {
         StepReport r = step.run(i, sequences);
@@ -187,7 +186,9 @@ public final class TrainBench {
     }
   }
 
-  /** Milliseconds of forward and backward of one micro-batch, each from an idle device to the next. */
+  /**
+   * Milliseconds of forward and backward of one micro-batch, each from an idle device to the next.
+   */
   private double[] passes(Model model, CudaBackend backend) {
     int[] ids = new int[MICRO_BATCH * LENGTH];
     int[] targets = new int[ids.length];

@@ -16,10 +16,11 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
+import java.util.function.UnaryOperator;
 
 /**
- * Carries actions out: Service and ConfigMap first and in order; then pods, many at once but never
- * more than the bound, so that a gang of a thousand does not swamp the API server.
+ * Carries actions out: Service, NetworkPolicy and ConfigMap first and in order; then pods, many at
+ * once but never more than the bound, so that a gang of a thousand does not swamp the API server.
  */
 public final class GangWriter {
   /** The one field manager of everything that the operator applies. */
@@ -29,11 +30,18 @@ public final class GangWriter {
 
   private final KubernetesClient client;
   private final String namespace;
+  private final UnaryOperator<HasMetadata> create;
 
-  /** A writer for one namespace. */
-  public GangWriter(KubernetesClient client, String namespace) {
+  /**
+   * A writer for one namespace.
+   *
+   * @param create creates an object and remembers it, so that the next look sees it even when the
+   *     watch has not told of it yet
+   */
+  public GangWriter(KubernetesClient client, String namespace, UnaryOperator<HasMetadata> create) {
     this.client = client;
     this.namespace = namespace;
+    this.create = create;
   }
 
   /**
@@ -46,8 +54,9 @@ public final class GangWriter {
     List<Callable<Void>> podActions = new ArrayList<>();
     for (GangAction action : actions) {
       switch (action) {
-        case GangAction.ApplyService(var service) -> apply(service);
-        case GangAction.ApplyConfigMap(var configMap) -> apply(configMap);
+        case GangAction.ApplyService(var service) -> createOrApply(service);
+        case GangAction.ApplyConfigMap(var configMap) -> createOrApply(configMap);
+        case GangAction.ApplyNetworkPolicy(var policy) -> createOrApply(policy);
         case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
             podActions.add(
                 () -> {
@@ -60,7 +69,7 @@ public final class GangWriter {
                   return null;
                 });
         case GangAction.CreateConfigMap(var configMap) ->
-            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(configMap).create());
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> create.apply(configMap));
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
         case GangAction.CreateGroup(var group) ->
@@ -72,7 +81,7 @@ public final class GangWriter {
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(pod).create());
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> create.apply(pod));
                   return null;
                 });
         case GangAction.DeletePod(var name, var uid, var grace) ->
@@ -84,6 +93,18 @@ public final class GangWriter {
       }
     }
     inParallel(podActions);
+  }
+
+  /** Mostly it is not there yet, and creating costs the API server less than applying. */
+  private void createOrApply(HasMetadata object) {
+    try {
+      create.apply(object);
+    } catch (KubernetesClientException e) {
+      if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
+        throw e;
+      }
+      apply(object);
+    }
   }
 
   private void apply(HasMetadata object) {

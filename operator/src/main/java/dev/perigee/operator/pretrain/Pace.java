@@ -7,12 +7,12 @@ import java.util.stream.Stream;
 
 /**
  * How often a running job is looked at. Every look at a job that trains finds new numbers and
- * writes them to its status, which costs the API server some ten milliseconds of a core; so all
+ * writes them to its status, which costs the API server some twenty milliseconds of a core; so all
  * jobs together are looked at {@value #LOOKS_PER_SECOND} times a second at most. What happens to a
  * pod is seen at once all the same, because pods are watched.
  */
 final class Pace {
-  static final int LOOKS_PER_SECOND = 25;
+  static final int LOOKS_PER_SECOND = 10;
 
   private Pace() {}
 

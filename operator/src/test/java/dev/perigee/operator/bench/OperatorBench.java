@@ -25,6 +25,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -50,6 +51,12 @@ class OperatorBench {
   private static final double SCALE =
       Double.parseDouble(System.getProperty("perigee.bench.scale", "1"));
   private static final int AT_ONCE = 32;
+  private static final int WARM_PODS = 200;
+
+  /** Requests of these kinds that others than the operator make. */
+  private static final Set<String> OF_OTHERS =
+      Set.of("POST pretrainjobs", "PATCH pods/status", "DELETE pretrainjobs");
+
   private static final long PATIENCE_SECONDS = 480;
 
   private final List<String> rows = new ArrayList<>();
@@ -69,12 +76,12 @@ class OperatorBench {
       try (OperatorProcess first = new OperatorProcess(kubeconfig, folder.resolve("first.log"))) {
         first.awaitReady();
         String namespace = api.namespace("warm");
-        create(namespace, "small", 64);
+        create(namespace, "small", WARM_PODS);
         create(namespace, "single", 1);
         await(() -> ready(namespace) == 2);
         Template pods = Template.of(client, namespace, "small");
         Template single = Template.of(client, namespace, "single");
-        barePods(pods, 200); // the first of everything is slower
+        barePods(pods, WARM_PODS); // the first of everything is slower, for the operator too
         oneGang(gang, barePods(pods, gang));
         manyJobs(jobs, bareJobs(single, jobs));
         fill(9, gang);
@@ -96,23 +103,38 @@ class OperatorBench {
 
   private void oneGang(int pods, double bare) throws Exception {
     String namespace = api.namespace("gang");
+    ApiWrites before = ApiWrites.of(client);
     long started = System.nanoTime();
     create(namespace, "gang", pods);
     await(() -> nodes.births(namespace) == pods);
     double created = seconds(started, nodes.lastBirth(namespace));
     await(() -> ready(namespace) == 1);
     double seen = seconds(nodes.lastBirth(namespace), System.nanoTime());
+    ApiWrites writes = ApiWrites.of(client).since(before);
+    System.out.println(writes);
     rows.add(row(pods + " pods of one gang created, s", created, "10", ratio(created, bare)));
     rows.add(row("… and the job seen Ready after the last, s", seen, "20", ""));
     rows.add(row("… the same pods by a bare client, s", bare, "", ""));
+    rows.add(
+        row(
+            "… writes of the operator for a pod",
+            writes.without(OF_OTHERS) / (double) pods,
+            "",
+            ""));
   }
 
   private void manyJobs(int jobs, double bare) throws Exception {
     String namespace = api.namespace("jobs");
+    ApiWrites before = ApiWrites.of(client);
     long started = System.nanoTime();
-    parallel(jobs, i -> create(namespace, "job-" + i, 1));
-    await(() -> ready(namespace) == jobs);
-    double reconciled = seconds(started, System.nanoTime());
+    double reconciled;
+    try (ReadyJobs ready = new ReadyJobs(client, namespace)) {
+      parallel(jobs, i -> create(namespace, "job-" + i, 1));
+      await(() -> ready.count() == jobs);
+      reconciled = seconds(started, System.nanoTime());
+    }
+    ApiWrites writes = ApiWrites.of(client).since(before);
+    System.out.println(writes);
     rows.add(
         row(
             jobs + " jobs of one pod created and seen Ready, s",
@@ -120,6 +142,12 @@ class OperatorBench {
             "120",
             ratio(reconciled, bare)));
     rows.add(row("… the same objects by a bare client, each status once, s", bare, "", ""));
+    rows.add(
+        row(
+            "… writes of the operator for a job",
+            writes.without(OF_OTHERS) / (double) jobs,
+            "",
+            ""));
     clear(namespace); // there is no garbage collector here
   }
 
@@ -196,8 +224,8 @@ class OperatorBench {
 
     Written by `./perigee test -pl crds,operator -Dtest=OperatorBench -Dsurefire.failIfNoSpecifiedTests=false
     -DskipITs -Dperigee.bench.out=$PWD/docs/benchmarks/operator.md`, which needs the binaries of Fabric8's
-    kube-api-test in `~/.kubeapitest`. A real kube-apiserver with etcd, nodes that start every pod at once and
-    answer `/status`, and the operator in a JVM of its own with a heap of %d MiB at most; all on one machine,
+    kube-api-test in `~/.kubeapitest`. A real kube-apiserver with etcd, nodes that start every pod at once (the
+    bare client's too) and answer `/status`, and the operator in a JVM of its own with a heap of %d MiB at most; all on one machine,
     %d cores, Java %s. A ratio is to the time in which a bare client creates the same objects in the same run, %d
     at once.
 
@@ -360,7 +388,7 @@ class OperatorBench {
                       .getStatus())));
     }
 
-    /** Without the label by which the simulated nodes know it. */
+    /** Without the label by which the operator knows it; the simulated nodes do. */
     Pod pod(String namespace, int i) {
       Pod copy =
           new PodBuilder(pod).withMetadata(metadata(pod, namespace, i)).withStatus(null).build();

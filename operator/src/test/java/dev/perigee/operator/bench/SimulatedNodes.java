@@ -74,7 +74,7 @@ final class SimulatedNodes implements AutoCloseable {
           exchange.close();
         });
     status.start();
-    watch = client.pods().inAnyNamespace().withLabel("perigee.dev/kind").watch(new Arrivals());
+    watch = client.pods().inAnyNamespace().withLabel("perigee.dev/job").watch(new Arrivals());
   }
 
   /** The step that all programs are at. */

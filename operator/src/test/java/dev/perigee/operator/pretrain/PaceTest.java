@@ -13,8 +13,8 @@ class PaceTest {
   @Test
   void fewJobsAreLookedAtAsOftenAsWishedAndManyShareTheLooks() {
     assertThat(Pace.between(SHORTEST, 0)).isEqualTo(SHORTEST);
-    assertThat(Pace.between(SHORTEST, 50)).isEqualTo(SHORTEST);
-    assertThat(Pace.between(SHORTEST, 1000)).isEqualTo(Duration.ofSeconds(40));
+    assertThat(Pace.between(SHORTEST, 20)).isEqualTo(SHORTEST);
+    assertThat(Pace.between(SHORTEST, 1000)).isEqualTo(Duration.ofSeconds(100));
   }
 
   @Test

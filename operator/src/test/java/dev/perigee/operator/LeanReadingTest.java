@@ -1,0 +1,69 @@
+package dev.perigee.operator;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.perigee.operator.gang.PodState;
+import io.fabric8.kubernetes.api.model.ManagedFieldsEntryBuilder;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.client.utils.KubernetesSerialization;
+import org.junit.jupiter.api.Test;
+
+/** What the operator keeps of a pod that it reads. */
+class LeanReadingTest {
+  private static final Pod POD =
+      new PodBuilder()
+          .withNewMetadata()
+          .withName("demo-0")
+          .withUid("u")
+          .addToLabels("perigee.dev/pod-index", "0")
+          .addToLabels("perigee.dev/generation", "3")
+          .addToAnnotations("perigee.dev/adopted-restarts", "1")
+          .withManagedFields(new ManagedFieldsEntryBuilder().withManager("somebody").build())
+          .endMetadata()
+          .withNewSpec()
+          .withNodeName("n1")
+          .withTerminationGracePeriodSeconds(90L)
+          .addNewContainer()
+          .withName("trainer")
+          .withImage("perigee-trainer")
+          .endContainer()
+          .addNewVolume()
+          .withName("tmp")
+          .endVolume()
+          .addNewToleration()
+          .withKey("gpu")
+          .endToleration()
+          .endSpec()
+          .withNewStatus()
+          .withPhase("Running")
+          .withPodIP("10.0.0.1")
+          .addNewContainerStatus()
+          .withRestartCount(2)
+          .withNewLastState()
+          .withNewTerminated()
+          .withExitCode(69)
+          .endTerminated()
+          .endLastState()
+          .endContainerStatus()
+          .endStatus()
+          .build();
+
+  private final KubernetesSerialization lean = LeanReading.serialization();
+
+  @Test
+  void aPodIsReadWithoutWhatTheOperatorNeverLooksAt() {
+    Pod read = lean.unmarshal(new KubernetesSerialization().asJson(POD), Pod.class);
+    assertThat(read.getSpec().getContainers()).isEmpty();
+    assertThat(read.getSpec().getVolumes()).isEmpty();
+    assertThat(read.getSpec().getTolerations()).isEmpty();
+    assertThat(read.getSpec().getAdditionalProperties()).isEmpty();
+    assertThat(read.getMetadata().getManagedFields()).isEmpty();
+    assertThat(PodState.of(read)).isEqualTo(PodState.of(POD));
+  }
+
+  @Test
+  void aPodIsWrittenInFull() {
+    assertThat(lean.asJson(POD)).isEqualTo(new KubernetesSerialization().asJson(POD));
+  }
+}
