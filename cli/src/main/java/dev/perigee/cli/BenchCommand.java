@@ -72,8 +72,7 @@ final class BenchCommand implements Runnable {
           Path out)
       throws IOException, InterruptedException {
     if (steps < 1) {
-      throw new ParameterException(
-          spec.commandLine(), "--steps: " + steps + " is not at least 1");
+      throw new ParameterException(spec.commandLine(), "--steps: " + steps + " is not at least 1");
     }
     return program(
         TrainBench.class, out, text.toAbsolutePath().toString(), Integer.toString(steps));
