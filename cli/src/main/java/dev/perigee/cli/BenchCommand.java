@@ -4,6 +4,7 @@ import dev.perigee.engine.bench.CpuBench;
 import dev.perigee.engine.bench.GpuBench;
 import dev.perigee.engine.bench.GpusBench;
 import dev.perigee.engine.bench.OverlapBench;
+import dev.perigee.engine.bench.TrainBench;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -24,7 +25,7 @@ final class BenchCommand implements Runnable {
 
   @Override
   public void run() {
-    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu, gpus or overlap");
+    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu, gpus, train or overlap");
   }
 
   @Command(
@@ -45,6 +46,36 @@ final class BenchCommand implements Runnable {
   int gpu(@Option(names = "--out", description = "Also write the table to this file.") Path out)
       throws IOException, InterruptedException {
     return program(GpuBench.class, out);
+  }
+
+  @Command(
+      name = "train",
+      description =
+          "Train four layers of Moonlight's geometry on this machine's GPU, and measure the step"
+              + " beside PyTorch's, in one run.",
+      mixinStandardHelpOptions = true)
+  int train(
+      @Option(
+              names = "--text",
+              required = true,
+              description = "A .txt or .jsonl file or a folder of such to train on.")
+          Path text,
+      @Option(
+              names = "--steps",
+              defaultValue = "200",
+              description = "Optimizer steps (default: ${DEFAULT-VALUE}).")
+          int steps,
+      @Option(
+              names = "--out",
+              defaultValue = "gpu-training.md",
+              description = "The page's file (default: ${DEFAULT-VALUE}).")
+          Path out)
+      throws IOException, InterruptedException {
+    if (steps < 1) {
+      throw new ParameterException(spec.commandLine(), "--steps: " + steps + " is not at least 1");
+    }
+    return program(
+        TrainBench.class, out, text.toAbsolutePath().toString(), Integer.toString(steps));
   }
 
   @Command(

@@ -46,6 +46,7 @@ final class GangWorker {
   record Answer(List<GangWork.Done> ranks) {}
 
   /** Runs one order; the process ends with it. */
+  @SuppressWarnings("CatchAndPrintStackTrace") // standard error is where the bench looks
   public static void main(String[] arguments) {
     ExitCode end = ExitCode.INTERNAL;
     try {

@@ -30,6 +30,7 @@ final class GpusReport {
     this.outcome = outcome;
   }
 
+  @SuppressWarnings("AnnotateFormatMethod") // every format is in this file
   private void line(String format, Object... arguments) {
     out.append(String.format(Locale.ROOT, format, arguments)).append('\n');
   }

@@ -21,8 +21,11 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -42,11 +45,19 @@ public final class TrainBench {
   private static final int MICRO_BATCHES = 4;
   private static final int LAST_STEPS = 20; // that the rate is taken from
 
+  // Cases of the script.
+  private static final String EAGER = "forward+backward eager";
+  private static final String COMPILED = "forward+backward compiled";
+  private static final String STEP = "step compiled";
+
   private final RunConfig config;
   private final ModelConfig shape;
   private final Sequences sequences;
   private final List<StepReport> steps = new ArrayList<>();
-  private double[] passes = {};
+  private double[] passes = {}; // milliseconds
+  private String device = "";
+  private String version = "";
+  private double parameters;
 
   private TrainBench(RunConfig config, TrainingData data) {
     this.config = config;
@@ -60,8 +71,8 @@ public final class TrainBench {
   }
 
   /**
-   * Arguments: the file for the page, the text (a file or folder as a data source of a job takes
-   * it), the steps to train (200 unless given).
+   * Arguments: the text (a file or folder as a data source of a job takes it), the steps to train,
+   * the file for the page.
    */
   public static void main(String[] args) throws Exception {
     Optional<String> why = Cuda.whyAbsent();
@@ -69,11 +80,11 @@ public final class TrainBench {
       System.err.println(why.get());
       System.exit(1);
     }
-    if (args.length < 2 || args.length > 3) {
-      System.err.println("bench gpu-train: expected PAGE TEXT [STEPS], not " + List.of(args));
+    if (args.length != 3) {
+      System.err.println("bench train: expected TEXT STEPS PAGE, not " + List.of(args));
       System.exit(2);
     }
-    RunConfig config = config(args[1], args.length > 2 ? Long.parseLong(args[2]) : 200);
+    RunConfig config = config(args[0], Long.parseLong(args[1]));
     if (!config.problems().isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", config.problems()));
     }
@@ -81,7 +92,7 @@ public final class TrainBench {
     bench.train();
     String page = bench.page(bench.baselines());
     System.out.println(page);
-    Files.writeString(Path.of(args[0]), page, StandardCharsets.UTF_8);
+    Files.writeString(Path.of(args[2]), page, StandardCharsets.UTF_8);
   }
 
   private static RunConfig config(String text, long steps) {
@@ -148,6 +159,8 @@ public final class TrainBench {
         Fabric fabric = Fabric.local(1)) {
       Fabric.Groups groups = fabric.groups(config.mesh(), 0);
       Model model = Model.create(shape, backend, groups.expert());
+      device = backend.deviceName();
+      parameters = model.parameters().stream().mapToDouble(p -> p.value().size()).sum();
       int seed = 1;
       for (Parameter p : model.parameters()) {
         if (p.value().rank() == 2) {
@@ -196,34 +209,111 @@ public final class TrainBench {
 
   /** What PyTorch takes, by the script's names; empty without PyTorch. */
   private Map<String, TorchBaselines.Measured> baselines() throws IOException {
-    return Map.of();
+    Map<String, TorchBaselines.Measured> measured = new LinkedHashMap<>();
+    Optional<TorchBaselines> torch = TorchBaselines.start();
+    if (torch.isEmpty()) {
+      return measured;
+    }
+    try (TorchBaselines t = torch.get()) {
+      version = t.version();
+      t.prepare("train", sizes());
+      measured.put(EAGER, t.run(EAGER, GpuLab.REPEATS));
+      measured.put(COMPILED, t.run(COMPILED, GpuLab.REPEATS));
+      measured.put(STEP, t.run(STEP, LAST_STEPS));
+    }
+    return measured;
+  }
+
+  private Map<String, Object> sizes() {
+    Map<String, Object> sizes = new LinkedHashMap<>();
+    sizes.put("vocabulary", shape.vocabSize());
+    sizes.put("hidden", shape.hiddenSize());
+    sizes.put("dense", shape.intermediateSize());
+    sizes.put("width", shape.moeIntermediateSize());
+    sizes.put("layers", shape.numHiddenLayers());
+    sizes.put("heads", shape.numAttentionHeads());
+    sizes.put("latent", shape.kvLoraRank());
+    sizes.put("experts", shape.nRoutedExperts());
+    sizes.put("chosen", shape.numExpertsPerTok());
+    sizes.put("shared", shape.nSharedExperts() * shape.moeIntermediateSize());
+    sizes.put("scale", shape.routedScalingFactor());
+    sizes.put("theta", shape.ropeTheta());
+    sizes.put("epsilon", shape.rmsNormEps());
+    sizes.put("sequences", MICRO_BATCH);
+    sizes.put("tokens", LENGTH);
+    sizes.put("micro_batches", MICRO_BATCHES);
+    return sizes;
   }
 
   private String page(Map<String, TorchBaselines.Measured> torch) {
-    double tokens = config.batchTokens();
-    double flops = FlopCount.model(shape, LENGTH).training();
+    StringBuilder page = new StringBuilder();
+    page.append(
+        String.format(
+            Locale.ROOT,
+            "%s%s, %s. %d layers of Moonlight (the first dense), %.2f G parameters, sequences of %d"
+                + " tokens, %d a micro-batch, %d micro-batches a step.%n%n",
+            device,
+            version.isEmpty() ? "" : ", PyTorch " + version,
+            LocalDate.now(ZoneOffset.UTC),
+            shape.numHiddenLayers(),
+            parameters / 1e9,
+            LENGTH,
+            MICRO_BATCH,
+            MICRO_BATCHES));
+    page.append("| what | median (p10–p90) | tokens/s | model TF | MFU |\n|---|---|---|---|---|\n");
+    long micro = (long) MICRO_BATCH * LENGTH;
+    row(page, "forward + backward, ours", passes, micro);
+    for (String name : List.of(EAGER, COMPILED)) {
+      if (torch.containsKey(name)) {
+        row(page, name.replace("+", " + ") + " PyTorch", torch.get(name).ms(), micro);
+      }
+    }
     double[] last =
         steps.stream()
             .skip(Math.max(0, steps.size() - LAST_STEPS))
-            .mapToDouble(StepReport::seconds)
+            .mapToDouble(r -> 1e3 * r.seconds())
             .toArray();
-    double step = GpuLab.median(last);
-    double pass = GpuLab.median(passes) / 1e3;
-    double micro = MICRO_BATCH * LENGTH;
-    return String.format(
-        Locale.ROOT,
-        "%s%nstep %.1f ms, %.0f tokens/s, MFU %.1f %%; forward and backward of %.0f tokens %.2f ms,"
-            + " %.0f tokens/s, %.0f TF, MFU %.1f %%; loss %.4f to %.4f%n",
-        Arrays.toString(last),
-        1e3 * step,
-        tokens / step,
-        100 * tokens * flops / step / H100_BF16_FLOPS,
-        micro,
-        1e3 * pass,
-        micro / pass,
-        micro * flops / pass / 1e12,
-        100 * micro * flops / pass / H100_BF16_FLOPS,
-        steps.getFirst().loss(),
-        steps.getLast().loss());
+    row(page, "step, ours", last, config.batchTokens());
+    if (torch.containsKey(STEP)) {
+      row(page, STEP + " PyTorch", torch.get(STEP).ms(), config.batchTokens());
+      page.append(
+          String.format(
+              Locale.ROOT,
+              "%nOurs over compiled PyTorch: %.2f × forward + backward, %.2f × the step.%n",
+              GpuLab.median(torch.get(COMPILED).ms()) / GpuLab.median(passes),
+              GpuLab.median(torch.get(STEP).ms()) / GpuLab.median(last)));
+    }
+    page.append("\n| step | loss, nats a byte | gradient | largest logit |\n|---|---|---|---|\n");
+    for (StepReport r : steps) {
+      if (r.step() == 1 || r.step() % Math.max(1, config.steps() / 10) == 0) {
+        page.append(
+            String.format(
+                Locale.ROOT,
+                "| %d | %.4f | %.2f | %.1f |%n",
+                r.step(),
+                r.loss(),
+                r.gradNorm(),
+                r.largestLogit()));
+      }
+    }
+    return page.toString();
+  }
+
+  private void row(StringBuilder page, String what, double[] ms, long tokens) {
+    double[] sorted = ms.clone();
+    Arrays.sort(sorted);
+    double median = GpuLab.median(sorted);
+    double rate = tokens * FlopCount.model(shape, LENGTH).training() / (median / 1e3);
+    page.append(
+        String.format(
+            Locale.ROOT,
+            "| %s | %.2f ms (%.2f–%.2f) | %.0f | %.0f | %.1f %% |%n",
+            what,
+            median,
+            sorted[sorted.length / 10],
+            sorted[sorted.length * 9 / 10],
+            tokens / (median / 1e3),
+            rate / 1e12,
+            100 * rate / H100_BF16_FLOPS));
   }
 }

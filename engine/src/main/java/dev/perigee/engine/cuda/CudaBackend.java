@@ -120,6 +120,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
     close.run();
   }
 
+  /** The GPU's name as the driver has it. */
+  public String deviceName() {
+    return device().name();
+  }
+
   /** Waits until everything that was asked for so far is done. */
   public void synchronize() {
     work.queue().synchronize();

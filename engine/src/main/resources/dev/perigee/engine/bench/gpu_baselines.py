@@ -259,11 +259,147 @@ def movement(rows, hidden, heads, width, experts, chosen, numbers):
     case("FP8 dequantize", dequantize, *quantize(row))
 
 
+def train(vocabulary, hidden, dense, width, layers, heads, latent, experts, chosen, shared, scale,
+          theta, epsilon, sequences, tokens, micro_batches):
+    """The first layers of Moonlight as TrainBench trains them, the first of them dense: bf16 weights
+    and gradients, float32 masters, Muon's matrices batched by shape, everything compiled."""
+    for backend, on in (("cudnn", True), ("flash", False), ("mem_efficient", False), ("math", False)):
+        getattr(torch.backends.cuda, f"enable_{backend}_sdp")(on)
+    nope, rope, value = 128, 64, 128
+    masters, matrices = {}, set()
+
+    def weight(name, *shape, muon=True):
+        x = torch.randn(*shape, device="cuda") * 0.02 if len(shape) > 1 else torch.ones(*shape, device="cuda")
+        masters[name] = x
+        if muon and len(shape) > 1:
+            matrices.add(name)
+        return x.bfloat16().requires_grad_()
+
+    w = {"embedding": weight("embedding", vocabulary, hidden, muon=False),
+         "head": weight("head", vocabulary, hidden, muon=False), "norm": weight("norm", hidden)}
+    for i in range(layers):
+        for name, shape in (
+            ("n1", (hidden,)), ("q", (heads * (nope + rope), hidden)), ("kva", (latent + rope, hidden)),
+            ("nkv", (latent,)), ("kvb", (heads * (nope + value), latent)), ("o", (hidden, heads * value)),
+            ("n2", (hidden,)),
+        ):
+            w[f"{name}{i}"] = weight(f"{name}{i}", *shape)
+        wide = dense if i == 0 else shared
+        w[f"up{i}"] = weight(f"up{i}", 2, wide, hidden)
+        w[f"down{i}"] = weight(f"down{i}", 1, hidden, wide)
+        if i > 0:
+            w[f"router{i}"] = weight(f"router{i}", experts, hidden)
+            w[f"eup{i}"] = weight(f"eup{i}", 2 * experts, width, hidden)
+            w[f"edown{i}"] = weight(f"edown{i}", experts, hidden, width)
+    bias = torch.zeros(experts, device="cuda")
+    frequencies = theta ** (-torch.arange(0, rope, 2, device="cuda").float() / rope)
+    angles = torch.arange(tokens, device="cuda").float()[:, None] * frequencies
+    cosine, sine = angles.cos()[None, :, None], angles.sin()[None, :, None]
+
+    def turn(x):
+        a, b = x[..., ::2].float(), x[..., 1::2].float()
+        return torch.stack((a * cosine - b * sine, b * cosine + a * sine), -1).flatten(-2).to(x.dtype)
+
+    def gated(x, up, down):
+        gate, lift = F.linear(x, up.flatten(0, 1)).chunk(2, -1)
+        return F.linear(F.silu(gate) * lift, down[0])
+
+    def attend(x, w, i):
+        b = x.shape[0]
+        q = F.linear(x, w[f"q{i}"]).view(b, tokens, heads, nope + rope)
+        q = torch.cat((q[..., :nope], turn(q[..., nope:])), -1)
+        c, k = F.linear(x, w[f"kva{i}"]).split((latent, rope), -1)
+        k = turn(k[:, :, None]).expand(b, tokens, heads, rope)
+        kv = F.linear(F.rms_norm(c, (latent,), w[f"nkv{i}"], epsilon), w[f"kvb{i}"])
+        kn, v = kv.view(b, tokens, heads, nope + value).split((nope, value), -1)
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2), torch.cat((kn, k), -1).transpose(1, 2), v.transpose(1, 2), is_causal=True
+        )
+        return F.linear(out.transpose(1, 2).flatten(2), w[f"o{i}"])
+
+    def mixture(x, w, i):
+        scores = F.linear(x.float(), w[f"router{i}"].float()).sigmoid()
+        index = torch.topk(scores + bias, chosen, dim=-1, sorted=False).indices
+        weights = scores.gather(1, index)
+        weights = scale * weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        flat = index.flatten()
+        order = torch.argsort(flat, stable=True)
+        offsets = torch.histc(flat.float(), experts, 0, experts - 1).cumsum(0).to(torch.int32)
+        up = w[f"eup{i}"].view(experts, 2 * width, hidden)
+        gate, lift = F.grouped_mm(x[order // chosen], up.transpose(1, 2), offs=offsets).chunk(2, -1)
+        y = F.grouped_mm(F.silu(gate) * lift, w[f"edown{i}"].transpose(1, 2), offs=offsets)
+        y = y * weights.flatten()[order].unsqueeze(-1).to(y.dtype)
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device="cuda"))
+        return y[back].view(-1, chosen, hidden).sum(1) + gated(x, w[f"up{i}"], w[f"down{i}"])
+
+    def model(w, ids, targets):
+        x = F.embedding(ids, w["embedding"])
+        for i in range(layers):
+            x = x + attend(F.rms_norm(x, (hidden,), w[f"n1{i}"], epsilon), w, i)
+            h = F.rms_norm(x, (hidden,), w[f"n2{i}"], epsilon)
+            if i == 0:
+                x = x + gated(h, w["up0"], w["down0"])
+            else:
+                x = x + mixture(h.flatten(0, 1), w, i).view_as(x)
+        x = F.rms_norm(x, (hidden,), w["norm"], epsilon)
+        return F.cross_entropy(F.linear(x.flatten(0, 1), w["head"]).float(), targets)
+
+    compiled = torch.compile(model)
+    ids = torch.randint(256, (sequences, tokens), device="cuda")
+    targets = torch.randint(256, (sequences * tokens,), device="cuda")
+
+    def both(f):
+        loss = f(w, ids, targets)
+        loss.backward()
+        return loss
+
+    @torch.compile
+    def muon(master, x, gradient, momentum):
+        momentum.mul_(0.95).add_(gradient)
+        u = (gradient + 0.95 * momentum).bfloat16()
+        u = u.mT if u.size(-2) > u.size(-1) else u
+        u = u / (u.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(u.dtype)
+        for _ in range(5):
+            a = u @ u.mT
+            u = torch.baddbmm(u, torch.baddbmm(a, a, a, beta=-4.775, alpha=2.0315), u, beta=3.4445)
+        u = u if u.shape == master.shape else u.mT
+        master.mul_(1 - 1e-3 * 0.1).add_(u, alpha=-1e-3 * 0.2 * max(master.shape[1:]) ** 0.5)
+        x.copy_(master)
+
+    @torch.compile
+    def adamw(master, x, gradient, mean, square):
+        mean.lerp_(gradient.float(), 0.1)
+        square.lerp_(gradient.float().square(), 0.05)
+        master.mul_(1 - 1e-3 * 0.1).sub_(1e-3 * mean / (square.sqrt() + 1e-8))
+        x.copy_(master)
+
+    state = {}
+
+    def step():
+        for _ in range(micro_batches):
+            both(compiled)
+        with torch.no_grad():
+            for name, x in w.items():
+                master = masters[name]
+                if name not in state:
+                    state[name] = [torch.zeros_like(master) for _ in range(1 if name in matrices else 2)]
+                if name in matrices:
+                    batch = master if master.dim() == 3 else master[None]
+                    muon(batch, x.view_as(batch), x.grad.view_as(batch), state[name][0].view_as(batch))
+                else:
+                    adamw(master, x, x.grad, *state[name])
+                x.grad = None
+
+    cases["forward+backward eager"] = lambda: both(model)
+    cases["forward+backward compiled"] = lambda: both(compiled)
+    cases["step compiled"] = step
+
+
 def nothing():
     pass
 
 
-GROUPS = {f.__name__: f for f in (ceilings, experts, decode, prefill, muon, loss, movement, nothing)}
+GROUPS = {f.__name__: f for f in (ceilings, experts, decode, prefill, muon, loss, movement, train, nothing)}
 
 
 def milliseconds(f, repeats):

@@ -3,6 +3,7 @@ package dev.perigee.engine.backend;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.perigee.engine.tensor.Storage;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
 import org.junit.jupiter.api.Test;
@@ -35,6 +36,39 @@ final class SavedTest {
     region.release();
     assertThat(arena.currentBytes()).isZero();
     assertThatThrownBy(() -> region.release(second)).isInstanceOf(IllegalArgumentException.class);
+  }
+
+  /** Numbers of two bytes each. */
+  private record Rounded(int length) implements Storage.DeviceFloats {
+    @Override
+    public int width() {
+      return 2;
+    }
+
+    @Override
+    public void read(int from, float[] to, int at, int count) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void write(float[] from, int at, int to, int count) {
+      throw new UnsupportedOperationException();
+    }
+  }
+
+  @Test
+  void roundedAndExactMemoryAreKeptApartAndCountedByTheirBytes() {
+    Arena two = new Arena(Rounded::new, n -> new Storage.HostFloats(new float[n]));
+    Arena.Region region = two.region();
+    Tensor rounded = region.take(256);
+    Tensor exact = region.takeFloats(256);
+    assertThat(two.currentBytes()).isEqualTo(256 * 2 + 256 * 4);
+    region.release();
+    assertThat(two.currentBytes()).isZero();
+    Arena.Region next = two.region();
+    assertThat(next.takeFloats(256).storage()).isSameAs(exact.storage());
+    assertThat(next.take(256).storage()).isSameAs(rounded.storage());
+    assertThat(two.reservedBytes()).isEqualTo(256 * 2 + 256 * 4);
   }
 
   @Test

@@ -57,7 +57,7 @@ class CudaTrainingGpuTest {
     try (CudaBackend backend = CudaBackend.open(0, Precision.BF16)) {
       List<CheckRow> rows = ModelCheck.run(Shared.path("fixtures/" + fixture), backend);
       assertThat(figures(rows, "logits")[0]).as("logits").isLessThan(logits);
-      assertThat(figures(rows, "loss")[0]).as("loss").isLessThan(5e-3);
+      assertThat(figures(rows, "loss")[0]).as("loss").isLessThan(8e-3);
       double[] gradients = figures(rows, "gradient");
       assertThat(gradients[gradients.length / 2]).as("median gradient").isLessThan(gradient);
       double[] updates = figures(rows, "Muon");
