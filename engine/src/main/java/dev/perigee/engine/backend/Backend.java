@@ -13,8 +13,8 @@ import java.util.List;
  * Tensors are row-major; matrices of weights are [out, in]. An argument named {@code d…} is a
  * gradient. Outputs are written in full unless an operation says that it adds.
  *
- * <p>What says which rows an operation takes is {@link Indices}: the chosen experts and what follows
- * from them stay where the backend computes them.
+ * <p>What says which rows an operation takes is {@link Indices}: the chosen experts and what
+ * follows from them stay where the backend computes them.
  */
 public interface Backend {
 
@@ -83,8 +83,7 @@ public interface Backend {
    * @param momentum_BNM decaying sum of gradients
    * @return false when it has none and nothing has changed: products make it then
    */
-  default boolean muon(
-      MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+  default boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     return false;
   }
 
@@ -186,8 +185,7 @@ public interface Backend {
     for (int e = 0; e < dw_EOI.dim(0); e++) {
       int rows = at[e + 1] - at[e];
       if (rows > 0) {
-        linearBackwardWeight(
-            dy_SO.slice(at[e], rows), x_SI.slice(at[e], rows), matrix(dw_EOI, e));
+        linearBackwardWeight(dy_SO.slice(at[e], rows), x_SI.slice(at[e], rows), matrix(dw_EOI, e));
       }
     }
   }
@@ -343,8 +341,8 @@ public interface Backend {
   double crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale);
 
   /**
-   * Whether {@link #linearCrossEntropy} takes less memory or time here than the logits of all tokens
-   * would.
+   * Whether {@link #linearCrossEntropy} takes less memory or time here than the logits of all
+   * tokens would.
    */
   default boolean fusesLoss(Tensor x_TH, Tensor w_VH) {
     return false;

@@ -74,8 +74,7 @@ final class CollectiveSweep {
         () -> group.reduceScatterSum(x, even));
     measure(
         "all-gather", x, 0, n, i -> number(owner(starts, i), i), () -> group.allGather(x, even));
-    measure(
-        "broadcast", x, 0, n, i -> number(ranks - 1, i), () -> group.broadcast(x, ranks - 1));
+    measure("broadcast", x, 0, n, i -> number(ranks - 1, i), () -> group.broadcast(x, ranks - 1));
     rows("all-to-all", n, x, (from, to) -> even[to]);
     rows("all-to-all, uneven and empty", n, x, (from, to) -> uneven(n, ranks, from, to));
   }
@@ -195,8 +194,7 @@ final class CollectiveSweep {
 
   private static int[] shares(int n, int ranks) {
     int[] shares = new int[ranks];
-    Arrays.setAll(
-        shares, i -> (int) ((long) n * (i + 1) / ranks) - (int) ((long) n * i / ranks));
+    Arrays.setAll(shares, i -> (int) ((long) n * (i + 1) / ranks) - (int) ((long) n * i / ranks));
     return shares;
   }
 

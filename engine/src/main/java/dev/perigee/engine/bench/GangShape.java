@@ -155,7 +155,6 @@ record GangShape(
             null,
             RunConfig.Network.DEFAULT)
         .with(
-            new RunConfig.Pipeline(
-                on.pipeline() > 1 ? 2 : 1, 1, overlap, on.pipeline() > 1, null));
+            new RunConfig.Pipeline(on.pipeline() > 1 ? 2 : 1, 1, overlap, on.pipeline() > 1, null));
   }
 }

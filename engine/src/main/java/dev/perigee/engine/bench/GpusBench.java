@@ -102,7 +102,9 @@ public final class GpusBench {
       System.err.println(
           "bench gpus: --gpus %d, but this machine has %d%s; --gpus 0 runs on the CPU"
               .formatted(
-                  shape.gpus(), Cuda.count(), Cuda.whyAbsent().map(w -> " (" + w + ")").orElse("")));
+                  shape.gpus(),
+                  Cuda.count(),
+                  Cuda.whyAbsent().map(w -> " (" + w + ")").orElse("")));
       System.exit(2);
     }
     Path page = arguments.length > 1 ? Path.of(arguments[1]).toAbsolutePath() : null;

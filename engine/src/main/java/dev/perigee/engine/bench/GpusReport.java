@@ -36,8 +36,7 @@ final class GpusReport {
 
   /** Largest relative difference of losses of two runs in a row of steps that bf16 explains. */
   static double tolerance(GangShape shape) {
-    boolean rounded =
-        shape.gpus() > 0 && shape.precision() == RunConfig.Compute.Precision.bf16;
+    boolean rounded = shape.gpus() > 0 && shape.precision() == RunConfig.Compute.Precision.bf16;
     return rounded ? 1e-2 : 1e-4;
   }
 
@@ -68,8 +67,7 @@ final class GpusReport {
       line(
           "There %s for %d ranks, so nothing here says how fast several GPUs are: the figures show"
               + " that the program is right, and what needs a GPU for each rank is empty.",
-          shape.gpus() == 1 ? "is one GPU" : "is no GPU",
-          shape.mesh().world());
+          shape.gpus() == 1 ? "is one GPU" : "is no GPU", shape.mesh().world());
     }
     collectives();
     training();
@@ -87,8 +85,7 @@ final class GpusReport {
         "Every number of every result is compared with what the CPU computes; numbers are whole, so"
             + " sums are exact. Rates are bytes of a rank's tensor by the median time of the slowest"
             + " rank, over %d repeats that begin together. Goal beside PyTorch's: %.2f.",
-        shape.repeats(),
-        GOAL);
+        shape.repeats(), GOAL);
     line("");
     line(
         "| collective | elements | right: threads, processes | threads | processes | PyTorch |"
@@ -146,7 +143,8 @@ final class GpusReport {
         mesh(shape.mesh()),
         tolerance(shape));
     line("");
-    line("| run | steps | first and last loss | difference to one rank | tokens/s | beside one rank |");
+    line(
+        "| run | steps | first and last loss | difference to one rank | tokens/s | beside one rank |");
     line("|---|---|---|---|---|---|");
     row("one rank", outcome.one());
     row("ranks as threads, experts overlap", outcome.parallel());
@@ -178,8 +176,7 @@ final class GpusReport {
 
   /** Over the median step; the first warms up. */
   private double tokensPerSecond(Done run) {
-    double[] seconds =
-        run.seconds().stream().skip(1).mapToDouble(Double::doubleValue).toArray();
+    double[] seconds = run.seconds().stream().skip(1).mapToDouble(Double::doubleValue).toArray();
     return shape.batchSequences() * (double) shape.sequenceLength() / GpuLab.median(seconds);
   }
 
@@ -201,20 +198,16 @@ final class GpusReport {
     Step off = outcome.without();
     line(
         "| passes, measured | %.1f ms | %.1f ms |",
-        1e3 * on.measured().span(),
-        1e3 * off.measured().span());
+        1e3 * on.measured().span(), 1e3 * off.measured().span());
     line(
         "| passes, planned | %.1f ms | %.1f ms |",
-        1e3 * on.predicted().span(),
-        1e3 * off.predicted().span());
+        1e3 * on.predicted().span(), 1e3 * off.predicted().span());
     line(
         "| bubble, measured | %.1f %% | %.1f %% |",
-        100 * on.measured().bubbleShare(),
-        100 * off.measured().bubbleShare());
+        100 * on.measured().bubbleShare(), 100 * off.measured().bubbleShare());
     line(
         "| bubble, planned | %.1f %% | %.1f %% |",
-        100 * on.predicted().bubbleShare(),
-        100 * off.predicted().bubbleShare());
+        100 * on.predicted().bubbleShare(), 100 * off.predicted().bubbleShare());
     line("| experts' exchanges under compute | %.0f %% | inside the passes |", 100 * on.hidden());
   }
 

@@ -55,8 +55,7 @@ record TorchNccl(String version, List<Timed> timed, String absent) {
       ProcessBuilder builder = new ProcessBuilder(command);
       builder.environment().putAll(GangLauncher.environment());
       Process process = builder.redirectError(ProcessBuilder.Redirect.INHERIT).start();
-      String said =
-          new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+      String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
       int code = process.waitFor();
       return code == 0 ? parse(said) : none("python3 with PyTorch ended with code " + code);
     } catch (IOException e) {

@@ -153,8 +153,7 @@ public final class TrainBench {
           backend.fillNormal(p.value(), seed++, (float) shape.initializerRange());
         }
       }
-      Optimizer optimizer =
-          new Optimizer(config.optimizer(), model.parameters(), backend, groups);
+      Optimizer optimizer = new Optimizer(config.optimizer(), model.parameters(), backend, groups);
       TrainStep step = new TrainStep(config, model, optimizer, groups);
       for (long i = 1; i <= config.steps(); i++) {
         StepReport r = step.run(i, sequences);
@@ -174,7 +173,9 @@ public final class TrainBench {
     }
   }
 
-  /** Milliseconds of forward and backward of one micro-batch, each from an idle device to the next. */
+  /**
+   * Milliseconds of forward and backward of one micro-batch, each from an idle device to the next.
+   */
   private double[] passes(Model model, CudaBackend backend) {
     int[] ids = new int[MICRO_BATCH * LENGTH];
     int[] targets = new int[ids.length];

@@ -8,8 +8,8 @@ import dev.perigee.engine.tensor.Tensor;
 
 /**
  * Multi-head latent attention: {@link MlaPrefill} for the widths that it knows, else products over
- * all heads of a sequence at once with the probabilities in memory. Letters as in {@link AttentionShape}; D = N +
- * R.
+ * all heads of a sequence at once with the probabilities in memory. Letters as in {@link
+ * AttentionShape}; D = N + R.
  */
 final class CudaAttention {
   private final Work work;

@@ -15,15 +15,15 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * The operations on one GPU, in one stream. With {@link Precision#BF16} activations are bf16 numbers
- * in its memory and products multiply such; master weights, gradients and sums are float32, and a
- * rounded copy of the weights is kept and made anew after they have changed. Sums have a fixed
- * order, so results are bitwise reproducible.
+ * The operations on one GPU, in one stream. With {@link Precision#BF16} activations are bf16
+ * numbers in its memory and products multiply such; master weights, gradients and sums are float32,
+ * and a rounded copy of the weights is kept and made anew after they have changed. Sums have a
+ * fixed order, so results are bitwise reproducible.
  *
- * <p>An operation takes the kernel that was made for its widths where there is one, else plain ones;
- * {@link CudaProducts}, {@link CudaLayers}, {@link CudaAttention}, {@link CudaExperts}, {@link
- * CudaHead} and {@link CudaUpdates} choose. The host waits for the device where the interface hands
- * it numbers: the loss and norms, and rows that go to other ranks.
+ * <p>An operation takes the kernel that was made for its widths where there is one, else plain
+ * ones; {@link CudaProducts}, {@link CudaLayers}, {@link CudaAttention}, {@link CudaExperts},
+ * {@link CudaHead} and {@link CudaUpdates} choose. The host waits for the device where the
+ * interface hands it numbers: the loss and norms, and rows that go to other ranks.
  */
 public final class CudaBackend implements Backend, AutoCloseable {
   private final Work work;
@@ -296,8 +296,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
       return;
     }
     try (Work.Floats f = work.inFloats()) {
-      work.launch(
-          FloatKernels.joinColumns(f.of(left), f.of(right), f.result(x_TC), rows, a, b));
+      work.launch(FloatKernels.joinColumns(f.of(left), f.of(right), f.result(x_TC), rows, a, b));
     }
   }
 
@@ -385,14 +384,14 @@ public final class CudaBackend implements Backend, AutoCloseable {
     DeviceBuffer uploaded = staging.indices(indices);
     try (Work.Floats f = work.inFloats()) {
       work.launch(
-        FloatKernels.sumByTarget(
-            f.of(dy_TH),
-            uploaded.slice(4L * n, 4L * targets),
-            uploaded.slice(8L * n, 4L * targets + 4),
-            uploaded.slice(0, 4L * n),
-            f.changed(dw_VH),
-            targets,
-            dw_VH.dim(1)));
+          FloatKernels.sumByTarget(
+              f.of(dy_TH),
+              uploaded.slice(4L * n, 4L * targets),
+              uploaded.slice(8L * n, 4L * targets + 4),
+              uploaded.slice(0, 4L * n),
+              f.changed(dw_VH),
+              targets,
+              dw_VH.dim(1)));
     }
   }
 
@@ -546,9 +545,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   @Override
   public double crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale) {
     inVocabulary(targets_T, logits_TV.dim(1));
-    return logits_TV.dim(0) == 0
-        ? 0
-        : head.crossEntropy(logits_TV, at(targets_T), gradScale);
+    return logits_TV.dim(0) == 0 ? 0 : head.crossEntropy(logits_TV, at(targets_T), gradScale);
   }
 
   private static void inVocabulary(Indices targets_T, int vocabulary) {

@@ -46,12 +46,7 @@ final class CudaExperts {
     try (Work.Floats f = work.inFloats()) {
       work.launch(
           FloatKernels.routeBackward(
-              shape,
-              f.of(dweight_TK),
-              f.of(s_TE),
-              chosen_TK,
-              f.result(dlogits_TE),
-              s_TE.dim(0)));
+              shape, f.of(dweight_TK), f.of(s_TE), chosen_TK, f.result(dlogits_TE), s_TE.dim(0)));
     }
   }
 
@@ -118,8 +113,7 @@ final class CudaExperts {
     return true;
   }
 
-  void combineRows(
-      Tensor x_SC, DeviceBuffer slot_TK, int pairs, Tensor weight_TK, Tensor y_TC) {
+  void combineRows(Tensor x_SC, DeviceBuffer slot_TK, int pairs, Tensor weight_TK, Tensor y_TC) {
     int tokens = y_TC.dim(0);
     int width = y_TC.dim(1);
     int chosen = tokens == 0 ? 0 : pairs / tokens;

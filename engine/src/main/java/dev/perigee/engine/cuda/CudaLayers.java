@@ -128,8 +128,7 @@ final class CudaLayers {
     }
     try (Work.Floats f = work.inFloats()) {
       work.launch(
-          FloatKernels.swiGluBackward(
-              f.of(dh_TF), f.of(gu_TFF), f.result(dgu_TFF), rows, width));
+          FloatKernels.swiGluBackward(f.of(dh_TF), f.of(gu_TFF), f.result(dgu_TFF), rows, width));
     }
   }
 
@@ -146,8 +145,7 @@ final class CudaLayers {
     if (work.areWide(x_TC) && width % 8 == 0 && pairs % 4 == 0) {
       work.launch(
           new FusedRope(rows, columns / width, width, 2 * pairs)
-              .turn(
-                  Work.written(x_TC), positions_T, Work.at(cos_PR), Work.at(sin_PR), inverse));
+              .turn(Work.written(x_TC), positions_T, Work.at(cos_PR), Work.at(sin_PR), inverse));
       return;
     }
     try (Work.Floats f = work.inFloats()) {

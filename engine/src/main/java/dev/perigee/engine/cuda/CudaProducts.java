@@ -136,8 +136,7 @@ final class CudaProducts {
 
   /** Sizes when the kernels can take them; else each expert is a product of its own. */
   private Optional<GroupedGemm.Sizes> sizes(int rows, Tensor w_EOI) {
-    boolean fits =
-        work.hopper() && rows > 0 && w_EOI.dim(1) % 8 == 0 && w_EOI.dim(2) % 8 == 0;
+    boolean fits = work.hopper() && rows > 0 && w_EOI.dim(1) % 8 == 0 && w_EOI.dim(2) % 8 == 0;
     return fits
         ? Optional.of(new GroupedGemm.Sizes(w_EOI.dim(0), rows, w_EOI.dim(2), w_EOI.dim(1)))
         : Optional.empty();

@@ -10,8 +10,8 @@ import dev.perigee.engine.backend.RouterShape;
 import java.util.List;
 
 /**
- * Launches of the simple kernels, most of them on float32 numbers, one method each; a kernel's name begins with
- * its file's in {@code src/main/cuda}. What they compute is said there and in {@link
+ * Launches of the simple kernels, most of them on float32 numbers, one method each; a kernel's name
+ * begins with its file's in {@code src/main/cuda}. What they compute is said there and in {@link
  * dev.perigee.engine.backend.Backend}, whose order and letters this follows.
  */
 final class FloatKernels {

@@ -7,8 +7,8 @@ import dev.perigee.engine.backend.Fp8;
 import java.util.List;
 
 /**
- * Rows of activations in eight bits and back, bit for bit as {@link Fp8} packs them. Kernels: {@code
- * src/main/cuda/fp8_rows.cu}.
+ * Rows of activations in eight bits and back, bit for bit as {@link Fp8} packs them. Kernels:
+ * {@code src/main/cuda/fp8_rows.cu}.
  *
  * @param rows of numbers
  * @param width numbers in a row; packed, they are {@link Fp8#packedWidth} words

@@ -97,8 +97,8 @@ public record FusedNorm(int rows, int width, float epsilon) {
   }
 
   /**
-   * {@code dr_TC} alone, which may be {@code dresidual_TC}; what the gain's gradient is made of stays
-   * in the scratch memory.
+   * {@code dr_TC} alone, which may be {@code dresidual_TC}; what the gain's gradient is made of
+   * stays in the scratch memory.
    */
   Launch backwardInput(
       DeviceBuffer dy_TC,

@@ -10,9 +10,9 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * Memory for tensors on the device, of float32 or bf16 numbers. What no tensor refers to any more is freed when the
- * next tensor is asked for; the garbage collector finds it, and is asked to when the device is
- * full.
+ * Memory for tensors on the device, of float32 or bf16 numbers. What no tensor refers to any more
+ * is freed when the next tensor is asked for; the garbage collector finds it, and is asked to when
+ * the device is full.
  */
 final class TensorMemory {
   private static final long COLLECTOR_PATIENCE_MS = 200;
@@ -179,8 +179,7 @@ final class TensorMemory {
   private synchronized Numbers allocate(int count, int width, boolean rounded) {
     queue.bind();
     free();
-    Numbers numbers =
-        new Numbers(buffer((long) width * count), width, staging);
+    Numbers numbers = new Numbers(buffer((long) width * count), width, staging);
     List<DeviceBuffer> buffers = new ArrayList<>(List.of(numbers.buffer));
     if (rounded) {
       numbers.rounded = buffer(2L * count);

@@ -204,8 +204,8 @@ public final class Model {
   }
 
   /**
-   * Takes this rank's weights from a checkpoint. Weights of layers beyond the model's (DeepSeek's
-   * multi-token prediction) are left out, as in transformers.
+   * Takes this rank's weights from a checkpoint. Layers of multi-token prediction (DeepSeek-V3) are
+   * left out, as in transformers.
    *
    * @throws WeightMismatchException when a tensor is missing, unknown or of another shape
    */

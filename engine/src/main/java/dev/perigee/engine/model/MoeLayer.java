@@ -179,8 +179,7 @@ final class MoeLayer implements FeedForward {
     p.x_RH = p.memory.save(p.exchange.group(p.rows));
     Tensor gu_RFF = backend.arena().take(p.x_RH.dim(0), 2 * width);
     Tensor h_RF = backend.arena().take(p.x_RH.dim(0), width);
-    backend.groupedSwiGlu(
-        p.x_RH.get(), gateUp_EFFH.value(), p.exchange.offsets_E1(), gu_RFF, h_RF);
+    backend.groupedSwiGlu(p.x_RH.get(), gateUp_EFFH.value(), p.exchange.offsets_E1(), gu_RFF, h_RF);
     p.gu_RFF = p.memory.save(gu_RFF);
     p.h_RF = p.memory.save(h_RF);
     Tensor y_RH = results(p);
@@ -355,7 +354,8 @@ final class MoeLayer implements FeedForward {
     Pass p = (Pass) out;
     Indices offsets_E1 = p.exchange.offsets_E1();
     backend.groupedLinearBackwardWeight(p.dy_RH, p.h_RF.get(), offsets_E1, down_EHF.gradient());
-    backend.groupedLinearBackwardWeight(p.dgu_RFF, p.x_RH.get(), offsets_E1, gateUp_EFFH.gradient());
+    backend.groupedLinearBackwardWeight(
+        p.dgu_RFF, p.x_RH.get(), offsets_E1, gateUp_EFFH.gradient());
     if (shared != null) {
       shared.backwardWeight(p.shared);
     }

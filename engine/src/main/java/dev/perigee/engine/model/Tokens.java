@@ -8,8 +8,8 @@ import java.util.Arrays;
  * Which tokens a pass is over: {@code batch} sequences of {@code length} tokens, one after the
  * other.
  *
- * @param positions each token's position in its sequence, until the region that they were made in is
- *     released
+ * @param positions each token's position in its sequence, until the region that they were made in
+ *     is released
  * @param first the position of each sequence's first token
  * @param recording whether statistics are kept
  */

@@ -20,8 +20,8 @@ public sealed interface Storage {
   }
 
   /**
-   * Numbers in a device's memory, float32 or rounded to bf16: only a backend computes with them, and
-   * float32 is what goes in and comes out.
+   * Numbers in a device's memory, float32 or rounded to bf16: only a backend computes with them,
+   * and float32 is what goes in and comes out.
    */
   non-sealed interface DeviceFloats extends Storage {
     /** Copies {@code count} numbers from {@code from} on to {@code to} at {@code at}. */

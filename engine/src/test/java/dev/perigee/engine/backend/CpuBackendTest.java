@@ -203,8 +203,7 @@ class CpuBackendTest {
   void aRouterFedWithNaNSaysSo() {
     Tensor logits = Tensor.of(new float[] {Float.NaN, Float.NaN}, 1, 2);
     RouterShape shape = new RouterShape(2, 1, 1, 1, true, 1);
-    assertThatThrownBy(
-            () -> backend.route(shape, logits, Tensor.zeros(2), Tensor.zeros(1, 1)))
+    assertThatThrownBy(() -> backend.route(shape, logits, Tensor.zeros(2), Tensor.zeros(1, 1)))
         .isInstanceOf(ArithmeticException.class)
         .hasMessageContaining("diverged");
   }

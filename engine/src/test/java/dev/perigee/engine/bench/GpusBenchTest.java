@@ -96,8 +96,17 @@ class GpusBenchTest {
     GangShape four = GangShape.of(4);
     GangShape shape =
         new GangShape(
-            4, four.mesh(), four.smaller(), four.model(), "a model", four.precision(), 8, 4, 1,
-            four.sizes(), 5);
+            4,
+            four.mesh(),
+            four.smaller(),
+            four.model(),
+            "a model",
+            four.precision(),
+            8,
+            4,
+            1,
+            four.sizes(),
+            5);
     String page = new GpusReport(shape, outcome).page();
     assertThat(page)
         .contains("| all-gather | 268,435,456 | yes, NO | 268.44 GB/s | 134.22 GB/s | 275.32 GB/s")

@@ -1,7 +1,6 @@
 package dev.perigee.engine.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.perigee.engine.backend.AdamWStep;
@@ -207,7 +206,8 @@ class CudaBackendGpuTest {
       both.gpu.axpby(0, y.gpu, 3, y.gpu);
       y.agree(mode.exact());
       double sum = both.cpu.sumOfSquares(y.cpu);
-      assertThat(both.gpu.sumOfSquares(y.gpu)).isCloseTo(sum, within(sum * (mode.isRounded() ? 1e-2 : 1e-6)));
+      assertThat(both.gpu.sumOfSquares(y.gpu))
+          .isCloseTo(sum, within(sum * (mode.isRounded() ? 1e-2 : 1e-6)));
       assertThat(both.gpu.sumOfSquares(y.gpu)).isEqualTo(both.gpu.sumOfSquares(y.gpu));
       Pair z = both.poison("z", n);
       both.cpu.copy(y.cpu, z.cpu);
@@ -641,7 +641,8 @@ class CudaBackendGpuTest {
       Tensor weights = both.gpu.weights(n + 8); // a rounded copy is kept
       Pair w = both.floats("w", z);
       Tensor w_BNM = new Tensor(weights.storage(), 8, z);
-      w_BNM.assign(Tensor.of(Arrays.copyOfRange(w.cpu.floats(), w.cpu.offset(), w.cpu.offset() + n), n));
+      w_BNM.assign(
+          Tensor.of(Arrays.copyOfRange(w.cpu.floats(), w.cpu.offset(), w.cpu.offset() + n), n));
       Tensor g = both.gpu.zeros(z);
       Tensor m = both.gpu.zeros(z);
       MuonStep step =

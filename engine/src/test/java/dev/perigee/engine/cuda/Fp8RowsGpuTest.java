@@ -47,8 +47,13 @@ final class Fp8RowsGpuTest {
 
   @ParameterizedTest
   @CsvSource({
-    "1, 1, false", "5, 127, false", "7, 128, true", "300, 392, true", "1, 130, true",
-    "4096, 2048, false", "9000, 1408, true"
+    "1, 1, false",
+    "5, 127, false",
+    "7, 128, true",
+    "300, 392, true",
+    "1, 130, true",
+    "4096, 2048, false",
+    "9000, 1408, true"
   })
   void rowsArePackedAndComeBackAsOnTheCpu(int rows, int width, boolean bf16) {
     try (Gpu gpu = new Gpu()) {
