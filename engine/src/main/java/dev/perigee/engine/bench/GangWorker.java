@@ -22,6 +22,7 @@ import java.util.stream.IntStream;
  * trainer does.
  */
 final class GangWorker {
+  private static final System.Logger LOG = System.getLogger(GangWorker.class.getName());
   private static final JsonMapper JSON = new JsonMapper();
 
   /** What a worker prints once every rank has exchanged rows. */
@@ -57,7 +58,7 @@ final class GangWorker {
       System.err.println("worker: " + e.getMessage());
       end = ExitCode.LOST_PEER;
     } catch (Throwable e) {
-      e.printStackTrace();
+      LOG.log(System.Logger.Level.ERROR, "the worker failed", e);
     }
     System.out.flush();
     System.err.flush();
