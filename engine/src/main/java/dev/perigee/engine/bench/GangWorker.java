@@ -22,7 +22,6 @@ import java.util.stream.IntStream;
  * trainer does.
  */
 final class GangWorker {
-  private static final System.Logger LOG = System.getLogger(GangWorker.class.getName());
   private static final JsonMapper JSON = new JsonMapper();
 
   /** What a worker prints once every rank has exchanged rows. */
@@ -47,6 +46,7 @@ final class GangWorker {
   record Answer(List<GangWork.Done> ranks) {}
 
   /** Runs one order; the process ends with it. */
+  @SuppressWarnings("CatchAndPrintStackTrace") // standard error is where the bench looks
   public static void main(String[] arguments) {
     ExitCode end = ExitCode.INTERNAL;
     try {
@@ -58,7 +58,7 @@ final class GangWorker {
       System.err.println("worker: " + e.getMessage());
       end = ExitCode.LOST_PEER;
     } catch (Throwable e) {
-      LOG.log(System.Logger.Level.ERROR, "the worker failed", e);
+      e.printStackTrace();
     }
     System.out.flush();
     System.err.flush();

@@ -30,8 +30,9 @@ final class GpusReport {
     this.outcome = outcome;
   }
 
-  private void line(String text) {
-    out.append(text).append('\n');
+  @SuppressWarnings("AnnotateFormatMethod") // every format is in this file
+  private void line(String format, Object... arguments) {
+    out.append(String.format(Locale.ROOT, format, arguments)).append('\n');
   }
 
   /** Largest relative difference of losses of two runs in a row of steps that bf16 explains. */
@@ -54,20 +55,20 @@ final class GpusReport {
   String page() {
     line("# Several GPUs of one host");
     line("");
-    line(String.format(Locale.ROOT, 
+    line(
         "`./perigee bench gpus --gpus %d`, %s, %s, %d cores. Ranks: %d. Tensors of ranks travel %s.",
         shape.gpus(),
         LocalDate.now(ZoneOffset.UTC),
         shape.gpus() == 0 ? "on the CPU" : Cuda.count() + " GPUs seen",
         Runtime.getRuntime().availableProcessors(),
         shape.mesh().world(),
-        outcome.parallel().way()));
+        outcome.parallel().way());
     if (shape.gpus() < shape.mesh().world()) {
       line("");
-      line(String.format(Locale.ROOT, 
+      line(
           "There %s for %d ranks, so nothing here says how fast several GPUs are: the figures show"
               + " that the program is right, and what needs a GPU for each rank is empty.",
-          shape.gpus() == 1 ? "is one GPU" : "is no GPU", shape.mesh().world()));
+          shape.gpus() == 1 ? "is one GPU" : "is no GPU", shape.mesh().world());
     }
     collectives();
     training();
@@ -81,11 +82,11 @@ final class GpusReport {
     line("");
     line("## Collectives");
     line("");
-    line(String.format(Locale.ROOT, 
+    line(
         "Every number of every result is compared with what the CPU computes; numbers are whole, so"
             + " sums are exact. Rates are bytes of a rank's tensor by the median time of the slowest"
             + " rank, over %d repeats that begin together. Goal beside PyTorch's: %.2f.",
-        shape.repeats(), GOAL));
+        shape.repeats(), GOAL);
     line("");
     line(
         "| collective | elements | right: threads, processes | threads | processes | PyTorch |"
@@ -95,7 +96,7 @@ final class GpusReport {
       Collective threads = outcome.threads().get(i);
       Collective processes = outcome.processes().get(i);
       Optional<TorchNccl.Timed> torch = TorchNccl.of(outcome.torch(), threads);
-      line(String.format(Locale.ROOT, 
+      line(
           "| %s | %,d | %s, %s | %s | %s | %s | %s |",
           threads.name(),
           threads.elements(),
@@ -108,11 +109,11 @@ final class GpusReport {
               .orElse(""),
           torch
               .map(t -> String.format(Locale.ROOT, "%.2f", t.seconds() / threads.seconds()))
-              .orElse("")));
+              .orElse(""));
     }
     if (!outcome.noTorch().isEmpty()) {
       line("");
-      line(String.format(Locale.ROOT, "PyTorch's columns are empty: %s.", outcome.noTorch()));
+      line("PyTorch's columns are empty: %s.", outcome.noTorch());
     }
   }
 
@@ -133,7 +134,7 @@ final class GpusReport {
     line("");
     line("## Training");
     line("");
-    line(String.format(Locale.ROOT, 
+    line(
         "%s; %d sequences of %d tokens a step. The mesh: %s, interleaved where there are stages,"
             + " weight gradients apart. Differences are the largest of any step, relative, with a"
             + " bound of %.0e.",
@@ -141,7 +142,7 @@ final class GpusReport {
         shape.batchSequences(),
         shape.sequenceLength(),
         mesh(shape.mesh()),
-        tolerance(shape)));
+        tolerance(shape));
     line("");
     line(
         "| run | steps | first and last loss | difference to one rank | tokens/s | beside one rank |");
@@ -158,7 +159,7 @@ final class GpusReport {
 
   private void row(String name, Done run) {
     double difference = difference(run.losses(), outcome.one().losses(), 0);
-    line(String.format(Locale.ROOT, 
+    line(
         "| %s | %d | %.4f, %.4f | %s | %.0f | %.2f |",
         name,
         run.losses().size(),
@@ -166,7 +167,7 @@ final class GpusReport {
         run.losses().getLast(),
         verdict(difference),
         tokensPerSecond(run),
-        tokensPerSecond(run) / tokensPerSecond(outcome.one())));
+        tokensPerSecond(run) / tokensPerSecond(outcome.one()));
   }
 
   private String verdict(double difference) {
@@ -184,31 +185,31 @@ final class GpusReport {
     line("");
     line("## Timeline");
     line("");
-    line(String.format(Locale.ROOT, 
+    line(
         "The passes of the last step, one rank of each stage, as that rank's threads saw them%s;"
             + " beside it the planner's simulation of the same schedule from what its steps took"
             + " (`gpus-measured.trace.json`, `gpus-planned.trace.json`, with overlap).",
         shape.gpus() == 0
             ? ""
-            : " (a thread can be ahead of its GPU: a step's work may show under a later one)"));
+            : " (a thread can be ahead of its GPU: a step's work may show under a later one)");
     line("");
     line("| | overlap on | overlap off |");
     line("|---|---|---|");
     Step on = outcome.withOverlap();
     Step off = outcome.without();
-    line(String.format(Locale.ROOT, 
+    line(
         "| passes, measured | %.1f ms | %.1f ms |",
-        1e3 * on.measured().span(), 1e3 * off.measured().span()));
-    line(String.format(Locale.ROOT, 
+        1e3 * on.measured().span(), 1e3 * off.measured().span());
+    line(
         "| passes, planned | %.1f ms | %.1f ms |",
-        1e3 * on.predicted().span(), 1e3 * off.predicted().span()));
-    line(String.format(Locale.ROOT, 
+        1e3 * on.predicted().span(), 1e3 * off.predicted().span());
+    line(
         "| bubble, measured | %.1f %% | %.1f %% |",
-        100 * on.measured().bubbleShare(), 100 * off.measured().bubbleShare()));
-    line(String.format(Locale.ROOT, 
+        100 * on.measured().bubbleShare(), 100 * off.measured().bubbleShare());
+    line(
         "| bubble, planned | %.1f %% | %.1f %% |",
-        100 * on.predicted().bubbleShare(), 100 * off.predicted().bubbleShare()));
-    line(String.format(Locale.ROOT, "| experts' exchanges under compute | %.0f %% | inside the passes |", 100 * on.hidden()));
+        100 * on.predicted().bubbleShare(), 100 * off.predicted().bubbleShare());
+    line("| experts' exchanges under compute | %.0f %% | inside the passes |", 100 * on.hidden());
   }
 
   private void lost() {
@@ -217,7 +218,7 @@ final class GpusReport {
     line("");
     boolean codes =
         outcome.lost().exitCodes().stream().allMatch(c -> c == ExitCode.LOST_PEER.code());
-    line(String.format(Locale.ROOT, 
+    line(
         "One of %d processes is killed in the middle of an all-to-all. The others ended within"
             + " %.1f s (bound %.0f) with the exit codes %s (%s: %d)%s. Left on the GPUs: %s.",
         outcome.lost().exitCodes().size() + 1,
@@ -230,14 +231,14 @@ final class GpusReport {
         outcome
             .left()
             .map(pids -> pids.isEmpty() ? "none of these processes" : "processes " + pids)
-            .orElse("not to be seen, without a GPU or nvidia-smi")));
+            .orElse("not to be seen, without a GPU or nvidia-smi"));
   }
 
   private void resumed() {
     line("");
     line("## A checkpoint on fewer ranks");
     line("");
-    line(String.format(Locale.ROOT, 
+    line(
         "Written after step %d by %d ranks (%s) in %.1f s, gone on with by %d (%s): difference to"
             + " the run that was never interrupted %s.",
         shape.steps(),
@@ -247,6 +248,6 @@ final class GpusReport {
         shape.smaller().world(),
         mesh(shape.smaller()),
         verdict(
-            difference(outcome.resumed().losses(), outcome.parallel().losses(), shape.steps()))));
+            difference(outcome.resumed().losses(), outcome.parallel().losses(), shape.steps())));
   }
 }

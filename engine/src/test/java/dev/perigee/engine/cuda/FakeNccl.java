@@ -66,6 +66,7 @@ final class FakeNccl implements Nccl {
   private final AtomicLong nextCommunicator = new AtomicLong(0x600D);
 
   /** As in NCCL, calls that go on together belong to a thread. */
+  @SuppressWarnings("ThreadLocalUsage") // one fake serves one test
   private final ThreadLocal<List<Call>> together = new ThreadLocal<>();
 
   private final CountDownLatch aborted = new CountDownLatch(1);

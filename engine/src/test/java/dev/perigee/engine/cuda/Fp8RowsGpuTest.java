@@ -19,7 +19,7 @@ final class Fp8RowsGpuTest {
     Random random = new Random(rows * 31L + width);
     float[] x = new float[rows * width];
     for (int i = 0; i < x.length; i++) {
-      x[i] = (float) (random.nextGaussian() * Math.scalb(1, random.nextInt(30) - 20));
+      x[i] = (float) (random.nextGaussian() * Math.scalb(1.0, random.nextInt(30) - 20));
       switch (i % 17) {
         case 3 -> x[i] = 0;
         case 5 -> x[i] = -0f;

@@ -56,6 +56,7 @@ final class GpuGroupsTest {
         .toList();
   }
 
+  @SuppressWarnings("try") // closing twice is allowed, and the first time is what is looked at
   @Test
   void eachGroupExchangesAmongItsOwnRanks() throws Exception {
     Mesh mesh = new Mesh(1, 4, 2, 4);
