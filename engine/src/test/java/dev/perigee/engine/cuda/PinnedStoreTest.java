@@ -28,12 +28,12 @@ final class PinnedStoreTest {
   @EnumSource
   void numbersComeBackAfterOthersHaveUsedTheirMemory(Precision precision) {
     CudaBackend backend = gpu.backend(precision, true);
-    int width = precision == Precision.BF16 ? 2 : 4;
+    long bytes = (precision == Precision.BF16 ? 2L : 4L) * SIZE;
     Arena.Region early = backend.arena().region();
     Saved saved = early.save(filled(early, 3));
     early.offload(backend.hostStore());
     assertThat(backend.arena().currentBytes()).isZero();
-    assertThat(backend.hostStore().currentBytes()).isEqualTo(width * SIZE);
+    assertThat(backend.hostStore().currentBytes()).isEqualTo(bytes);
     Arena.Region late = backend.arena().region();
     filled(late, 9);
     early.load();
@@ -41,7 +41,7 @@ final class PinnedStoreTest {
     assertThat(saved.get().onHost().floats()).hasSize(SIZE).containsOnly(3);
     early.offload(backend.hostStore());
     assertThat(saved.get().onHost().floats()).as("without a load").containsOnly(3);
-    assertThat(backend.hostStore().peakBytes()).isEqualTo(width * SIZE);
+    assertThat(backend.hostStore().peakBytes()).isEqualTo(bytes);
   }
 
   @Test
