@@ -16,8 +16,8 @@ import java.util.Map;
  * reads is handed out again only after it; a copy back begins likewise, and work that wants the
  * numbers waits for it on the device. The host waits for neither.
  *
- * <p>Only that queue touches the pinned memory, so what has been brought back may be written over by
- * the next copy that is queued.
+ * <p>Only that queue touches the pinned memory, so what has been brought back may be written over
+ * by the next copy that is queued.
  */
 final class PinnedStore implements HostStore {
   /** One native buffer holds at most 2 GiB. */

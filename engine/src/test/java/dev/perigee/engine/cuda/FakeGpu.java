@@ -30,6 +30,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   final List<Product.Sizes> products = new ArrayList<>();
   private final NavigableMap<Long, ByteBuffer> buffers = new TreeMap<>();
   private final Map<String, Integer> uses = new HashMap<>();
+
   /** Whether what is before a mark is never done. */
   boolean copying;
 

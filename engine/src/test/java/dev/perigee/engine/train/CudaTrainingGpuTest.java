@@ -155,8 +155,7 @@ class CudaTrainingGpuTest {
   void activationsInEightBitsLearnAsOnTheCpu() {
     RunConfig config =
         CONFIG.with(
-            new RunConfig.Memory(
-                Set.of(), EnumSet.allOf(RunConfig.Memory.Fp8.class), false, 32));
+            new RunConfig.Memory(Set.of(), EnumSet.allOf(RunConfig.Memory.Fp8.class), false, 32));
     double[] cpu = new TinyRun(Fabric.local(1), config, 0).steps(1, config.steps()).losses();
     for (Precision precision : Precision.values()) {
       try (CudaBackend backend = CudaBackend.open(0, precision)) {
