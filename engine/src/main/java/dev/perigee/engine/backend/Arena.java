@@ -6,6 +6,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.IdentityHashMap;
+import java.util.Iterator;
 import java.util.List;
 import java.util.NavigableMap;
 import java.util.TreeMap;
@@ -194,12 +195,26 @@ public final class Arena {
       storage = pool.allocate.apply(size);
       reservedBytes += bytes(storage);
     } else {
-      storage = reusable.pop();
+      storage = reused(reusable);
     }
     region.taken.add(storage);
     currentBytes += bytes(storage);
     peakBytes = Math.max(peakBytes, currentBytes);
     return new Tensor(storage, 0, shape);
+  }
+
+  /** The last that was given back and is not still being copied, else the one that was first. */
+  private static Storage reused(Deque<Storage> reusable) {
+    for (Iterator<Storage> it = reusable.iterator(); it.hasNext(); ) {
+      Storage storage = it.next();
+      if (!(storage instanceof Storage.DeviceFloats device && device.isBusy())) {
+        it.remove();
+        return storage;
+      }
+    }
+    Storage busy = reusable.removeLast();
+    ((Storage.DeviceFloats) busy).useAnew();
+    return busy;
   }
 
   private synchronized void giveBack(Region region) {

@@ -15,11 +15,17 @@ public interface HostStore {
   /** What was taken in. */
   interface Copy {}
 
-  /** Takes in the numbers of {@code x}, whose own memory may be used again at once. */
+  /**
+   * Takes in the numbers of {@code x}, whose own memory may be given back to its arena at once: the
+   * arena hands it out again only after they have been taken.
+   */
   Copy put(Tensor x);
 
-  /** Brings them back into {@code x}, of the same size, and forgets them. */
+  /** Begins to bring them back into {@code x}, of the same size, and forgets them. */
   void bringBack(Copy copy, Tensor x);
+
+  /** What is asked for from now on finds the numbers where they have been brought back to. */
+  default void await(Copy copy) {}
 
   /** Bytes that it holds now. */
   long currentBytes();

@@ -16,6 +16,7 @@ public final class Saved {
   private Supplier<Tensor> again; // null unless it can be made from something else
   private HostStore store;
   private HostStore.Copy copy; // null unless the store has it
+  private HostStore.Copy arriving; // null unless it comes back and nobody has asked for it yet
 
   Saved(Arena.Region region, Tensor tensor) {
     this.region = region;
@@ -30,6 +31,10 @@ public final class Saved {
       load();
     } else if (tensor == null) {
       tensor = again.get();
+    }
+    if (arriving != null) {
+      store.await(arriving);
+      arriving = null;
     }
     return tensor;
   }
@@ -63,17 +68,19 @@ public final class Saved {
   void offload(HostStore to) {
     if (tensor != null && again == null && region.holds(tensor)) {
       store = to;
+      arriving = null; // its copies are in order
       copy = to.put(tensor);
       region.release(tensor);
       tensor = null;
     }
   }
 
-  /** Brings them back if they are on the host. */
+  /** Begins to bring them back if they are on the host; {@link #get} waits for them. */
   void load() {
     if (copy != null) {
       tensor = exact ? region.takeFloats(shape) : region.take(shape);
       store.bringBack(copy, tensor);
+      arriving = copy;
       copy = null;
     }
   }

@@ -36,7 +36,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   private final CudaHead head;
   private final CudaUpdates updates;
   private final Arena arena;
-  private final HostStore hostStore = HostStore.ofArrays();
+  private final HostStore hostStore;
   private final Runnable close;
   private Optional<Device> device = Optional.empty();
 
@@ -72,11 +72,13 @@ public final class CudaBackend implements Backend, AutoCloseable {
         new CudaBackend(
             new Chip(device.multiprocessors(), device.computeCapability()),
             device.compute(),
+            device.offload(),
             memory,
             product,
             precision,
             () -> {
               device.compute().synchronize();
+              device.offload().synchronize();
               product.close();
               memory.close();
               device.close();
@@ -90,16 +92,18 @@ public final class CudaBackend implements Backend, AutoCloseable {
     return device.orElseThrow();
   }
 
-  /** Over whatever takes launches. */
+  /** Over whatever takes launches; {@code beside} is for copies to and from the host. */
   CudaBackend(
       Chip chip,
       Queue queue,
+      Queue beside,
       DeviceMemory from,
       Product product,
       Precision precision,
       Runnable close) {
     this.close = close;
     staging = new Staging(queue, from);
+    hostStore = new PinnedStore(queue, beside, from);
     memory = new TensorMemory(queue, from, staging);
     work = new Work(chip, queue, staging, memory, product, precision);
     products = new CudaProducts(work);
@@ -171,6 +175,20 @@ public final class CudaBackend implements Backend, AutoCloseable {
   @Override
   public HostStore hostStore() {
     return hostStore;
+  }
+
+  @Override
+  public void packFp8(Tensor x_TC, Tensor packed_TP) {
+    work.launch(fp8(x_TC).pack(Work.at(x_TC), Work.written(packed_TP)));
+  }
+
+  @Override
+  public void unpackFp8(Tensor packed_TP, Tensor x_TC) {
+    work.launch(fp8(x_TC).unpack(Work.at(packed_TP), Work.written(x_TC)));
+  }
+
+  private static Fp8Rows fp8(Tensor x_TC) {
+    return new Fp8Rows(x_TC.dim(0), x_TC.dim(1), x_TC.storage().width() == 2);
   }
 
   @Override

@@ -19,6 +19,21 @@ public interface Queue extends Launcher {
   /** Sets every byte. */
   void fill(DeviceBuffer buffer, byte value);
 
+  /** A point in a queue's order. Closing it frees what stands for it, and waits for nothing. */
+  interface Mark extends AutoCloseable {
+    /** Whether everything before it is done. */
+    boolean isPast();
+
+    @Override
+    void close();
+  }
+
+  /** Marks this point. */
+  Mark mark();
+
+  /** What is put in from now on runs after everything before {@code mark}, in whichever queue. */
+  void after(Mark mark);
+
   /**
    * Waits for everything put in so far.
    *

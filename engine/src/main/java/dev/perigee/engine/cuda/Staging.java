@@ -121,6 +121,12 @@ final class Staging {
     }
   }
 
+  /** Lets the work that is queued from now on wait for what is before {@code mark}. */
+  void after(Queue.Mark mark) {
+    queue.bind();
+    queue.after(mark);
+  }
+
   /** Copies on the device after the work that is queued; any thread may ask. */
   void copy(DeviceBuffer from, DeviceBuffer to) {
     queue.bind();

@@ -36,7 +36,7 @@ public final class Stream implements Queue, AutoCloseable {
   }
 
   /** A point in a stream's order. */
-  public static final class Event implements AutoCloseable {
+  public static final class Event implements Queue.Mark {
     private final CUevent event = new CUevent();
 
     private Event() {
@@ -54,6 +54,16 @@ public final class Stream implements Queue, AutoCloseable {
       check(
           JCudaDriver.cuEventElapsedTime(ms, event, end.event), "cuEventElapsedTime", "two events");
       return ms[0];
+    }
+
+    @Override
+    public boolean isPast() {
+      int rc = JCudaDriver.cuEventQuery(event);
+      if (rc == CUresult.CUDA_ERROR_NOT_READY) {
+        return false;
+      }
+      check(rc, "cuEventQuery", "work before the event");
+      return true;
     }
 
     @Override
@@ -164,6 +174,20 @@ public final class Stream implements Queue, AutoCloseable {
     Event e = new Event();
     check(JCudaDriver.cuEventRecord(e.event, stream), "cuEventRecord", "an event");
     return e;
+  }
+
+  @Override
+  public Mark mark() {
+    return record();
+  }
+
+  @Override
+  public void after(Mark mark) {
+    if (mark instanceof Event event) {
+      await(event);
+    } else {
+      throw new IllegalArgumentException("a stream can only wait for an event, not for " + mark);
+    }
   }
 
   /** What is put in from now on runs after {@code event}. */

@@ -40,6 +40,7 @@ final class TensorMemory {
 
     private DeviceBuffer rounded; // null unless products want these numbers in bf16
     private int roundedAt;
+    private Queue.Mark busy; // null unless copies beside the queue use the numbers
 
     private Numbers(DeviceBuffer buffer, int width, Staging staging) {
       this.buffer = buffer;
@@ -110,6 +111,32 @@ final class TensorMemory {
     /** Says that the copy is up to date. */
     void refreshed() {
       roundedAt = changes;
+    }
+
+    /** Says that work in another queue uses them until {@code mark}. */
+    synchronized void busyUntil(Queue.Mark mark) {
+      if (busy != null) {
+        busy.close(); // the copies of a tensor are in one queue: the later mark stands for both
+      }
+      busy = mark;
+    }
+
+    @Override
+    public synchronized boolean isBusy() {
+      if (busy != null && busy.isPast()) {
+        busy.close();
+        busy = null;
+      }
+      return busy != null;
+    }
+
+    @Override
+    public synchronized void useAnew() {
+      if (busy != null) {
+        staging.after(busy);
+        busy.close();
+        busy = null;
+      }
     }
 
     @Override

@@ -30,6 +30,14 @@ public sealed interface Storage {
     /** Copies {@code count} numbers of {@code from} at {@code at} to {@code to} on. */
     void write(float[] from, int at, int to, int count);
 
+    /** Whether copies beside the device's other work still read or write these numbers. */
+    default boolean isBusy() {
+      return false;
+    }
+
+    /** Lets the device's work from now on wait for such copies: the memory is used anew. */
+    default void useAnew() {}
+
     /** Copies {@code count} numbers of {@code from} at {@code at} to {@code to} on. */
     default void copy(DeviceFloats from, int at, int to, int count) {
       float[] values = new float[count];

@@ -30,6 +30,13 @@ final class FakeGpu implements Queue, DeviceMemory {
   final List<Product.Sizes> products = new ArrayList<>();
   private final NavigableMap<Long, ByteBuffer> buffers = new TreeMap<>();
   private final Map<String, Integer> uses = new HashMap<>();
+
+  /** Whether what is before a mark is never done. */
+  boolean copying;
+
+  /** How often work was told to wait for a mark. */
+  int waits;
+
   private long next = FIRST_ADDRESS;
   private long capacity = Long.MAX_VALUE;
 
@@ -45,6 +52,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   CudaBackend backend(Precision precision, boolean tiled) {
     return new CudaBackend(
         new CudaBackend.Chip(132, 90),
+        this,
         this,
         this,
         tiled ? new TiledProduct(this) : new Recorded(),
@@ -161,6 +169,24 @@ final class FakeGpu implements Queue, DeviceMemory {
     while (b.hasRemaining()) {
       b.put(value);
     }
+  }
+
+  @Override
+  public Mark mark() {
+    return new Mark() {
+      @Override
+      public boolean isPast() {
+        return !copying;
+      }
+
+      @Override
+      public void close() {}
+    };
+  }
+
+  @Override
+  public void after(Mark mark) {
+    waits++;
   }
 
   @Override

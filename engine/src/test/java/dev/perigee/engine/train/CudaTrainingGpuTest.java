@@ -13,8 +13,11 @@ import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
 import java.io.IOException;
+import java.util.EnumSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import org.assertj.core.data.Percentage;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -108,6 +111,62 @@ class CudaTrainingGpuTest {
       assertThat(gpu.getFirst().losses()[i])
           .as("loss of step %d", i + 1)
           .isCloseTo(cpu[i], Percentage.withPercentage(0.1));
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void activationsThatWaitOnTheHostChangeNoBit(Precision precision) throws Exception {
+    RunConfig config =
+        TinyRun.config(new Mesh(2, 2, 2, 4), 4, TinyRun.OPTIMIZER)
+            .with(new RunConfig.Pipeline(2, 1, false, false, List.of(1, 1, 1, 0)));
+    List<Waited> kept = waited(config, precision);
+    List<Waited> away =
+        waited(config.with(new RunConfig.Memory(Set.of(), Set.of(), true, 32)), precision);
+    assertThat(away.getFirst().hostBytes).as("the first stage waits longest").isPositive();
+    assertThat(away.getFirst().peakBytes).isLessThan(kept.getFirst().peakBytes);
+    for (int rank = 0; rank < 4; rank++) {
+      assertThat(away.get(rank).outcome.losses()).isEqualTo(kept.get(rank).outcome.losses());
+      Map<String, float[]> weights = kept.get(rank).outcome.weights();
+      away.get(rank)
+          .outcome
+          .weights()
+          .forEach((name, w) -> assertThat(w).as(name).isEqualTo(weights.get(name)));
+    }
+  }
+
+  /** What a rank ends with, and the most memory that activations took. */
+  private record Waited(TinyRun.Outcome outcome, long peakBytes, long hostBytes) {}
+
+  private static List<Waited> waited(RunConfig config, Precision precision) throws Exception {
+    Fabric fabric = Fabric.local(config.mesh().world());
+    return fabric.run(
+        rank -> {
+          try (CudaBackend backend = CudaBackend.open(0, precision)) {
+            TinyRun.Outcome outcome =
+                new TinyRun(fabric, config, rank, backend).steps(1, config.steps());
+            return new Waited(
+                outcome, backend.arena().peakBytes(), backend.hostStore().peakBytes());
+          }
+        });
+  }
+
+  @Test
+  void activationsInEightBitsLearnAsOnTheCpu() {
+    RunConfig config =
+        CONFIG.with(
+            new RunConfig.Memory(Set.of(), EnumSet.allOf(RunConfig.Memory.Fp8.class), false, 32));
+    double[] cpu = new TinyRun(Fabric.local(1), config, 0).steps(1, config.steps()).losses();
+    for (Precision precision : Precision.values()) {
+      try (CudaBackend backend = CudaBackend.open(0, precision)) {
+        double[] gpu =
+            new TinyRun(Fabric.local(1), config, 0, backend).steps(1, config.steps()).losses();
+        for (int i = 0; i < cpu.length; i++) {
+          assertThat(gpu[i])
+              .as("loss of step %d with %s", i + 1, precision)
+              .isCloseTo(cpu[i], Percentage.withPercentage(precision == Precision.FP32 ? 1 : 3));
+        }
+      }
     }
   }
 
