@@ -46,3 +46,14 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{/* Who may reach the HTTP port of a gang beside its own pods, as JSON: the operator and whoever reads metrics. */}}
+{{- define "perigee.gangReaders" -}}
+{{- if and .Values.metrics.podMonitor.enabled (not .Values.networkPolicy.gangs.metricsFrom) }}
+{{- fail "networkPolicy.gangs.metricsFrom: gangs are closed and metrics.podMonitor is enabled, so say where Prometheus runs, for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}], or set networkPolicy.gangs.enabled: false" }}
+{{- end }}
+{{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- $pods := dict "matchLabels" (include "perigee.selector" . | fromYaml) }}
+{{- $operator := dict "namespaceSelector" $namespace "podSelector" $pods }}
+{{- toJson (prepend .Values.networkPolicy.gangs.metricsFrom $operator) -}}
+{{- end }}

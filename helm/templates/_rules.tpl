@@ -29,6 +29,10 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+# One for each gang, where the installation closes gangs to others.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch, create, patch]
 # What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
 - apiGroups: [scheduling.k8s.io]
   resources: [podgroups]

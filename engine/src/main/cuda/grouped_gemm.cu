@@ -19,9 +19,9 @@
 // shared memory. A warp group whose rows lie past the expert's end computes nothing, so an expert
 // is padded to 64 rows in arithmetic and to none in memory.
 //
-// The second-level cache limits this kernel next to power. So where the tiles come out even, two
-// blocks form a pair that shares one operand: each fetches half of it and the copy engine writes
-// the half into both. Neighbours along n share rows of a, or along m, for the weight gradient, b.
+// The second-level cache limits this kernel next to power. So two blocks form a pair that shares one
+// operand: each fetches half of it and the copy engine writes the half into both. Neighbours along n
+// share rows of a, neighbours along m columns of b; grouped_tiles.cuh says which are neighbours.
 #include "grouped_tiles.cuh"
 
 using namespace grouped;
@@ -65,7 +65,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
   int stage = 0;
   uint32_t phase = 0;
   if (warp_group == 0) {
-    hopper::registers_fewer<40>();
+    hopper::registers_fewer<56>();
     if (threadIdx.x == 0) {
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         const int depth = tile.depth(k);
@@ -83,7 +83,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       }
     }
   } else {
-    hopper::registers_more<232>();
+    hopper::registers_more<224>();
     const int consumer = warp_group - 1;
     const int thread = threadIdx.x % 128;
     Writer writer{s, consumer, thread};
@@ -141,7 +141,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
             for (int e = 0; e < 2; e++) {
               const float gate = acc[32 * c + 2 * i + e];
               const float up = acc[64 + 32 * c + 2 * i + e];
-              value[e] = up * __fdividef(gate, 1.0f + __expf(-gate));
+              value[e] = up * gate * hopper::sigmoid(gate);
             }
             packed[i] = hopper::pack(value[0], value[1]);
           }

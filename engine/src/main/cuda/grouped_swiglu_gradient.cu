@@ -44,12 +44,12 @@ __device__ __forceinline__ void swiglu_gradient(const float* u, const float (&s)
     float dg[2], dp[2], a[2];
 #pragma unroll
     for (int e = 0; e < 2; e++) {
-      const float sigma = __fdividef(1.0f, 1.0f + __expf(-g[e]));
+      const float sigma = hopper::sigmoid(g[e]);
       const float silu = g[e] * sigma;
       const float act = silu * p[e];
       dot[m & 1] = fmaf(u[2 * m + e], act, dot[m & 1]);
       const float da = s[m & 1] * u[2 * m + e];
-      dg[e] = da * p[e] * sigma * (1.0f + g[e] * (1.0f - sigma));
+      dg[e] = da * p[e] * fmaf(silu, 1.0f - sigma, sigma);
       dp[e] = da * silu;
       a[e] = s[m & 1] * act;
     }
@@ -113,7 +113,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
     }
   };
   if (threadIdx.x < 128) {
-    hopper::registers_fewer<40>();
+    hopper::registers_fewer<56>();
     if (threadIdx.x == 0) {
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         const bool half_a = tile.rows - tile.m * kTileM <= kTileM / 2;
@@ -137,7 +137,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
       }
     }
   } else {
-    hopper::registers_more<232>();
+    hopper::registers_more<224>();
     const int consumer = threadIdx.x / 128 - 1;
     const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
     // This lane's place in a block of 16 x 16 numbers, as ldmatrix and stmatrix want it.

@@ -273,6 +273,14 @@ __device__ __forceinline__ void stmatrix_transposed_x4(uint32_t address, uint32_
       : "memory");
 }
 
+// 1 / (1 + exp(-x)) in four instructions; the error is that of the special functions, below 1e-6.
+__device__ __forceinline__ float sigmoid(float x) {
+  float power, result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.44269504f));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(1.0f + power));
+  return result;
+}
+
 // Two float32 numbers rounded to bf16, the first in the low half.
 __device__ __forceinline__ uint32_t pack(float low, float high) {
   uint32_t r;

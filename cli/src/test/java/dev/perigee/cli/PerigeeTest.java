@@ -122,8 +122,7 @@ class PerigeeTest {
   @Test
   void weightsOfAnotherModelAreOneLineAndNoDefect() throws IOException {
     ModelConfig shape = ModelPresets.find("quickstart").orElseThrow();
-    Files.writeString(
-        folder.resolve(HfConfig.FILE), new HfConfig(shape, null, null).toJson());
+    Files.writeString(folder.resolve(HfConfig.FILE), new HfConfig(shape, null, null).toJson());
     String last = "model.layers.%d.input_layernorm.weight".formatted(shape.numHiddenLayers() - 1);
     SafetensorsWriter.write(
         folder.resolve(Safetensors.SINGLE), Map.of(last, Tensor.zeros(3)), Map.of());

@@ -17,8 +17,8 @@ package dev.perigee.plan;
  * @param action what is done
  * @param microBatch of the optimizer step, from 0
  * @param chunk over all stages, from 0
- * @param part of what computes: which part; of an exchange of experts: which
- *     of the chunk's layers of experts; else 0
+ * @param part of what computes: which part; of an exchange of experts: which of the chunk's layers
+ *     of experts; else 0
  */
 public record Step(Action action, int microBatch, int chunk, int part) {
 

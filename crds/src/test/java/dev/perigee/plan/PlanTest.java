@@ -31,7 +31,13 @@ class PlanTest {
     layers.add(0);
     Layout layout =
         new Layout(
-            new Mesh(16, gpus / 16, 16, 8), new StageLayout(layers), 2, 1, true, splitWeightGradient, true);
+            new Mesh(16, gpus / 16, 16, 8),
+            new StageLayout(layers),
+            2,
+            1,
+            true,
+            splitWeightGradient,
+            true);
     Workload workload =
         new Workload(
             K2,

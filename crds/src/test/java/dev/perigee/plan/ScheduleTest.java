@@ -159,8 +159,7 @@ class ScheduleTest {
       if (nextForward < 0) {
         break;
       }
-      assertThat(steps.subList(i, nextForward))
-          .anyMatch(s -> s.action() == Action.BACKWARD_WEIGHT);
+      assertThat(steps.subList(i, nextForward)).anyMatch(s -> s.action() == Action.BACKWARD_WEIGHT);
       checked++;
     }
     assertThat(checked).isGreaterThan(16);

@@ -168,6 +168,30 @@ class ChartTest {
   }
 
   @Test
+  void gangsAreOpenToTheOperatorAndToWhoeverReadsMetricsOnly() throws IOException {
+    JsonNode operator = readers(DEFAULT).get(0);
+    assertThat(readers(DEFAULT)).hasSize(1);
+    assertThat(operator.at("/namespaceSelector/matchLabels/kubernetes.io~1metadata.name").asText())
+        .isEqualTo("ops");
+    JsonNode deployment = DEFAULT.one("Deployment", "perigee");
+    assertThat(operator.at("/podSelector/matchLabels"))
+        .isEqualTo(deployment.at("/spec/selector/matchLabels"));
+    assertThat(readers(Rendered.with("networkPolicy: {gangs: {metricsFrom: [{podSelector: {}}]}}")))
+        .hasSize(2);
+    assertThat(environment(Rendered.with("networkPolicy: {gangs: {enabled: false}}")))
+        .noneMatch(e -> e.startsWith("PERIGEE_GANG_READERS"));
+    assertThatThrownBy(() -> Rendered.with("metrics: {podMonitor: {enabled: true}}"))
+        .hasMessageContaining("networkPolicy.gangs.metricsFrom");
+  }
+
+  private static JsonNode readers(Rendered rendered) throws IOException {
+    String prefix = "PERIGEE_GANG_READERS=";
+    String json =
+        environment(rendered).stream().filter(e -> e.startsWith(prefix)).findFirst().orElseThrow();
+    return Rendered.YAML.readTree(json.substring(prefix.length()));
+  }
+
+  @Test
   void monitorsAreMadeWhenAskedFor() {
     assertThat(DEFAULT.text()).doesNotContain("monitoring.coreos.com");
     Rendered rendered =
@@ -177,6 +201,7 @@ class ChartTest {
               serviceMonitor: {enabled: true, labels: {release: prometheus}}
               podMonitor: {enabled: true}
               prometheusRule: {enabled: true}
+            networkPolicy: {gangs: {metricsFrom: [{podSelector: {}}]}}
             """);
     assertThat(rendered.one("ServiceMonitor", "perigee").at("/metadata/labels/release").asText())
         .isEqualTo("prometheus");
@@ -247,6 +272,7 @@ class ChartTest {
         "{scope: Namespaces, namespaces: [A]} | /namespaces/0",
         "resources: {limit: {memory: 1Gi}}    | limit",
         "networkPolicy: {apiServerPorts: []}  | /networkPolicy/apiServerPorts",
+        "networkPolicy: {gangs: {metricsFrom: yes}} | /networkPolicy/gangs/metricsFrom",
         "metrics: {serviceMonitor: {interval: often}} | /metrics/serviceMonitor/interval",
       })
   void aBadValueIsRefusedByName(String values, String named) {

@@ -1,11 +1,16 @@
 package dev.perigee.operator;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.type.TypeReference;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientBuilder;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.javaoperatorsdk.operator.OperatorException;
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -21,6 +26,8 @@ import java.util.stream.Collectors;
  * <ul>
  *   <li>{@code PERIGEE_NAMESPACES}: namespaces to watch, separated by commas; empty for all
  *   <li>{@code PERIGEE_TRAINER_IMAGE}: image of jobs that name none
+ *   <li>{@code PERIGEE_GANG_READERS}: JSON list of NetworkPolicy peers that may reach the HTTP port
+ *       of every gang; when absent gangs get no NetworkPolicy
  *   <li>{@code PERIGEE_HTTP_PORT}: port of {@code /healthz}, {@code /readyz} and {@code /metrics};
  *       8080 when absent
  *   <li>{@code PERIGEE_LEASE}: {@code namespace/name} of the Lease that replicas share; when absent
@@ -31,6 +38,7 @@ import java.util.stream.Collectors;
  */
 public final class OperatorMain {
   private static final int DEFAULT_HTTP_PORT = 8080;
+  private static final String READERS = "PERIGEE_GANG_READERS";
 
   private OperatorMain() {}
 
@@ -83,7 +91,20 @@ public final class OperatorMain {
         environment.getOrDefault("PERIGEE_TRAINER_IMAGE", defaults.trainerImage()),
         defaults.pollInterval(),
         defaults.statusProbe(),
-        defaults.clock());
+        defaults.clock(),
+        Optional.ofNullable(environment.get(READERS)).map(OperatorMain::readers));
+  }
+
+  private static List<NetworkPolicyPeer> readers(String json) {
+    try {
+      return new ObjectMapper().readValue(json, new TypeReference<>() {});
+    } catch (JsonProcessingException e) {
+      throw new IllegalArgumentException(
+          READERS
+              + ": expected a JSON list of NetworkPolicy peers such as [{\"podSelector\": {}}], found "
+              + json,
+          e);
+    }
   }
 
   static int httpPort(Map<String, String> environment) {

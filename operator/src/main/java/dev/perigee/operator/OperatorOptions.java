@@ -1,7 +1,10 @@
 package dev.perigee.operator;
 
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Clock;
 import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 
 /**
@@ -12,13 +15,16 @@ import java.util.Set;
  * @param pollInterval how often a running job's {@code /status} is asked for
  * @param statusProbe how it is asked
  * @param clock the time
+ * @param gangReaders who beside a gang's own pods may reach its HTTP port; empty when gangs get no
+ *     NetworkPolicy
  */
 public record OperatorOptions(
     Set<String> namespaces,
     String trainerImage,
     Duration pollInterval,
     StatusProbe statusProbe,
-    Clock clock) {
+    Clock clock,
+    Optional<List<NetworkPolicyPeer>> gangReaders) {
 
   /** All namespaces, HTTP by pod address, every two seconds. */
   public static final OperatorOptions DEFAULT =
@@ -31,5 +37,15 @@ public record OperatorOptions(
 
   public OperatorOptions {
     namespaces = Set.copyOf(namespaces);
+  }
+
+  /** Without NetworkPolicies. */
+  public OperatorOptions(
+      Set<String> namespaces,
+      String trainerImage,
+      Duration pollInterval,
+      StatusProbe statusProbe,
+      Clock clock) {
+    this(namespaces, trainerImage, pollInterval, statusProbe, clock, Optional.empty());
   }
 }

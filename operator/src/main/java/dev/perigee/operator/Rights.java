@@ -27,6 +27,9 @@ public record Rights(String group, String resource, List<String> verbs) {
           new Rights("", "configmaps", List.of("list", "watch", "create", "patch", "delete")),
           new Rights("", "services", List.of("list", "watch", "create", "patch")),
           new Rights("", "events", List.of("create")),
+          // One for each gang, where the installation closes gangs to others.
+          new Rights(
+              "networking.k8s.io", "networkpolicies", List.of("list", "watch", "create", "patch")),
           // What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
           new Rights("scheduling.k8s.io", "podgroups", List.of("create", "delete")),
           new Rights("scheduling.volcano.sh", "podgroups", List.of("create", "delete")),

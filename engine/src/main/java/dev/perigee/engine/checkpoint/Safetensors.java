@@ -428,7 +428,8 @@ public final class Safetensors {
     return names;
   }
 
-  private static JsonNode parse(Path file, String what, byte[] text) throws CheckpointFormatException {
+  private static JsonNode parse(Path file, String what, byte[] text)
+      throws CheckpointFormatException {
     JsonNode node;
     try {
       node = JSON.readTree(text);

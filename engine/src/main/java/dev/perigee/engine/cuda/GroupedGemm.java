@@ -23,6 +23,9 @@ public final class GroupedGemm {
   private static final int STAGES = 4;
   private static final int ROWS_OF_A_WARP = 16;
 
+  /** The share of an expert's tiles that may be left without a partner on average. */
+  private static final double MOST_ALONE = 1 / 16.0;
+
   /** Shared memory of a block: the stages, four output blocks, barriers, and room to align. */
   static final int SHARED_BYTES =
       STAGES * (TILE_M + TILE_N) * TILE_K * 2 + 4 * 64 * 64 * 2 + 2 * STAGES * 8 + 1024;
@@ -81,7 +84,7 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer y_SO) {
-    boolean pair = pairs(multiprocessors, s.outputs, TILE_N);
+    boolean pair = pairsAlongN(multiprocessors, s, s.outputs, TILE_N);
     return hopper(
         "grouped_gemm_forward",
         pair,
@@ -118,7 +121,7 @@ public final class GroupedGemm {
     if (f % 8 != 0) {
       throw new IllegalArgumentException("a feed-forward width must be divisible by 8, not " + f);
     }
-    boolean pair = pairs(multiprocessors, f, TILE_N / 2);
+    boolean pair = pairsAlongN(multiprocessors, s, f, TILE_N / 2);
     return hopper(
         "grouped_gemm_swiglu",
         pair,
@@ -145,7 +148,7 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer dx_SI) {
-    boolean pair = pairs(multiprocessors, s.inputs, TILE_N);
+    boolean pair = pairsAlongN(multiprocessors, s, s.inputs, TILE_N);
     return hopper(
         "grouped_gemm_input_gradient",
         pair,
@@ -189,7 +192,7 @@ public final class GroupedGemm {
       DeviceBuffer dh_SG,
       DeviceBuffer scaled_SF,
       DeviceBuffer dweight_PS) {
-    boolean pair = pairs(multiprocessors, s.inputs, TILE_N);
+    boolean pair = pairsAlongN(multiprocessors, s, s.inputs, TILE_N);
     return hopper(
         "grouped_swiglu_gradient",
         "grouped_swiglu_gradient",
@@ -237,9 +240,10 @@ public final class GroupedGemm {
     TensorMap x = TensorMap.of(x_SI, 1, s.rows, s.inputs, 64);
     boolean transposed = tiles(s.inputs, s.outputs) < tiles(s.outputs, s.inputs);
     int m = transposed ? s.inputs : s.outputs;
+    int n = transposed ? s.outputs : s.inputs;
     return hopper(
         transposed ? "grouped_gemm_weight_gradient_transposed" : "grouped_gemm_weight_gradient",
-        pairs(multiprocessors, m, TILE_M),
+        pairsAlongM(multiprocessors, m, n),
         multiprocessors,
         s,
         List.of(
@@ -249,7 +253,7 @@ public final class GroupedGemm {
             address(offsets_E1),
             integer(s.experts),
             integer(m),
-            integer(transposed ? s.outputs : s.inputs)));
+            integer(n)));
   }
 
   /** Tiles of a matrix of m by n. */
@@ -272,7 +276,7 @@ public final class GroupedGemm {
       boolean accumulate) {
     return hopper(
         "grouped_gemm_weight_gradient_float32",
-        pairs(multiprocessors, s.outputs, TILE_M),
+        pairsAlongM(multiprocessors, s.outputs, s.inputs),
         multiprocessors,
         s,
         List.of(
@@ -287,12 +291,22 @@ public final class GroupedGemm {
   }
 
   /**
-   * Whether neighbouring tiles share what they read: only when none is left over, nor a narrow one,
-   * whose block would wait for its partner.
+   * Whether blocks walk a product's tiles in pairs, along n: only where few tiles of an expert are
+   * left without a partner, of those that neither side can pair (see {@code grouped_tiles.cuh}).
    */
-  private static boolean pairs(int multiprocessors, int extent, int tile) {
-    boolean wholeTiles = extent % tile == 0 || extent % tile > tile / 2;
-    return multiprocessors % 2 == 0 && (extent + tile - 1) / tile % 2 == 0 && wholeTiles;
+  private static boolean pairsAlongN(int multiprocessors, Sizes s, int n, int tile) {
+    int width = (n + tile - 1) / tile;
+    boolean lastIsNarrow = tile == TILE_N && n % tile != 0 && n % tile <= tile / 2;
+    int left = width - (width - (lastIsNarrow ? 1 : 0)) / 2 * 2;
+    double height = Math.max(1, (double) s.rows / s.experts / TILE_M);
+    return multiprocessors % 2 == 0 && left / 2.0 <= MOST_ALONE * width * height;
+  }
+
+  /** The same along m, for a weight gradient of m by n. */
+  private static boolean pairsAlongM(int multiprocessors, int m, int n) {
+    int height = (m + TILE_M - 1) / TILE_M;
+    int width = (n + TILE_N - 1) / TILE_N;
+    return multiprocessors % 2 == 0 && height % 2 * (width % 2) <= MOST_ALONE * width * height;
   }
 
   private static Launch hopper(

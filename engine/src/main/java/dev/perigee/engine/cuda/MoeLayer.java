@@ -11,8 +11,8 @@ import java.util.List;
  * whatever the routing, so one captured graph serves every step.
  *
  * <p>Legend: T tokens, H hidden, E experts, K chosen experts of a token, S = T · K rows, F width of
- * an expert, G = 2 F (gate, then up), D width of the shared expert, DD = 2 D, P parts of a sum. bf16
- * throughout; sums, scores and weights of the router in float32.
+ * an expert, G = 2 F (gate, then up), D width of the shared expert, DD = 2 D, P parts of a sum.
+ * bf16 throughout; sums, scores and weights of the router in float32.
  */
 public final class MoeLayer {
   /**
@@ -195,17 +195,7 @@ public final class MoeLayer {
 
     beside.launch(
         GroupedGemm.inputGradientSwiGlu(
-            sms,
-            sharedDown,
-            dout_TH,
-            w.sharedDown_HD,
-            all,
-            h_TDD,
-            NONE,
-            NONE,
-            dh_TDD,
-            a_TD,
-            NONE));
+            sms, sharedDown, dout_TH, w.sharedDown_HD, all, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE));
     beside.after(main); // the weights' gradient is there
     beside.launch(router.backward(expert_TK, score_TK, dweight_PTK, parts, dlogit_TE));
     beside.launch(GroupedGemm.weightGradient(sms, logits, dlogit_TE, x_TH, all, dw.router_EH));

@@ -160,6 +160,11 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     }
   }
 
+  /** What its numbers are on the device. */
+  private static Nccl.Type type(Tensor x) {
+    return x.storage().width() == Nccl.Type.BF16.bytes ? Nccl.Type.BF16 : FLOATS;
+  }
+
   /** Where a tensor's numbers are on the device, brought there if need be. */
   private DeviceBuffer there(Staged by, Tensor x) {
     return x.isOnHost() ? by.upload(x) : TensorMemory.of(x);
@@ -252,7 +257,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     operate(
         () -> {
           long at = there(first, x).address();
-          together(() -> nccl.allReduce(at, at, x.size(), FLOATS, op, communicator, line.stream));
+          together(() -> nccl.allReduce(at, at, x.size(), type(x), op, communicator, line.stream));
           back(first, x);
         });
     take(first, x);
@@ -274,9 +279,9 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
               () -> {
                 for (int i = 0; i < size; i++) {
                   if (counts[i] > 0) {
-                    long at = there.address() + Float.BYTES * starts[i];
+                    long at = there.address() + type(x).bytes * starts[i];
                     nccl.reduce(
-                        at, at, counts[i], FLOATS, Nccl.Op.SUM, i, communicator, line.stream);
+                        at, at, counts[i], type(x), Nccl.Op.SUM, i, communicator, line.stream);
                   }
                 }
               });
@@ -295,7 +300,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
               () -> {
                 for (int i = 0; i < size; i++) {
                   if (counts[i] > 0) {
-                    broadcast(there.address() + Float.BYTES * starts[i], counts[i], i);
+                    broadcast(there.address() + type(x).bytes * starts[i], counts[i], type(x), i);
                   }
                 }
               });
@@ -310,7 +315,8 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
       throw new IllegalArgumentException(
           "all-gather of " + size + " times " + part + " into " + whole);
     }
-    long bytes = (long) Float.BYTES * part.size();
+    Nccl.Type type = same(part, whole);
+    long bytes = (long) type.bytes * part.size();
     operate(
         () -> {
           DeviceBuffer to = there(first, whole);
@@ -318,7 +324,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
           together(
               () -> {
                 for (int i = 0; i < size; i++) {
-                  broadcast(to.address() + i * bytes, part.size(), i);
+                  broadcast(to.address() + i * bytes, part.size(), type, i);
                 }
               });
           back(first, whole);
@@ -326,8 +332,15 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     take(first, whole);
   }
 
-  private void broadcast(long at, int count, int root) {
-    nccl.broadcast(at, at, count, FLOATS, root, communicator, line.stream);
+  private static Nccl.Type same(Tensor x, Tensor y) {
+    if (type(x) != type(y)) {
+      throw new IllegalArgumentException(x + " and " + y + " are numbers of two types");
+    }
+    return type(x);
+  }
+
+  private void broadcast(long at, int count, Nccl.Type type, int root) {
+    nccl.broadcast(at, at, count, type, root, communicator, line.stream);
   }
 
   @Override
@@ -335,7 +348,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     operate(
         () -> {
           long at = there(first, x).address();
-          together(() -> broadcast(at, x.size(), root));
+          together(() -> broadcast(at, x.size(), type(x), root));
           back(first, x);
         });
     take(first, x);
@@ -394,6 +407,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     int[] counts = Arrays.stream(receiveRows).map(r -> Math.multiplyExact(r, width)).toArray();
     long[] sendStarts = starts(send, sendCounts);
     long[] starts = starts(receive, counts);
+    Nccl.Type type = same(send, receive);
     operate(
         () -> {
           long from = there(first, send).address();
@@ -401,7 +415,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
           together(
               () -> {
                 for (int i = 0; i < size; i++) {
-                  exchange(from, sendStarts[i], sendCounts[i], to, starts[i], counts[i], i, FLOATS);
+                  exchange(from, sendStarts[i], sendCounts[i], to, starts[i], counts[i], i, type);
                 }
               });
           back(second, receive);

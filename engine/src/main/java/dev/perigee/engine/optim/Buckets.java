@@ -63,7 +63,8 @@ final class Buckets {
     }
     for (Parameter p : parameters.reversed()) {
       Open filling = open.get(p.sharing());
-      if (filling.bytes > 0 && filling.bytes + bytes(p) > bytes) {
+      boolean shared = filling.group.size() > 1; // else nothing is exchanged
+      if (shared && filling.bytes > 0 && filling.bytes + bytes(p) > bytes) {
         close(filling);
       }
       filling.add(p, owners.get(p.name()));
@@ -120,6 +121,11 @@ final class Buckets {
     }
   }
 
+  /** Whether two parameters of this rank are in one bucket. */
+  boolean areTogether(Parameter a, Parameter b) {
+    return bucketOf.get(a.name()).equals(bucketOf.get(b.name()));
+  }
+
   /** How many there are. */
   int count() {
     return buckets.size();
@@ -162,9 +168,9 @@ final class Buckets {
   }
 
   /** Updates what this rank owns, and publishes each bucket while the next is updated. */
-  void update(Consumer<Parameter> update) {
+  void update(Consumer<List<Parameter>> update) {
     for (Bucket bucket : buckets) {
-      bucket.owned().forEach(update);
+      update.accept(bucket.owned());
       if (bucket.isShared()) {
         lane.start(() -> bucket.publishWeights(memory));
       }

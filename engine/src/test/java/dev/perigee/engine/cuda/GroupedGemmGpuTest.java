@@ -46,7 +46,9 @@ class GroupedGemmGpuTest {
         new Case(List.of(0, 0), 64, 64, 3), // nobody has rows
         new Case(List.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), 8, 16, 1),
         new Case(List.of(70, 0, 300, 129), 488, 1008, 9), // every product in pairs
-        new Case(List.of(700, 90), 200, 1040, 0)); // more tiles than one pass of a few blocks
+        new Case(List.of(700, 90), 200, 1040, 0), // more tiles than one pass of a few blocks
+        new Case(List.of(700, 129, 1000), 648, 336, 2), // pairs along both sides
+        new Case(List.of(897), 1288, 384, 0)); // the same with a narrow last tile
   }
 
   /** rows × columns with NaN in the rows that no expert owns. */

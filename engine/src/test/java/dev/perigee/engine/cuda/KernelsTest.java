@@ -94,8 +94,12 @@ class KernelsTest {
           List.of(
               "newton_schulz_symmetric_wide",
               "newton_schulz_symmetric_tall",
+              "newton_schulz_symmetric_wide_two",
+              "newton_schulz_symmetric_tall_two",
               "newton_schulz_product_wide",
               "newton_schulz_product_tall"),
+          "narrow_router",
+          List.of("narrow_router_forward"),
           "mla_prefill",
           List.of("mla_prefill_forward", "mla_prefill_dkv", "mla_prefill_dq"),
           "mla_decode",

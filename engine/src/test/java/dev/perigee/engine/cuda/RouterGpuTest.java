@@ -41,8 +41,7 @@ class RouterGpuTest {
         gpu.stream.fill(b, (byte) 0xFF);
       }
       Launch narrow =
-          router.forward(
-              gpu.device.multiprocessors(), x_TH, w_EH, bias_E, expert, score, weight);
+          router.forward(gpu.device.multiprocessors(), x_TH, w_EH, bias_E, expert, score, weight);
       assertThat(narrow.kernel()).isEqualTo("narrow_router_forward");
       gpu.stream.launch(narrow);
       int[] found = gpu.fromInts(expert);

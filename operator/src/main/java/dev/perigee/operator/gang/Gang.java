@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.operator.gang.GangAction.AdoptPod;
 import dev.perigee.operator.gang.GangAction.ApplyConfigMap;
+import dev.perigee.operator.gang.GangAction.ApplyNetworkPolicy;
 import dev.perigee.operator.gang.GangAction.ApplyService;
 import dev.perigee.operator.gang.GangAction.CreateConfigMap;
 import dev.perigee.operator.gang.GangAction.CreateGroup;
@@ -50,6 +51,10 @@ public final class Gang {
     if (!holds(plan.service(), observed.service())) {
       actions.add(new ApplyService(plan.service()));
     }
+    plan.policy()
+        .filter(policy -> !holds(policy, observed.policy()))
+        .map(ApplyNetworkPolicy::new)
+        .ifPresent(actions::add);
     String own = plan.configMap().getMetadata().getName();
     // A pod that stayed has the ConfigMap of the start that it was made for still mounted.
     if (observed.pods().stream().allMatch(pod -> pod.restarts() == 0)) {

@@ -4,6 +4,7 @@ import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
 
 /** One write to the cluster. */
 public sealed interface GangAction {
@@ -12,6 +13,9 @@ public sealed interface GangAction {
 
   /** Makes a ConfigMap be as given. */
   record ApplyConfigMap(ConfigMap configMap) implements GangAction {}
+
+  /** Makes the NetworkPolicy be as given. */
+  record ApplyNetworkPolicy(NetworkPolicy policy) implements GangAction {}
 
   /**
    * Makes a pod that waits part of a start.

@@ -4,6 +4,7 @@ import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
 import java.util.List;
 import java.util.Optional;
 
@@ -17,6 +18,7 @@ import java.util.Optional;
  * @param pods one for each index, in order
  * @param peersName name of the ConfigMap with the rank map with addresses
  * @param peers that ConfigMap, empty while not all pods have an address
+ * @param policy who may reach the pods, empty when that is nobody's concern here
  */
 public record GangPlan(
     int generation,
@@ -25,7 +27,8 @@ public record GangPlan(
     Optional<GenericKubernetesResource> group,
     List<Pod> pods,
     String peersName,
-    Optional<ConfigMap> peers) {
+    Optional<ConfigMap> peers,
+    Optional<NetworkPolicy> policy) {
   public GangPlan {
     pods = List.copyOf(pods);
   }
@@ -44,11 +47,17 @@ public record GangPlan(
         group,
         pods,
         service.getMetadata().getName() + "-peers",
+        Optional.empty(),
         Optional.empty());
   }
 
   /** The same plan with the addresses of the pods. */
   public GangPlan withPeers(Optional<ConfigMap> known) {
-    return new GangPlan(generation, service, configMap, group, pods, peersName, known);
+    return new GangPlan(generation, service, configMap, group, pods, peersName, known, policy);
+  }
+
+  /** The same plan, closed by a policy. */
+  public GangPlan withPolicy(Optional<NetworkPolicy> closing) {
+    return new GangPlan(generation, service, configMap, group, pods, peersName, peers, closing);
   }
 }

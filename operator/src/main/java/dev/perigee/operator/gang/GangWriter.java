@@ -19,8 +19,8 @@ import java.util.concurrent.Semaphore;
 import java.util.function.UnaryOperator;
 
 /**
- * Carries actions out: Service and ConfigMap first and in order; then pods, many at once but never
- * more than the bound, so that a gang of a thousand does not swamp the API server.
+ * Carries actions out: Service, NetworkPolicy and ConfigMap first and in order; then pods, many at
+ * once but never more than the bound, so that a gang of a thousand does not swamp the API server.
  */
 public final class GangWriter {
   /** The one field manager of everything that the operator applies. */
@@ -56,6 +56,7 @@ public final class GangWriter {
       switch (action) {
         case GangAction.ApplyService(var service) -> createOrApply(service);
         case GangAction.ApplyConfigMap(var configMap) -> createOrApply(configMap);
+        case GangAction.ApplyNetworkPolicy(var policy) -> createOrApply(policy);
         case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
             podActions.add(
                 () -> {

@@ -2,6 +2,7 @@ package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
@@ -13,14 +14,18 @@ import java.util.stream.IntStream;
  * What is in the cluster of one job's gang, over all its starts.
  *
  * @param service its headless Service
+ * @param policy who may reach its pods, empty when that is not looked at
  * @param configMaps run configuration and rank map of each start that is still remembered
  * @param pods its pods, ordered by index
  */
 public record ObservedGang(
-    Optional<Service> service, List<ConfigMap> configMaps, List<PodState> pods) {
+    Optional<Service> service,
+    Optional<NetworkPolicy> policy,
+    List<ConfigMap> configMaps,
+    List<PodState> pods) {
   /** Nothing yet. */
   public static final ObservedGang NOTHING =
-      new ObservedGang(Optional.empty(), List.of(), List.of());
+      new ObservedGang(Optional.empty(), Optional.empty(), List.of(), List.of());
 
   public ObservedGang {
     configMaps = List.copyOf(configMaps);

@@ -19,6 +19,7 @@ import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.javaoperatorsdk.operator.api.config.informer.InformerEventSourceConfiguration;
 import io.javaoperatorsdk.operator.api.reconciler.Context;
@@ -31,6 +32,7 @@ import io.javaoperatorsdk.operator.processing.event.ResourceID;
 import io.javaoperatorsdk.operator.processing.event.source.EventSource;
 import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -68,8 +70,16 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         .getPrimaryCache()
         .addIndexer(
             OUTPUT, job -> List.of(job.getMetadata().getNamespace() + " " + OutputPath.of(job)));
-    return List.of(
-        owned(Pod.class, context), owned(ConfigMap.class, context), owned(Service.class, context));
+    List<EventSource<?, PretrainJob>> sources =
+        new ArrayList<>(
+            List.of(
+                owned(Pod.class, context),
+                owned(ConfigMap.class, context),
+                owned(Service.class, context)));
+    if (options.gangReaders().isPresent()) {
+      sources.add(owned(NetworkPolicy.class, context));
+    }
+    return sources;
   }
 
   @Override
@@ -92,7 +102,8 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             new Step.Settings(
                 options.trainerImage(),
                 Pace.between(options.pollInterval(), Pace.busy(context.getPrimaryCache().list())),
-                schedulers.ask(context.getClient())),
+                schedulers.ask(context.getClient()),
+                options.gangReaders()),
             now);
     report(job, job.getStatus(), step.status(), context, now);
     try {
@@ -172,6 +183,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private ObservedGang observe(Context<PretrainJob> context) {
     return new ObservedGang(
         context.getSecondaryResource(Service.class),
+        options.gangReaders().flatMap(_ -> context.getSecondaryResource(NetworkPolicy.class)),
         List.copyOf(context.getSecondaryResources(ConfigMap.class)),
         context.getSecondaryResources(Pod.class).stream()
             .map(pod -> PodState.of(pod, nodes))

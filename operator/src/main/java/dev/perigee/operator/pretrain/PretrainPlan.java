@@ -7,6 +7,7 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.GangNetworkPolicy;
 import dev.perigee.operator.gang.GangPlan;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
@@ -28,6 +29,8 @@ import io.fabric8.kubernetes.api.model.OwnerReferenceBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 import io.fabric8.kubernetes.api.model.ServiceBuilder;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -244,6 +247,15 @@ public sealed interface PretrainPlan {
             .withMetadata(metadata(job, peersName(job)))
             .addToData(RunFiles.RANK_MAP, json(known))
             .build());
+  }
+
+  /** Who may reach the job's pods: each other and, at the HTTP port, the given readers. */
+  static NetworkPolicy policy(PretrainJob job, List<NetworkPolicyPeer> readers) {
+    String name = job.getMetadata().getName();
+    return GangNetworkPolicy.of(
+        metadata(job, JobNames.service(name)),
+        Map.of(GangLabels.KIND, PretrainJob.KIND, GangLabels.JOB, name),
+        readers);
   }
 
   /** Name of the ConfigMap with the pods' addresses. */

@@ -16,6 +16,7 @@ import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
@@ -108,7 +109,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(job, plan, life, observed, now),
+            actions(job, plan, life, observed, settings, now),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -169,8 +170,14 @@ record Step(
    * @param trainerImage image of a job that names none
    * @param pollInterval how often a running job is looked at
    * @param served schedulers that can let a gang in
+   * @param readers who beside a gang's own pods may reach its HTTP port; empty when gangs are not
+   *     closed to others
    */
-  record Settings(String trainerImage, Duration pollInterval, ServedSchedulers served) {
+  record Settings(
+      String trainerImage,
+      Duration pollInterval,
+      ServedSchedulers served,
+      Optional<List<NetworkPolicyPeer>> readers) {
     PretrainPlan plan(
         PretrainJob job, int generation, Optional<PretrainJobStatus.Scheduling> recorded) {
       return PretrainPlan.of(job, generation, trainerImage, recorded, served);
@@ -182,6 +189,7 @@ record Step(
       PretrainPlan.Workable plan,
       GangLife life,
       ObservedGang observed,
+      Settings settings,
       Instant now) {
     String job = owner.getMetadata().getName();
     boolean inPlace = isInPlace(owner, plan, observed);
@@ -193,7 +201,9 @@ record Step(
               plan,
               observed.notOf(plan.generation()),
               Gang.start(
-                  plan.gang().withPeers(PretrainPlan.peers(owner, plan.ranks(), observed, stays)),
+                  plan.gang()
+                      .withPeers(PretrainPlan.peers(owner, plan.ranks(), observed, stays))
+                      .withPolicy(settings.readers().map(r -> PretrainPlan.policy(owner, r))),
                   observed,
                   stays));
       case GangLife.State.Waiting(var left, var notBefore) ->

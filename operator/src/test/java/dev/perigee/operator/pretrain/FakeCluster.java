@@ -16,6 +16,8 @@ import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -34,6 +36,9 @@ final class FakeCluster {
   /** What stands for a start of the gang at its scheduler. */
   final Set<String> groups = new TreeSet<>();
 
+  /** Who may reach gangs, when they are closed to others. */
+  Optional<List<NetworkPolicyPeer>> readers = Optional.empty();
+
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
   RunStatus said;
@@ -50,6 +55,7 @@ final class FakeCluster {
 
   private final Map<String, PodState> pods = new TreeMap<>();
   private Optional<Service> service = Optional.empty();
+  private Optional<NetworkPolicy> policy = Optional.empty();
   private final Map<String, ConfigMap> configMaps = new TreeMap<>();
   private int uids;
 
@@ -67,10 +73,11 @@ final class FakeCluster {
     Step step =
         Step.take(
             job,
-            new ObservedGang(service, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
+            new ObservedGang(
+                service, policy, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
             Optional.ofNullable(said),
             neighbours,
-            new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served),
+            new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served, readers),
             now);
     report(step.status());
     if (refusal != null && !step.actions().isEmpty()) {
@@ -198,6 +205,15 @@ final class FakeCluster {
     pods.values().removeIf(PodState::deleting);
   }
 
+  Optional<NetworkPolicy> policy() {
+    return policy;
+  }
+
+  /** Somebody deletes the NetworkPolicy. */
+  void open() {
+    policy = Optional.empty();
+  }
+
   List<String> podNames() {
     return List.copyOf(pods.keySet());
   }
@@ -232,6 +248,7 @@ final class FakeCluster {
   private void act(GangAction action) {
     switch (action) {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
+      case GangAction.ApplyNetworkPolicy(var p) -> policy = Optional.of(p);
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
           pods.computeIfPresent(name, (n, p) -> again(p, null, generation, false));

@@ -216,9 +216,14 @@ public final class RealApi {
     return client.resources(PretrainJob.class).inNamespace(namespace).withName(name).get();
   }
 
-  /** An operator for one namespace that looks often. */
+  /** An operator for one namespace that looks often and closes gangs to everybody else. */
   public static OperatorOptions options(String namespace, StatusProbe probe, Clock clock) {
     return new OperatorOptions(
-        Set.of(namespace), "perigee-trainer:test", Duration.ofMillis(100), probe, clock);
+        Set.of(namespace),
+        "perigee-trainer:test",
+        Duration.ofMillis(100),
+        probe,
+        clock,
+        Optional.of(List.of()));
   }
 }

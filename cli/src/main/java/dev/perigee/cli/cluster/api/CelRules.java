@@ -80,7 +80,7 @@ final class CelRules {
             .setOptions(OPTIONS)
             .setStandardMacros(CelStandardMacro.STANDARD_MACROS)
             .addLibraries(CelExtensions.strings(), CelExtensions.sets(OPTIONS))
-            // Kubernetes has it, this CEL does not yet; the cheap way to put numbers in a message.
+            // Kubernetes has them, this CEL does not yet.
             .addFunctionDeclarations(
                 CelFunctionDecl.newFunctionDeclaration(
                     "format",
@@ -88,7 +88,11 @@ final class CelRules {
                         "string_format",
                         SimpleType.STRING,
                         SimpleType.STRING,
-                        ListType.create(SimpleType.DYN))))
+                        ListType.create(SimpleType.DYN))),
+                CelFunctionDecl.newFunctionDeclaration(
+                    "sum",
+                    CelOverloadDecl.newMemberOverload(
+                        "list_int_sum_int", SimpleType.INT, ListType.create(SimpleType.INT))))
             .addVar("self", SimpleType.DYN)
             .addVar("oldSelf", SimpleType.DYN)
             .build();
@@ -98,7 +102,8 @@ final class CelRules {
             .addLibraries(CelExtensions.strings(), CelExtensions.sets(OPTIONS))
             .addFunctionBindings(
                 CelFunctionBinding.from(
-                    "string_format", String.class, List.class, Environment::format))
+                    "string_format", String.class, List.class, Environment::format),
+                CelFunctionBinding.from("list_int_sum_int", List.class, Environment::sum))
             .build();
 
     /** {@code %s} and {@code %d} mean the same in CEL and in Java. */
@@ -107,6 +112,18 @@ final class CelRules {
         return String.format(Locale.ROOT, text, values.toArray());
       } catch (IllegalFormatException e) {
         throw new CelEvaluationException("format: " + e.getMessage(), e);
+      }
+    }
+
+    private static Object sum(List<?> numbers) throws CelEvaluationException {
+      try {
+        long sum = 0;
+        for (Object number : numbers) {
+          sum = Math.addExact(sum, (Long) number);
+        }
+        return sum;
+      } catch (ArithmeticException | ClassCastException e) {
+        throw new CelEvaluationException("sum: " + e.getMessage(), e);
       }
     }
 
