@@ -2,18 +2,21 @@ package dev.perigee.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.LongNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.ApiError;
 import dev.perigee.cli.cluster.api.ApiServer;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.api.ResourceType;
 import dev.perigee.cli.cluster.api.Write;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.snakeyaml.engine.v2.api.Load;
 import org.snakeyaml.engine.v2.api.LoadSettings;
 import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
@@ -22,6 +25,8 @@ import org.snakeyaml.engine.v2.schema.CoreSchema;
 
 /** Manifests: YAML or JSON files of one or more documents. */
 final class Manifests {
+  private static final int MAX_BYTES = 3 << 20; // as the API server takes of one object
+
   private static final LoadSettings YAML =
       LoadSettings.builder()
           .setSchema(new CoreSchema()) // with <<, as kubectl reads it
@@ -62,9 +67,15 @@ final class Manifests {
     int before = documents.size();
     int number = 0;
     try (InputStream in = isStandardInput(file) ? System.in : Files.newInputStream(file)) {
-      for (Object value : new Load(YAML).loadAllFromInputStream(in)) {
+      byte[] bytes = in.readNBytes(MAX_BYTES + 1);
+      if (bytes.length > MAX_BYTES) {
+        throw new CommandFailure(
+            file + " has more than " + MAX_BYTES + " bytes, which is more than manifests take", 2);
+      }
+      for (Object value : new Load(YAML).loadAllFromInputStream(new ByteArrayInputStream(bytes))) {
         if (value != null) { // a file may end with a separator
-          add(file + ", document " + (number + 1), Json.MAPPER.valueToTree(value), documents);
+          String where = file + ", document " + (number + 1);
+          add(where, tree(where, value), documents);
         }
         number++;
       }
@@ -77,8 +88,7 @@ final class Manifests {
     } catch (YamlEngineException e) {
       throw new CommandFailure(
           file + ": not YAML: " + e.getMessage().lines().findFirst().orElse(""));
-    } catch (StackOverflowError | IllegalArgumentException e) {
-      // An alias of what it is in, or brackets without end.
+    } catch (StackOverflowError e) { // an alias of what it is in, or brackets without end
       throw new CommandFailure(
           file + ", document " + (number + 1) + ": nested without end, or too deeply");
     } catch (IOException e) {
@@ -87,6 +97,27 @@ final class Manifests {
     if (documents.size() == before) {
       throw new CommandFailure(file + " holds no manifest");
     }
+  }
+
+  /** YAML's values as JSON's, the way kubectl sends them: 4.0 and 1e3 are whole numbers. */
+  private static JsonNode tree(String where, Object value) {
+    return switch (value) {
+      case Map<?, ?> map -> {
+        ObjectNode object = Json.object();
+        map.forEach((key, field) -> object.set(String.valueOf(key), tree(where, field)));
+        yield object;
+      }
+      case List<?> list -> {
+        ArrayNode array = Json.array();
+        list.forEach(item -> array.add(tree(where, item)));
+        yield array;
+      }
+      case Double number when !Double.isFinite(number) ->
+          throw new CommandFailure(where + ": " + number + "; expected a number that JSON has");
+      case Double number when Math.rint(number) == number && Math.abs(number) < 1L << 53 ->
+          LongNode.valueOf(number.longValue());
+      case null, default -> Json.MAPPER.valueToTree(value);
+    };
   }
 
   /** Adds a document; of a {@code List}, as kubectl writes several objects, its items. */

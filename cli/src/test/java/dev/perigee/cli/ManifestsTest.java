@@ -79,6 +79,23 @@ class ManifestsTest {
   }
 
   @Test
+  void wholeNumbersMayBeWrittenAsFractionsAsWithKubectl() throws IOException {
+    Path file = file("{apiVersion: v1, kind: ConfigMap, steps: 1e3, data: 4.0, rate: 5e-4}");
+
+    assertThat(Manifests.read(List.of(file)).getFirst().object().toString())
+        .endsWith("\"steps\":1000,\"data\":4,\"rate\":5.0E-4}");
+  }
+
+  @Test
+  void refusesAFileThatIsNoManifestForItsSize() throws IOException {
+    Path file = file("a: \"" + "x".repeat(4 << 20) + "\"");
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .isInstanceOf(CommandFailure.class)
+        .hasMessageContaining("m.yaml has more than 3145728 bytes");
+  }
+
+  @Test
   void readsTheItemsOfAList() throws IOException {
     Path file =
         file(
@@ -108,6 +125,7 @@ class ManifestsTest {
           a: !!java.net.URL [x]    | m.yaml, line 1: not YAML: could not determine
           kind: a;TABb: c          | m.yaml, line 2: not YAML: found character
           apiVersion: v1;kind: List | m.yaml, document 1: a List without items
+          a: .nan                  | m.yaml, document 1: NaN; expected a number that JSON has
           7                        | m.yaml, document 1: not a manifest
           """)
   void refusesWhatWouldBeReadAmiss(String text, String fault) throws IOException {

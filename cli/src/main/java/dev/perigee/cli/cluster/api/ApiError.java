@@ -122,6 +122,12 @@ public final class ApiError extends RuntimeException {
     return new ApiError(405, "MethodNotAllowed", message);
   }
 
+  /** The body is longer than the server takes. */
+  public static ApiError tooLarge(String message) {
+    return new ApiError(
+        413, "RequestEntityTooLarge", "Request entity too large: " + message);
+  }
+
   /** The body's media type is not one that the path takes. */
   public static ApiError unsupportedMediaType(String message) {
     return new ApiError(415, "UnsupportedMediaType", message);

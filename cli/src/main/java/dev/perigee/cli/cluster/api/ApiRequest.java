@@ -14,6 +14,8 @@ import java.util.Map;
 
 /** One HTTP request, with its path, query and body as the API reads them. */
 final class ApiRequest {
+  private static final int MAX_BODY = 3 << 20;
+
   private final HttpExchange exchange;
   private final List<String> path;
   private final Map<String, String> query;
@@ -103,21 +105,32 @@ final class ApiRequest {
 
   /** The body, null when it is empty. */
   ObjectNode objectIfAny() throws IOException {
-    byte[] body = exchange.getRequestBody().readAllBytes();
+    byte[] body = body();
     return body.length == 0 ? null : parse(body) instanceof ObjectNode o ? o : null;
   }
 
   /** The body. */
   JsonNode tree() throws IOException {
-    return parse(exchange.getRequestBody().readAllBytes());
+    return parse(body());
+  }
+
+  /** The bytes of the body; like etcd, the server takes no more than so many. */
+  private byte[] body() throws IOException {
+    byte[] body = exchange.getRequestBody().readNBytes(MAX_BODY + 1);
+    if (body.length > MAX_BODY) {
+      throw ApiError.tooLarge("limit is " + MAX_BODY);
+    }
+    return body;
   }
 
   private JsonNode parse(byte[] body) {
     String type = contentType();
     if (type.contains("protobuf") || type.contains("cbor")) {
       throw ApiError.unsupportedMediaType(
-          "the body of the request was in an unknown format - accepted media types include:"
-              + " application/json, application/yaml");
+          "the body of the request was in an unknown format ("
+              + type
+              + ") - accepted media types include: application/json, application/yaml; write the"
+              + " object to a file, with --dry-run=client -o yaml, and kubectl apply -f takes it");
     }
     try {
       return Json.parse(body, type.contains("yaml"));

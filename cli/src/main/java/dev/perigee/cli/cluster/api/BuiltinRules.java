@@ -282,6 +282,7 @@ final class BuiltinRules {
       if (Json.text(container, "image").isEmpty()) {
         causes.add(Cause.required(at + ".image", ""));
       }
+      checkQuantities(container, at + ".resources", causes);
       int m = 0;
       for (JsonNode mount : container.path("volumeMounts")) {
         String volume = Json.text(mount, "name");
@@ -293,6 +294,21 @@ final class BuiltinRules {
                   "Not found: \"" + volume + "\""));
         }
         m++;
+      }
+    }
+  }
+
+  private static void checkQuantities(JsonNode container, String at, List<Cause> causes) {
+    for (String part : List.of("limits", "requests")) {
+      for (Map.Entry<String, JsonNode> e :
+          container.path("resources").path(part).properties()) {
+        if (!Quantities.isQuantity(e.getValue().asText())) {
+          causes.add(
+              Cause.invalid(
+                  at + "." + part + "." + e.getKey(),
+                  "\"" + e.getValue().asText() + "\"",
+                  "must be a quantity such as 500m, 2 or 4Gi"));
+        }
       }
     }
   }

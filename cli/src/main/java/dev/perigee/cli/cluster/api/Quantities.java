@@ -30,6 +30,11 @@ public final class Quantities {
 
   private Quantities() {}
 
+  /** Whether a text is an amount that is not negative. */
+  static boolean isQuantity(String text) {
+    return FORM.matcher(text).matches() && value(text).signum() >= 0;
+  }
+
   /**
    * The amount.
    *

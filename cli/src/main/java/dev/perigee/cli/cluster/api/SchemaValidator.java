@@ -123,9 +123,16 @@ final class SchemaValidator {
     };
   }
 
+  /**
+   * A whole number of 64 bits, or one written with a fraction of zero that a double holds exactly,
+   * as the real server has it.
+   */
   private static boolean isInteger(JsonNode value) {
     return value.isIntegralNumber()
-        || (value.isNumber() && value.decimalValue().stripTrailingZeros().scale() <= 0);
+        ? value.canConvertToLong()
+        : value.isNumber()
+            && Math.rint(value.doubleValue()) == value.doubleValue()
+            && Math.abs(value.doubleValue()) < 1L << 53;
   }
 
   /** The schema's word for a value's type. */
@@ -135,7 +142,7 @@ final class SchemaValidator {
       case ARRAY -> "array";
       case STRING -> "string";
       case BOOLEAN -> "boolean";
-      case NUMBER -> value.isIntegralNumber() ? "integer" : "number";
+      case NUMBER -> value.isIntegralNumber() && isInteger(value) ? "integer" : "number";
       default -> "null";
     };
   }

@@ -154,6 +154,9 @@ public final class LocalNode implements AutoCloseable {
             observe(change);
           } catch (ApiError e) {
             LOG.log(Level.FINE, e, () -> "another write came before ours");
+          } catch (RuntimeException e) {
+            // One object must not end the node for all others.
+            LOG.log(Level.WARNING, e, () -> "the node passes over " + change.key());
           }
         }
         if (!changes.isEmpty()) {
@@ -307,6 +310,8 @@ public final class LocalNode implements AutoCloseable {
           }
         } catch (ApiError e) {
           LOG.log(Level.FINE, e, () -> "the pod went while it was scheduled");
+        } catch (RuntimeException e) {
+          LOG.log(Level.WARNING, e, () -> "cannot schedule " + Json.text(pod, "metadata", "name"));
         }
       }
     }

@@ -20,6 +20,16 @@ final class Scheduler {
    * @param running the pods that the node runs now
    */
   static Optional<String> obstacle(JsonNode pod, ObjectNode node, List<ObjectNode> running) {
+    if (Json.at(node, "spec", "unschedulable").asBoolean()) {
+      return Optional.of("0/1 nodes are available: 1 node(s) were unschedulable.");
+    }
+    for (JsonNode taint : Json.at(node, "spec", "taints")) {
+      if (!Json.text(taint, "effect").equals("PreferNoSchedule") && !tolerates(pod, taint)) {
+        return Optional.of(
+            "0/1 nodes are available: 1 node(s) had untolerated taint {%s: %s}."
+                .formatted(Json.text(taint, "key"), Json.text(taint, "value")));
+      }
+    }
     for (Map.Entry<String, JsonNode> wanted : Json.at(pod, "spec", "nodeSelector").properties()) {
       String found = Json.text(node, "metadata", "labels", wanted.getKey());
       if (!found.equals(wanted.getValue().asText())) {
@@ -55,6 +65,21 @@ final class Scheduler {
       }
     }
     return Optional.empty();
+  }
+
+  /** Whether a pod puts up with a taint; an empty key or effect of a toleration means any. */
+  private static boolean tolerates(JsonNode pod, JsonNode taint) {
+    for (JsonNode t : Json.at(pod, "spec", "tolerations")) {
+      String key = Json.text(t, "key");
+      String effect = Json.text(t, "effect");
+      boolean exists = Json.text(t, "operator").equals("Exists");
+      if ((key.equals(Json.text(taint, "key")) || (key.isEmpty() && exists))
+          && (exists || Json.text(t, "value").equals(Json.text(taint, "value")))
+          && (effect.isEmpty() || effect.equals(Json.text(taint, "effect")))) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** Requests; a limit without a request counts as one. */

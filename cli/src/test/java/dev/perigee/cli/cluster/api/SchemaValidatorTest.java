@@ -22,6 +22,8 @@ class SchemaValidatorTest {
           {}                            | spec.size: Required value
           {size: "4"}                   | spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"
           {size: 4.5}                   | spec.size: Invalid value: "number": spec.size in body must be of type integer: "number"
+          {size: 99999999999999999999} | spec.size: Invalid value: "number": spec.size in body must be of type integer: "number"
+          {size: 1e20}                  | spec.size: Invalid value: "number": spec.size in body must be of type integer: "number"
           {size: 0}                     | spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1
           {size: 101}                   | spec.size: Invalid value: 101: spec.size in body should be less than or equal to 100
           {size: 4, weight: 0}          | spec.weight: Invalid value: 0: spec.weight in body should be greater than 0

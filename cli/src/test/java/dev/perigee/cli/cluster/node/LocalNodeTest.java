@@ -1,6 +1,7 @@
 package dev.perigee.cli.cluster.node;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.perigee.cli.cluster.EmbeddedCluster;
 import dev.perigee.cli.cluster.ShellPrograms;
@@ -142,6 +143,23 @@ class LocalNodeTest {
     assertThat(pod.getStatus().getConditions().getFirst().getMessage())
         .contains("Insufficient nvidia.com/gpu");
     assertThat(pod.getSpec().getNodeName()).isNull();
+  }
+
+  @Test
+  void aPodWhoseAmountsAreNoneIsRefusedAndTheNodeLivesOn() {
+    String yaml =
+        """
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lots"},
+         "spec": {"containers": [{"name": "main", "image": "shell",
+           "resources": {"requests": {"cpu": "lots"}}}]}}
+        """;
+
+    assertThatThrownBy(() -> client.resource(yaml).create())
+        .hasMessageContaining("spec.containers[0].resources.requests.cpu")
+        .hasMessageContaining("\"lots\": must be a quantity such as 500m, 2 or 4Gi");
+
+    create("after-lots", "echo fine", "");
+    assertThat(ended("after-lots").getStatus().getPhase()).isEqualTo("Succeeded");
   }
 
   @Test

@@ -1,0 +1,66 @@
+package dev.perigee.cli.cluster.api;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** Requests that a well-behaved client would not send. */
+class ApiServerTest {
+  private final ApiServer server;
+
+  ApiServerTest() throws IOException {
+    server = new ApiServer(0);
+  }
+
+  @AfterEach
+  void stop() {
+    server.close();
+  }
+
+  @Test
+  void aBodyWithoutEndIsRefusedAndNotHeld() throws Exception {
+    String name = "x".repeat(4 << 20);
+    HttpResponse<String> answer = post("application/json", "{\"metadata\":{\"name\":\"" + name);
+    assertThat(answer.statusCode()).isEqualTo(413);
+    assertThat(answer.body()).contains("Request entity too large: limit is 3145728");
+  }
+
+  @Test
+  void whatKubectlWritesInProtobufIsRefusedWithAWayOut() throws Exception {
+    HttpResponse<String> answer = post("application/vnd.kubernetes.protobuf", "k8s");
+    assertThat(answer.statusCode()).isEqualTo(415);
+    assertThat(answer.body())
+        .contains("application/vnd.kubernetes.protobuf")
+        .contains("--dry-run=client -o yaml");
+  }
+
+  @Test
+  void nestingWithoutEndIsRefused() throws Exception {
+    for (String type : new String[] {"application/json", "application/yaml"}) {
+      HttpResponse<String> answer = post(type, "[".repeat(100_000));
+      assertThat(answer.statusCode()).isEqualTo(400);
+      assertThat(answer.body()).contains("the body of the request cannot be read");
+    }
+  }
+
+  private HttpResponse<String> post(String type, String body)
+      throws IOException, InterruptedException {
+    HttpRequest request =
+        HttpRequest.newBuilder(
+                URI.create(server.url() + "/api/v1/namespaces/default/configmaps"))
+            .header("Content-Type", type)
+            .POST(BodyPublishers.ofString(body))
+            .build();
+    try (HttpClient client = HttpClient.newHttpClient()) {
+      return client.send(request, BodyHandlers.ofString());
+    }
+  }
+}
