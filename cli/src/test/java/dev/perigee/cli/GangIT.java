@@ -306,6 +306,41 @@ class GangIT {
     assertThat(pods().get("kept-1")).isNotEqualTo(before.get("kept-1"));
   }
 
+  @Test
+  void aSpareTakesThePlaceOfAPodThatDied() throws IOException {
+    create(
+        manifest("spared", "{backoffSeconds: 1} => {backoffSeconds: 1, restart: InPlace, spares: 1}")
+            .replace("  sequenceLength:", "  scheduling: {adapter: None}\n  sequenceLength:"));
+    await("spared", GangIT::isTraining);
+    Awaitility.await().atMost(PATIENCE).until(() -> phase("spared-spare0").equals("Running"));
+    Map<String, String> before = pods();
+
+    perigee.cluster().node().processesOf("default", "spared-1").stream()
+        .filter(p -> p.info().command().orElse("").endsWith("java"))
+        .forEach(ProcessHandle::destroyForcibly);
+
+    JobView end = ended("spared");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().attempt().number()).isEqualTo(2);
+    Map<String, String> after = pods();
+    assertThat(after).containsEntry("spared-0", before.get("spared-0"));
+    assertThat(after).containsEntry("spared-spare0", before.get("spared-spare0"));
+    assertThat(after).doesNotContainKey("spared-1");
+    assertThat(Json.text(pod("spared-spare0"), "metadata", "labels", "perigee.dev/pod-index"))
+        .isEqualTo("1");
+  }
+
+  private ObjectNode pod(String name) {
+    return store.list("pods", "default").objects().stream()
+        .filter(pod -> Json.text(pod, "metadata", "name").equals(name))
+        .findFirst()
+        .orElseGet(Json::object);
+  }
+
+  private String phase(String pod) {
+    return Json.text(pod(pod), "status", "phase");
+  }
+
   private void edit(String name, Consumer<ObjectNode> change) {
     perigee
         .cluster()
