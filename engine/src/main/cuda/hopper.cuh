@@ -256,13 +256,29 @@ __device__ __forceinline__ void stmatrix_x4(uint32_t address, uint32_t r0, uint3
                : "memory");
 }
 
-// The same with each matrix transposed on its way.
+// Loads four 8 x 8 matrices of bf16, addressed as stmatrix_x4 does.
+__device__ __forceinline__ void ldmatrix_x4(uint32_t address, uint32_t (&r)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+// The same store with each matrix transposed on its way.
 __device__ __forceinline__ void stmatrix_transposed_x4(uint32_t address, uint32_t r0, uint32_t r1,
                                                        uint32_t r2, uint32_t r3) {
   asm volatile(
       "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
       "r"(r0), "r"(r1), "r"(r2), "r"(r3)
       : "memory");
+}
+
+// 1 / (1 + exp(-x)) in four instructions; the error is that of the special functions, below 1e-6.
+__device__ __forceinline__ float sigmoid(float x) {
+  float power, result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.44269504f));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(1.0f + power));
+  return result;
 }
 
 // Two float32 numbers rounded to bf16, the first in the low half.

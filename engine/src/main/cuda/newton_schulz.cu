@@ -13,6 +13,16 @@
 //   product_wide     y[i, j] = factor sum_k p[i, k] x[k, j]
 //   product_tall     y[i, j] = factor sum_k x[i, k] p[k, j], p symmetric
 //
+// The Gram form takes two steps at once, where the second does not touch X (after Dao-AILab's "Gram
+// Newton-Schulz"): with R = X X^T, S = R + b / (2 c) I and P made of S as above,
+//
+//   S' = (P R) P + b / (2 c) I,   P' made of S',   X <- (P P') X.
+//
+// All of these are polynomials of one symmetric matrix, so they commute and their products are
+// symmetric too. R and S differ on the diagonal: the kernels `_two` write both. More than two steps
+// at once would cost less still, but rounding to bf16 makes R's smallest eigenvalues negative, and
+// the steps blow those up (class Muon).
+//
 // A symmetric result is computed in tiles that reach the diagonal or lie above it, each block of
 // 64 x 64 above the diagonal is stored twice, once transposed: 0.59 of the operations at n = 1408.
 // `norm2`, where given, divides: the first step's products act on X / |X| without X ever being
@@ -62,9 +72,10 @@ struct Tiles {
 };
 
 // d is [matrices, rows, columns]; the sum runs over `depth`.
-template <Kind kind>
+// `two`: d without the shift goes to map_plain as well.
+template <Kind kind, bool two>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
-                         const float* norm2, int matrices, int rows, int columns, int depth,
+                         const TensorMap* map_plain, const float* norm2, int matrices, int rows, int columns, int depth,
                          float factor, float shift, float power) {
   constexpr bool kSymmetric = kind == kSymmetricWide || kind == kSymmetricTall;
   constexpr bool kTransposeA = kind == kSymmetricTall;
@@ -147,15 +158,20 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
         const int x = column + 64 * c;
         if (x < columns && row < rows && (!kSymmetric || x >= row)) {
 #pragma unroll
-          for (int i = 0; i < 16; i++) {  // as pack_columns
-            const int at = 32 * c + 2 * i;
-            const int beyond = r + i % 2 * 8 - (q + at / 4 * 8);
-            packed[i] = hopper::pack(fmaf(scale, acc[at], kSymmetric && beyond == 0 ? shift : 0),
-                                     fmaf(scale, acc[at + 1], kSymmetric && beyond == 1 ? shift : 0));
-          }
-          writer.write(packed, map_d, nullptr, x, row, tile.matrix, columns, columns, 64);
-          if (kSymmetric && x > row) {
-            writer.write_transposed(packed, map_d, row, x, tile.matrix);
+          for (int o = 0; o < (two ? 2 : 1); o++) {
+            const TensorMap* map = o == 0 ? map_d : map_plain;
+            const float diagonal = kSymmetric && o == 0 ? shift : 0;
+#pragma unroll
+            for (int i = 0; i < 16; i++) {  // as pack_columns
+              const int at = 32 * c + 2 * i;
+              const int beyond = r + i % 2 * 8 - (q + at / 4 * 8);
+              packed[i] = hopper::pack(fmaf(scale, acc[at], beyond == 0 ? diagonal : 0),
+                                       fmaf(scale, acc[at + 1], beyond == 1 ? diagonal : 0));
+            }
+            writer.write(packed, map, nullptr, x, row, tile.matrix, columns, columns, 64);
+            if (kSymmetric && x > row) {
+              writer.write_transposed(packed, map, row, x, tile.matrix);
+            }
           }
         }
       }
@@ -173,11 +189,24 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,            \
            const __grid_constant__ TensorMap d, const float* norm2, int matrices, int rows,     \
            int columns, int depth, float factor, float shift, float power) {                    \
-    multiply<kind>(&a, &b, &d, norm2, matrices, rows, columns, depth, factor, shift, power);    \
+    multiply<kind, false>(&a, &b, &d, nullptr, norm2, matrices, rows, columns, depth, factor,   \
+                          shift, power);                                                        \
+  }
+
+#define PERIGEE_NEWTON_SCHULZ_TWO(name, kind)                                                   \
+  extern "C" __global__ void __launch_bounds__(kThreads, 1)                                     \
+      name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,            \
+           const __grid_constant__ TensorMap d, const float* norm2, int matrices, int rows,     \
+           int columns, int depth, float factor, float shift, float power,                      \
+           const __grid_constant__ TensorMap plain) {                                           \
+    multiply<kind, true>(&a, &b, &d, &plain, norm2, matrices, rows, columns, depth, factor,     \
+                         shift, power);                                                         \
   }
 
 PERIGEE_NEWTON_SCHULZ(newton_schulz_symmetric_wide, kSymmetricWide)
 PERIGEE_NEWTON_SCHULZ(newton_schulz_symmetric_tall, kSymmetricTall)
+PERIGEE_NEWTON_SCHULZ_TWO(newton_schulz_symmetric_wide_two, kSymmetricWide)
+PERIGEE_NEWTON_SCHULZ_TWO(newton_schulz_symmetric_tall_two, kSymmetricTall)
 PERIGEE_NEWTON_SCHULZ(newton_schulz_product_wide, kProductWide)
 PERIGEE_NEWTON_SCHULZ(newton_schulz_product_tall, kProductTall)
 

@@ -7,8 +7,11 @@ namespace {
 // A block computes 64 x 64 of c in steps of 16; each of its 16 x 16 threads has 4 x 4 of them.
 constexpr int kTile = 64, kDepth = 16;
 
-template <typename T>
-__device__ void product(const T* a, const T* b, float* c, int transpose_a, int transpose_b, int m,
+__device__ __forceinline__ void put(float* to, float x) { *to = x; }
+__device__ __forceinline__ void put(__nv_bfloat16* to, float x) { *to = __float2bfloat16_rn(x); }
+
+template <typename T, typename Result>
+__device__ void product(const T* a, const T* b, Result* c, int transpose_a, int transpose_b, int m,
                         int n, int k, int lda, int ldb, int ldc, long stride_a, long stride_b,
                         long stride_c, float alpha, float beta) {
   __shared__ float sa[kDepth][kTile + 1], sb[kDepth][kTile + 1];
@@ -54,8 +57,8 @@ __device__ void product(const T* a, const T* b, float* c, int transpose_a, int t
       for (int q = 0; q < 4; q++) {
         const int i = i0 + ty + 16 * p, j = j0 + tx + 16 * q;
         if (i < m && j < n) {
-          float* to = c + (long)i * ldc + j;
-          *to = beta == 0 ? alpha * sum[p][q] : alpha * sum[p][q] + beta * *to;
+          Result* to = c + (long)i * ldc + j;
+          put(to, beta == 0 ? alpha * sum[p][q] : alpha * sum[p][q] + beta * number(*to));
         }
       }
     }
@@ -64,14 +67,15 @@ __device__ void product(const T* a, const T* b, float* c, int transpose_a, int t
 
 }  // namespace
 
-#define PERIGEE_PRODUCT(name, type)                                                              \
+#define PERIGEE_PRODUCT(name, type, result)                                                      \
   extern "C" __global__ void __launch_bounds__(256)                                              \
-      name(const type* a, const type* b, float* c, int transpose_a, int transpose_b, int m,      \
+      name(const type* a, const type* b, result* c, int transpose_a, int transpose_b, int m,     \
            int n, int k, int lda, int ldb, int ldc, long stride_a, long stride_b, long stride_c, \
            float alpha, float beta) {                                                            \
-    product<type>(a, b, c, transpose_a, transpose_b, m, n, k, lda, ldb, ldc, stride_a, stride_b, \
-                  stride_c, alpha, beta);                                                        \
+    product<type, result>(a, b, c, transpose_a, transpose_b, m, n, k, lda, ldb, ldc, stride_a,   \
+                          stride_b, stride_c, alpha, beta);                                      \
   }
 
-PERIGEE_PRODUCT(product_float, float)
-PERIGEE_PRODUCT(product_bf16, __nv_bfloat16)
+PERIGEE_PRODUCT(product_float, float, float)
+PERIGEE_PRODUCT(product_bf16, __nv_bfloat16, float)
+PERIGEE_PRODUCT(product_bf16_to_bf16, __nv_bfloat16, __nv_bfloat16)

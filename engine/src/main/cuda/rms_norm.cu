@@ -36,11 +36,13 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
+namespace {
+
 // part[slice] = the sum of dy x scale over the slice's rows. Blocks of 32 columns by 8 strands;
 // gridDim.y slices of rows.
-extern "C" __global__ void __launch_bounds__(256)
-    rms_norm_backward_weight(const float* dy, const float* x, const float* scale, float* part,
-                             int rows, int width) {
+template <typename T>
+__device__ void backward_weight(const T* dy, const T* x, const float* scale, float* part, int rows,
+                                int width) {
   __shared__ float strand[8][32];
   const int c = blockIdx.x * 32 + threadIdx.x;
   const int each = (rows + gridDim.y - 1) / gridDim.y;
@@ -49,7 +51,8 @@ extern "C" __global__ void __launch_bounds__(256)
   float sum = 0;
   if (c < width) {
     for (int t = first + threadIdx.y; t < end; t += 8) {
-      sum += dy[(long)t * width + c] * x[(long)t * width + c] * scale[t];
+      const long i = (long)t * width + c;
+      sum += number(dy[i]) * number(x[i]) * scale[t];
     }
   }
   strand[threadIdx.y][threadIdx.x] = sum;
@@ -60,6 +63,20 @@ extern "C" __global__ void __launch_bounds__(256)
     }
     part[(long)blockIdx.y * width + c] = sum;
   }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(256)
+    rms_norm_backward_weight(const float* dy, const float* x, const float* scale, float* part,
+                             int rows, int width) {
+  backward_weight(dy, x, scale, part, rows, width);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    rms_norm_backward_weight_bf16(const __nv_bfloat16* dy, const __nv_bfloat16* x,
+                                  const float* scale, float* part, int rows, int width) {
+  backward_weight(dy, x, scale, part, rows, width);
 }
 
 // dgain += the sum of the slices.

@@ -38,7 +38,8 @@ __device__ int take_largest(float* x, int n) {
 }  // namespace
 
 // A warp, which is a block, for each token; shared memory for `experts` + 2 x `groups` floats.
-// chosen gets -1 where no score is left to choose, as when all are NaN.
+// Where no score is left to choose, as when all are NaN, any expert is chosen and its weight is NaN:
+// it shows in the loss.
 extern "C" __global__ void __launch_bounds__(32)
     route_forward(float* logits, const float* bias, int* chosen, float* weight, int experts,
                   int k, int groups, int chosen_groups, int normalize, float scale) {
@@ -85,8 +86,9 @@ extern "C" __global__ void __launch_bounds__(32)
   }
   float sum = 0;
   for (int i = 0; i < k; i++) {
-    const int e = take_largest(choice, experts);
-    const float score = e < 0 ? 0 : s[e];
+    const int largest = take_largest(choice, experts);
+    const int e = largest < 0 ? i : largest;
+    const float score = largest < 0 ? NAN : s[e];
     sum += score;
     if (lane == 0) {
       chosen[blockIdx.x * k + i] = e;

@@ -167,10 +167,12 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// dlogit[t, e] from dweight[t, j]; zero for experts that were not chosen. A warp a token.
+// dlogit[t, e] from dweight[t, j], the sum over its parts [parts, t, j]; zero for experts that were not
+// chosen. A warp a token.
 extern "C" __global__ void __launch_bounds__(256)
     router_backward(const int* expert, const float* score, const float* dweight,
-                    __nv_bfloat16* dlogit, int tokens, int experts, int chosen, float scale) {
+                    __nv_bfloat16* dlogit, int parts, int tokens, int experts, int chosen,
+                    float scale) {
   const int t = blockIdx.x * 8 + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   if (t >= tokens) {
@@ -178,7 +180,11 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   const bool mine = lane < chosen;
   const long i = (long)t * chosen + lane;
-  const float s = mine ? score[i] : 0, d = mine ? dweight[i] : 0;
+  const float s = mine ? score[i] : 0;
+  float d = 0;
+  for (int p = 0; mine && p < parts; p++) {
+    d += dweight[(long)p * tokens * chosen + i];
+  }
   float sum = s, dot = s * d;
   for (int step = 16; step > 0; step /= 2) {
     sum += __shfl_xor_sync(~0u, sum, step);

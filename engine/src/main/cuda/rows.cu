@@ -1,5 +1,6 @@
-// Rows of float32 that move by index: the embedding, and tokens on their way to experts and back.
-// A block a row.
+// Rows that move by index: the embedding, and tokens on their way to experts and back. A block a
+// row. Rows of float32, or of any words of 32 bits where nothing is computed.
+#include "eight.cuh"
 #include "numbers.cuh"
 
 // y[s] = x[rows[s]]
@@ -7,6 +8,23 @@ extern "C" __global__ void rows_gather(const float* x, const int* rows, float* y
   const long from = (long)rows[blockIdx.x] * width, to = (long)blockIdx.x * width;
   for (int c = threadIdx.x; c < width; c += blockDim.x) {
     y[to + c] = x[from + c];
+  }
+}
+
+// y[slot[i]] = x[i / chosen]
+extern "C" __global__ void rows_spread(const float* x, const int* slot, float* y, int chosen,
+                                       int width) {
+  const long from = (long)(blockIdx.x / chosen) * width, to = (long)slot[blockIdx.x] * width;
+  for (int c = threadIdx.x; c < width; c += blockDim.x) {
+    y[to + c] = x[from + c];
+  }
+}
+
+// count[e] += offset[e + 1] - offset[e]
+extern "C" __global__ void rows_count(const int* offset, float* count, int experts) {
+  const int e = blockIdx.x * blockDim.x + threadIdx.x;
+  if (e < experts) {
+    count[e] += static_cast<float>(offset[e + 1] - offset[e]);
   }
 }
 
@@ -52,6 +70,32 @@ extern "C" __global__ void __launch_bounds__(128)
     dx[to + c] = w * d;
   }
   dot = block_sum(dot);
+  if (threadIdx.x == 0) {
+    dweight[i] = dot;
+  }
+}
+
+// The same in bf16 but for weight and dweight, sixteen bytes at a time; `width8` eights of numbers.
+extern "C" __global__ void __launch_bounds__(128)
+    rows_combine_backward_bf16(const uint4* dy, const uint4* x, const int* slot,
+                               const float* weight, uint4* dx, float* dweight, int chosen,
+                               int width8) {
+  const int i = blockIdx.x;
+  const long from = (long)(i / chosen) * width8, to = (long)slot[i] * width8;
+  const float w = weight[i];
+  float dot = 0;
+  for (int c = threadIdx.x; c < width8; c += blockDim.x) {
+    float d[8], v[8];
+    to_floats(__ldg(&dy[from + c]), d);
+    to_floats(__ldcs(&x[to + c]), v);
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      dot = fmaf(d[e], v[e], dot);
+      d[e] *= w;
+    }
+    dx[to + c] = to_bf16(d);
+  }
+  dot = sum_over_block(dot);
   if (threadIdx.x == 0) {
     dweight[i] = dot;
   }

@@ -1,4 +1,4 @@
-// Long vectors of float32: what has no shape. Grids stride over the elements.
+// Long vectors of float32 and bf16: what has no shape. Grids stride over the elements.
 #include "numbers.cuh"
 
 namespace {
@@ -18,6 +18,15 @@ extern "C" __global__ void vector_fill(float* x, float value, long n) {
 extern "C" __global__ void vector_axpby(float a, const float* x, float b, float* y, long n) {
   for (long i = first(); i < n; i += stride()) {
     y[i] = b == 0 ? a * x[i] : a == 0 ? b * y[i] : a * x[i] + b * y[i];
+  }
+}
+
+// The same in bf16, computed in float32.
+extern "C" __global__ void vector_axpby_bf16(float a, const __nv_bfloat16* x, float b,
+                                             __nv_bfloat16* y, long n) {
+  for (long i = first(); i < n; i += stride()) {
+    const float sum = (a == 0 ? 0 : a * number(x[i])) + (b == 0 ? 0 : b * number(y[i]));
+    y[i] = __float2bfloat16_rn(sum);
   }
 }
 
@@ -43,6 +52,19 @@ extern "C" __global__ void __launch_bounds__(256)
   sum = block_sum(sum);
   if (threadIdx.x == 0) {
     part[blockIdx.x] = sum;
+  }
+}
+
+// One block; total = the sum of x, in float64.
+extern "C" __global__ void __launch_bounds__(256)
+    vector_sum_floats(const float* x, double* total, long n) {
+  double sum = 0;
+  for (long i = threadIdx.x; i < n; i += blockDim.x) {
+    sum += x[i];
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) {
+    *total = sum;
   }
 }
 

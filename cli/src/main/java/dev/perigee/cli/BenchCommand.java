@@ -2,6 +2,7 @@ package dev.perigee.cli;
 
 import dev.perigee.engine.bench.CpuBench;
 import dev.perigee.engine.bench.GpuBench;
+import dev.perigee.engine.bench.GpusBench;
 import dev.perigee.engine.bench.OverlapBench;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -23,7 +24,7 @@ final class BenchCommand implements Runnable {
 
   @Override
   public void run() {
-    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu or overlap");
+    throw new ParameterException(spec.commandLine(), "bench: say cpu, gpu, gpus or overlap");
   }
 
   @Command(
@@ -61,12 +62,35 @@ final class BenchCommand implements Runnable {
     return program(OverlapBench.class, out);
   }
 
+  @Command(
+      name = "gpus",
+      description =
+          "Several GPUs of one host: collectives beside the CPU's results and PyTorch's NCCL, a"
+              + " pipeline with shared experts beside one rank, a rank that is killed, a checkpoint"
+              + " that goes on on fewer. With one GPU, or none, ranks share what there is.",
+      mixinStandardHelpOptions = true)
+  int gpus(
+      @Option(
+              names = "--gpus",
+              required = true,
+              description = "How many to use: 0 (the CPU), 1, 2, 4 or 8.")
+          int gpus,
+      @Option(
+              names = "--out",
+              description = "Also write the page to this file, and two traces beside it.")
+          Path out)
+      throws IOException, InterruptedException {
+    return program(GpusBench.class, out, Integer.toString(gpus));
+  }
+
   /** In a JVM of the trainer's kind: this one is tuned to start fast, not to compute fast. */
-  private static int program(Class<?> main, Path out) throws IOException, InterruptedException {
+  private static int program(Class<?> main, Path out, String... first)
+      throws IOException, InterruptedException {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.add("@" + Perigee.home().resolve("trainer-image/src/main/jvm/trainer.jvmargs"));
     command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+    command.addAll(List.of(first));
     if (out != null) {
       command.add(out.toAbsolutePath().toString());
     }

@@ -1,28 +1,32 @@
 package dev.perigee.cli;
 
-import com.fasterxml.jackson.core.JsonLocation;
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.MappingIterator;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
 import dev.perigee.cli.cluster.api.ApiError;
 import dev.perigee.cli.cluster.api.ApiServer;
 import dev.perigee.cli.cluster.api.Json;
-import dev.perigee.cli.cluster.api.Registry.Write;
 import dev.perigee.cli.cluster.api.ResourceType;
+import dev.perigee.cli.cluster.api.Write;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.snakeyaml.engine.v2.api.Load;
+import org.snakeyaml.engine.v2.api.LoadSettings;
+import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
+import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
+import org.snakeyaml.engine.v2.schema.CoreSchema;
 
 /** Manifests: YAML or JSON files of one or more documents. */
 final class Manifests {
-  private static final ObjectMapper YAML = new ObjectMapper(new YAMLFactory());
+  private static final LoadSettings YAML =
+      LoadSettings.builder()
+          .setSchema(new CoreSchema()) // with <<, as kubectl reads it
+          .setAllowDuplicateKeys(false)
+          .build();
 
   /**
    * One document.
@@ -45,8 +49,9 @@ final class Manifests {
   static List<Document> read(List<Path> files) {
     List<Document> documents = new ArrayList<>();
     for (Path file : files) {
-      if (!Files.isRegularFile(file)) {
-        throw new CommandFailure(file + " is not a file; give manifests (YAML or JSON)", 2);
+      if (!isStandardInput(file) && (!Files.exists(file) || Files.isDirectory(file))) {
+        throw new CommandFailure(
+            file + " is not a file; give manifests (YAML or JSON; - is standard input)", 2);
       }
       read(file, documents);
     }
@@ -56,35 +61,55 @@ final class Manifests {
   private static void read(Path file, List<Document> documents) {
     int before = documents.size();
     int number = 0;
-    try (InputStream in = Files.newInputStream(file);
-        MappingIterator<JsonNode> trees = YAML.readerFor(JsonNode.class).readValues(in)) {
-      while (trees.hasNextValue()) {
-        JsonNode tree = trees.nextValue();
+    try (InputStream in = isStandardInput(file) ? System.in : Files.newInputStream(file)) {
+      for (Object value : new Load(YAML).loadAllFromInputStream(in)) {
+        if (value != null) { // a file may end with a separator
+          add(file + ", document " + (number + 1), Json.MAPPER.valueToTree(value), documents);
+        }
         number++;
-        if (tree == null || tree.isNull() || tree.isMissingNode()) {
-          continue; // a file may end with a separator
-        }
-        String where = file + ", document " + number;
-        if (!(tree instanceof ObjectNode object)
-            || Json.text(tree, "apiVersion").isEmpty()
-            || Json.text(tree, "kind").isEmpty()) {
-          throw new CommandFailure(where + ": not a manifest; expected apiVersion and kind");
-        }
-        documents.add(new Document(where, object));
       }
-    } catch (JsonProcessingException e) {
-      JsonLocation at = e.getLocation();
+    } catch (MarkedYamlEngineException e) {
       throw new CommandFailure(
           file
-              + (at == null ? "" : ", line " + at.getLineNr())
+              + e.getProblemMark().map(at -> ", line " + (at.getLine() + 1)).orElse("")
               + ": not YAML: "
-              + e.getOriginalMessage().lines().findFirst().orElse(""));
+              + e.getProblem());
+    } catch (YamlEngineException e) {
+      throw new CommandFailure(
+          file + ": not YAML: " + e.getMessage().lines().findFirst().orElse(""));
+    } catch (StackOverflowError | IllegalArgumentException e) {
+      // An alias of what it is in, or brackets without end.
+      throw new CommandFailure(
+          file + ", document " + (number + 1) + ": nested without end, or too deeply");
     } catch (IOException e) {
       throw new CommandFailure(file + " cannot be read: " + e.getMessage());
     }
     if (documents.size() == before) {
       throw new CommandFailure(file + " holds no manifest");
     }
+  }
+
+  /** Adds a document; of a {@code List}, as kubectl writes several objects, its items. */
+  private static void add(String where, JsonNode tree, List<Document> documents) {
+    if (!(tree instanceof ObjectNode object)
+        || Json.text(tree, "apiVersion").isEmpty()
+        || Json.text(tree, "kind").isEmpty()) {
+      throw new CommandFailure(where + ": not a manifest; expected apiVersion and kind");
+    }
+    if (!Json.text(tree, "kind").equals("List") || !Json.text(tree, "apiVersion").equals("v1")) {
+      documents.add(new Document(where, object));
+      return;
+    }
+    if (!(tree.get("items") instanceof ArrayNode items)) {
+      throw new CommandFailure(where + ": a List without items");
+    }
+    for (int i = 0; i < items.size(); i++) {
+      add(where + ", item " + (i + 1), items.get(i), documents);
+    }
+  }
+
+  private static boolean isStandardInput(Path file) {
+    return file.toString().equals("-");
   }
 
   /**

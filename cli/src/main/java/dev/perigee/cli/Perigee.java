@@ -64,6 +64,12 @@ public final class Perigee implements Runnable {
       System.err.println("perigee: " + e.getMessage());
       return e instanceof CommandFailure expected ? expected.exitCode() : 1;
     }
+    if (e.getCause() instanceof OutOfMemoryError) {
+      System.err.println(
+          "perigee: out of memory (at most %d MB for this program); use a smaller model or input, or give it more with JAVA_TOOL_OPTIONS=-Xmx…"
+              .formatted(Runtime.getRuntime().maxMemory() >> 20));
+      return 1;
+    }
     StringWriter trace = new StringWriter();
     e.printStackTrace(new PrintWriter(trace));
     try {

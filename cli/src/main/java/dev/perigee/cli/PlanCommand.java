@@ -42,7 +42,10 @@ import picocli.CommandLine.Parameters;
 final class PlanCommand implements Callable<Integer> {
   private static final int SHOWN = 5;
 
-  @Parameters(arity = "1..*", paramLabel = "FILE", description = "Manifests, YAML or JSON.")
+  @Parameters(
+      arity = "1..*",
+      paramLabel = "FILE",
+      description = "Manifests, YAML or JSON; - is standard input.")
   private List<Path> files;
 
   @Option(

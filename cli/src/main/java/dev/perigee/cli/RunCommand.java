@@ -29,7 +29,10 @@ import picocli.CommandLine.Parameters;
 final class RunCommand implements Callable<Integer> {
   private static final long POLL_MILLIS = 250;
 
-  @Parameters(arity = "1..*", paramLabel = "FILE", description = "Manifests, YAML or JSON.")
+  @Parameters(
+      arity = "1..*",
+      paramLabel = "FILE",
+      description = "Manifests, YAML or JSON; - is standard input.")
   private List<Path> files;
 
   @Option(

@@ -3,6 +3,7 @@ package dev.perigee.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.perigee.cli.cluster.api.Json;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -10,6 +11,8 @@ import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class ManifestsTest {
   @TempDir Path folder;
@@ -54,6 +57,74 @@ class ManifestsTest {
 
     assertThatThrownBy(() -> Manifests.read(List.of(file)))
         .hasMessageContaining("m.yaml, document 2: not a manifest; expected apiVersion and kind");
+  }
+
+  @Test
+  void readsAnchorsAndMergesAsKubectlDoes() throws IOException {
+    Path file =
+        file(
+            """
+            apiVersion: v1
+            kind: ConfigMap
+            metadata: &m {name: a, labels: {x: y}}
+            copy: *m
+            merged: {<<: *m, name: b}
+            """);
+
+    JsonNode read = Manifests.read(List.of(file)).getFirst().object();
+
+    assertThat(read.get("copy")).isEqualTo(read.get("metadata"));
+    assertThat(read.get("merged").toString())
+        .isEqualTo("{\"name\":\"b\",\"labels\":{\"x\":\"y\"}}");
+  }
+
+  @Test
+  void readsTheItemsOfAList() throws IOException {
+    Path file =
+        file(
+            """
+            apiVersion: v1
+            kind: List
+            items:
+            - {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
+            - {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}
+            """);
+
+    List<Manifests.Document> documents = Manifests.read(List.of(file));
+
+    assertThat(documents)
+        .extracting(d -> Json.text(d.object(), "metadata", "name"))
+        .containsExactly("a", "b");
+    assertThat(documents.getLast().where()).endsWith("m.yaml, document 1, item 2");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          kind: a;kind: b          | m.yaml, line 2: not YAML: found duplicate key kind
+          a: &a [*a]               | m.yaml, document 1: nested without end
+          a: !!java.net.URL [x]    | m.yaml, line 1: not YAML: could not determine
+          kind: a;TABb: c          | m.yaml, line 2: not YAML: found character
+          apiVersion: v1;kind: List | m.yaml, document 1: a List without items
+          7                        | m.yaml, document 1: not a manifest
+          """)
+  void refusesWhatWouldBeReadAmiss(String text, String fault) throws IOException {
+    Path file = file(text.replace(';', '\n').replace("TAB", "\t"));
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .isInstanceOf(CommandFailure.class)
+        .hasMessageContaining(fault);
+  }
+
+  @Test
+  void refusesBracketsWithoutEnd() throws IOException {
+    Path file = file("[".repeat(100_000));
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .isInstanceOf(CommandFailure.class)
+        .hasMessageContaining("m.yaml, document 1: nested without end, or too deeply");
   }
 
   @Test

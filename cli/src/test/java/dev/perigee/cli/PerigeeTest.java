@@ -2,6 +2,12 @@ package dev.perigee.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.perigee.engine.checkpoint.HfConfig;
+import dev.perigee.engine.checkpoint.Safetensors;
+import dev.perigee.engine.checkpoint.SafetensorsWriter;
+import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.run.ModelConfig;
+import dev.perigee.run.ModelPresets;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -10,6 +16,7 @@ import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.api.parallel.ResourceLock;
@@ -109,6 +116,23 @@ class PerigeeTest {
     assertThat(result.err())
         .startsWith("perigee: cannot write to the state folder ")
         .contains("choose another with --state")
+        .hasLineCount(1);
+  }
+
+  @Test
+  void weightsOfAnotherModelAreOneLineAndNoDefect() throws IOException {
+    ModelConfig shape = ModelPresets.find("quickstart").orElseThrow();
+    Files.writeString(folder.resolve(HfConfig.FILE), new HfConfig(shape, null, null).toJson());
+    String last = "model.layers.%d.input_layernorm.weight".formatted(shape.numHiddenLayers() - 1);
+    SafetensorsWriter.write(
+        folder.resolve(Safetensors.SINGLE), Map.of(last, Tensor.zeros(3)), Map.of());
+
+    Result result = perigee("model", "check", folder.toString());
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.err())
+        .contains("is not a checkpoint of this model: model.embed_tokens.weight is missing")
+        .doesNotContain("defect")
         .hasLineCount(1);
   }
 

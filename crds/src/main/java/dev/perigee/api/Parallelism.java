@@ -37,8 +37,12 @@ import java.util.List;
     value = "!has(self.layout) || size(self.layout) == self.pipeline * self.virtualStages",
     message = "parallelism.layout: must have one entry for each of pipeline × virtualStages chunks",
     messageExpression =
-        "'parallelism.layout: %d entries; expected one for each of the pipeline × virtualStages ="
-            + " %d chunks'.format([size(self.layout), self.pipeline * self.virtualStages])",
+        "'parallelism.layout: %s entries; expected one for each of the pipeline × virtualStages ="
+            + " %s chunks; so many entries suit %s × 1%s%s'.format([string(size(self.layout)),"
+            + " string(self.pipeline * self.virtualStages), string(size(self.layout)),"
+            + " size(self.layout) % 2 == 0 ? ', %s × 2'.format([string(size(self.layout) / 2)]) :"
+            + " '', size(self.layout) % 4 == 0 ? ', %s × 4'.format([string(size(self.layout) /"
+            + " 4)]) : ''])",
     fieldPath = ".layout")
 @ValidationRule(
     value =
@@ -94,8 +98,8 @@ public record Parallelism(
         @Default("false")
         Boolean expertOverlap,
     @JsonPropertyDescription(
-            "Whether weight gradients are computed apart and later, under the traffic between"
-                + " stages.")
+            "Whether weight gradients are computed apart and later, under the traffic between stages"
+                + " and, with expertOverlap, under that between experts.")
         @Default("false")
         Boolean splitWeightGradient,
     @JsonPropertyDescription(

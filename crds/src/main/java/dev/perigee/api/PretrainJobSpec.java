@@ -12,20 +12,11 @@ import java.util.List;
 
 /**
  * What a person asks for. Rules here relate several parts to each other; those about one part stand
- * on that part. Rules that need the shapes of presets are added from {@link
- * dev.perigee.run.ModelPresets} when the schema is generated.
+ * on that part. Rules that need the shapes of presets ({@link dev.perigee.run.ModelPresets}) or
+ * name what would work instead are added when the schema is generated.
  */
 @JsonInclude(JsonInclude.Include.NON_NULL)
 // The algebra of mesh, model and batch.
-@ValidationRule(
-    value =
-        "!has(self.model.config) || self.model.config.nRoutedExperts == 0 ||"
-            + " self.model.config.nRoutedExperts % self.parallelism.expert == 0",
-    message = "parallelism.expert: must divide the model's routed experts",
-    messageExpression =
-        "'parallelism.expert: %d does not divide the %d routed experts of"
-            + " model.config'.format([self.parallelism.expert, self.model.config.nRoutedExperts])",
-    fieldPath = ".parallelism.expert")
 @ValidationRule(
     value =
         "!has(self.model.config) || self.model.config.nRoutedExperts > 0 ||"
@@ -44,56 +35,6 @@ import java.util.List;
             + " !('expertInput' in self.memory.fp8)",
     message = "memory.fp8: expertInput is for models with routed experts",
     fieldPath = ".memory.fp8")
-@ValidationRule(
-    value = "self.batchTokens % (self.sequenceLength * self.parallelism.data) == 0",
-    message = "batchTokens: must be a multiple of sequenceLength × parallelism.data",
-    messageExpression =
-        "'batchTokens: %d is not a multiple of sequenceLength × parallelism.data = %d; the next"
-            + " that is: %d'.format([self.batchTokens, self.sequenceLength * self.parallelism.data,"
-            + " (self.batchTokens / (self.sequenceLength * self.parallelism.data) + 1) *"
-            + " self.sequenceLength * self.parallelism.data])",
-    fieldPath = ".batchTokens")
-@ValidationRule(
-    value =
-        "!has(self.parallelism.microBatchSequences) || self.batchTokens / (self.sequenceLength *"
-            + " self.parallelism.data) % self.parallelism.microBatchSequences == 0",
-    message =
-        "parallelism.microBatchSequences: must divide batchTokens / (sequenceLength ×"
-            + " parallelism.data)",
-    messageExpression =
-        "'parallelism.microBatchSequences: %d does not divide the %d sequences of a rank"
-            + " (batchTokens / sequenceLength /"
-            + " data)'.format([self.parallelism.microBatchSequences, self.batchTokens /"
-            + " (self.sequenceLength * self.parallelism.data)])",
-    fieldPath = ".parallelism.microBatchSequences")
-@ValidationRule(
-    value =
-        "self.parallelism.virtualStages == 1 || self.batchTokens / (self.sequenceLength *"
-            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
-            + " self.parallelism.microBatchSequences : 1) % self.parallelism.pipeline == 0",
-    message =
-        "parallelism.virtualStages: with more than 1, the micro-batches of a rank must be a"
-            + " multiple of parallelism.pipeline",
-    messageExpression =
-        "'parallelism.virtualStages: %d virtual stages need a multiple of %d micro-batches, one for"
-            + " each stage, and a rank has %d'.format([self.parallelism.virtualStages,"
-            + " self.parallelism.pipeline, self.batchTokens / (self.sequenceLength *"
-            + " self.parallelism.data) / (has(self.parallelism.microBatchSequences) ?"
-            + " self.parallelism.microBatchSequences : 1)])",
-    fieldPath = ".parallelism.virtualStages")
-@ValidationRule(
-    value =
-        "!has(self.model.config) || self.parallelism.pipeline * self.parallelism.virtualStages <="
-            + " self.model.config.numHiddenLayers + 2",
-    message =
-        "parallelism.pipeline: pipeline × virtualStages must not be more than the model's layers"
-            + " + 2, where embedding and head stand alone",
-    messageExpression =
-        "'parallelism.pipeline: pipeline × virtualStages = %d chunks for a model of %d layers; use"
-            + " at most %d, where embedding and head stand alone'.format([self.parallelism.pipeline"
-            + " * self.parallelism.virtualStages, self.model.config.numHiddenLayers,"
-            + " self.model.config.numHiddenLayers + 2])",
-    fieldPath = ".parallelism.pipeline")
 @ValidationRule(
     value =
         "!has(self.model.config) || !self.model.config.tieWordEmbeddings ||"

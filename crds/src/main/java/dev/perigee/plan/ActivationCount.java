@@ -120,22 +120,55 @@ final class ActivationCount {
           Math.max(
               most,
               Math.max(
-                  kept(feedForwardBackward(layer)) + madeAgain(feedForward(layer)),
-                  kept(attentionBackward()) + madeAgain(attention())));
+                  kept(feedForwardBackward(layer)) + madeAgain(feedForward(layer), false),
+                  kept(attentionBackward()) + madeAgain(attention(), false)));
     }
     return Math.round(most + ends(stages, chunk));
   }
 
-  /** What a chunk's backward leaves where the gradients of its weights come later. */
-  long delayed(StageLayout stages, int chunk) {
-    double sum = ends(stages, chunk);
+  /**
+   * What each part of a chunk's backward leaves where the gradients of its weights come later, with
+   * the exchange that follows it.
+   */
+  long[] delayed(StageLayout stages, int chunk, int parts) {
+    double[] sums = new double[parts];
+    sums[parts - 1] = ends(stages, chunk);
+    int part = 0;
     for (int i = 0; i < stages.layers().get(chunk); i++) {
       int layer = stages.firstLayer(chunk) + i;
-      sum += kept(feedForwardBackward(layer)) + kept(attentionBackward());
+      boolean cut = parts > 1 && c.isMoeLayer(layer);
       // The gradients of the two residual sums are copied, since both are still needed.
-      sum += 2 * kept(List.of(tokens(Part.RESIDUAL, c.hiddenSize())));
+      Taken copy = tokens(Part.RESIDUAL, c.hiddenSize());
+      sums[part] += kept(attentionBackward()) + kept(List.of(copy, copy));
+      if (c.isMoeLayer(layer)) {
+        sums[part] += kept(routerBackward());
+        sums[cut ? part + 1 : part] += kept(expertsBackward());
+        sums[cut ? part + 2 : part] += kept(resultsBackward());
+      } else {
+        sums[part] += kept(feedForwardBackward(layer));
+      }
+      part += cut ? 2 : 0;
     }
-    return Math.round(sum);
+    return Arrays.stream(sums).mapToLong(Math::round).toArray();
+  }
+
+  /**
+   * What each part of a chunk's backward computes or unpacks again where it is kept until the end.
+   *
+   * @param forWeights whether for the gradients of weights, which need only what was multiplied
+   *     with them
+   */
+  long[] again(StageLayout stages, int chunk, int parts, boolean forWeights) {
+    double[] sums = new double[parts];
+    int part = 0;
+    for (int i = 0; i < stages.layers().get(chunk); i++) {
+      int layer = stages.firstLayer(chunk) + i;
+      boolean cut = parts > 1 && c.isMoeLayer(layer);
+      sums[part] += madeAgain(attention(), forWeights);
+      sums[cut ? part + 1 : part] += madeAgain(feedForward(layer), forWeights);
+      part += cut ? 2 : 0;
+    }
+    return Arrays.stream(sums).mapToLong(Math::round).toArray();
   }
 
   /** The gradient of the chunk's output: received, or made by the head. */
@@ -263,30 +296,68 @@ final class ActivationCount {
       gradient(taken, h);
       return taken;
     }
-    boolean travel = expertRanks > 1;
+    taken.addAll(resultsBackward());
+    taken.addAll(expertsBackward());
+    taken.addAll(routerBackward());
+    return taken;
+  }
+
+  /** Whether experts' results are computed again; rows then take their weight along in a column. */
+  private boolean expertDownAgain() {
+    return memory.recompute().contains(Recompute.expertDown);
+  }
+
+  /** A mixture's backward up to where rows have come to their experts. */
+  private List<Taken> resultsBackward() {
+    long h = c.hiddenSize();
+    int travels = expertRanks > 1 ? 1 : 0;
+    List<Taken> taken = new ArrayList<>();
     gradient(taken, c.numExpertsPerTok());
-    if (memory.recompute().contains(Recompute.expertDown)) {
-      // Rows take their weight along in a column of its own.
-      gradients(taken, travel ? 2 : 0, Rows.PAIRS, h + 1);
-      gradients(taken, travel ? 3 : 1, Rows.ROUTED, h + 1);
+    if (expertDownAgain()) {
+      gradients(taken, travels, Rows.PAIRS, h + 1);
+      gradients(taken, travels, Rows.ROUTED, h + 1);
+      gradients(taken, 1, Rows.PAIRS, 1);
+    } else {
       gradients(taken, 1, Rows.PAIRS, h);
+      gradients(taken, travels, Rows.ROUTED, h);
+    }
+    return taken;
+  }
+
+  /** That of the experts, up to where rows are back with their tokens. */
+  private List<Taken> expertsBackward() {
+    long h = c.hiddenSize();
+    boolean travel = expertRanks > 1;
+    List<Taken> taken = new ArrayList<>();
+    if (expertDownAgain()) {
+      gradients(taken, travel ? 2 : 1, Rows.ROUTED, h + 1);
+      gradients(taken, travel ? 1 : 0, Rows.PAIRS, h + 1);
       gradients(taken, 1, Rows.ROUTED, h);
-      gradients(taken, 2, Rows.PAIRS, 1);
       gradients(taken, 2, Rows.ROUTED, 1);
     } else {
-      gradients(taken, travel ? 2 : 1, Rows.PAIRS, h);
-      gradients(taken, travel ? 4 : 1, Rows.ROUTED, h);
+      gradients(taken, travel ? 3 : 1, Rows.ROUTED, h);
+      gradients(taken, travel ? 1 : 0, Rows.PAIRS, h);
     }
     gradients(taken, 1, Rows.ROUTED, c.moeIntermediateSize());
     gradients(taken, 1, Rows.ROUTED, 2L * c.moeIntermediateSize());
-    gradient(taken, c.nRoutedExperts());
-    gradient(taken, h);
     if (c.nSharedExperts() > 0) {
       long width = (long) c.nSharedExperts() * c.moeIntermediateSize();
       gradient(taken, width);
       gradient(taken, 2 * width);
       gradient(taken, h);
     }
+    return taken;
+  }
+
+  /** That of the router. */
+  private List<Taken> routerBackward() {
+    List<Taken> taken = new ArrayList<>();
+    if (expertDownAgain()) {
+      gradients(taken, 1, Rows.PAIRS, c.hiddenSize());
+      gradients(taken, 1, Rows.PAIRS, 1);
+    }
+    gradient(taken, c.nRoutedExperts());
+    gradient(taken, c.hiddenSize());
     return taken;
   }
 
@@ -299,13 +370,14 @@ final class ActivationCount {
   }
 
   /** What backward computes or unpacks again of what a half of a layer has not kept. */
-  private double madeAgain(List<Taken> taken) {
+  private double madeAgain(List<Taken> taken, boolean forWeights) {
     double sum = 0;
     for (Taken tensor : taken) {
       boolean again =
           tensor.part != Part.EXPERT_OUTPUT
               && tensor.part != Part.EXPERT_RESULT
-              && (dropped(tensor.part) || packed(tensor.part));
+              && (dropped(tensor.part) || packed(tensor.part))
+              && !(forWeights && notForWeights(tensor.part));
       if (again) {
         sum +=
             arena
@@ -314,6 +386,10 @@ final class ActivationCount {
       }
     }
     return sum;
+  }
+
+  private static boolean notForWeights(Part part) {
+    return part == Part.LATENT_PROJECTION || part == Part.SWIGLU_INPUT;
   }
 
   private boolean dropped(Part part) {

@@ -155,7 +155,7 @@ final class ModelCosts implements StepCosts {
       case FORWARD -> forward[chunk][step.part()] + moved;
       case BACKWARD -> input[chunk][step.part()] + weight[chunk][step.part()] + moved;
       case BACKWARD_INPUT -> input[chunk][step.part()] + moved;
-      case BACKWARD_WEIGHT -> sum(weight[chunk]);
+      case BACKWARD_WEIGHT -> weight[chunk][step.part()];
       case DISPATCH, COMBINE, COMBINE_BACKWARD, DISPATCH_BACKWARD -> exchange;
       case SEND_ACTIVATION, SEND_GRADIENT -> sendSeconds;
       case RECEIVE_ACTIVATION, RECEIVE_GRADIENT -> 0;

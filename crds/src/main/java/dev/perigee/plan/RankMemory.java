@@ -75,40 +75,53 @@ public record RankMemory(
     long[] kept = new long[chunks];
     long[][] keptByPart = new long[chunks][];
     long[] working = new long[chunks];
-    long[] delayed = new long[chunks];
+    long[][] delayed = new long[chunks][];
+    long[][] again = new long[chunks][];
+    long[][] weightAgain = new long[chunks][];
     for (int chunk = stage; chunk < chunks; chunk += layout.mesh().pipeline()) {
       keptByPart[chunk] = activations.kept(stages, chunk, schedule.parts(chunk));
       kept[chunk] = Arrays.stream(keptByPart[chunk]).sum();
       working[chunk] = activations.working(stages, chunk);
-      delayed[chunk] = activations.delayed(stages, chunk);
+      delayed[chunk] = activations.delayed(stages, chunk, schedule.parts(chunk));
+      again[chunk] = activations.again(stages, chunk, schedule.parts(chunk), false);
+      weightAgain[chunk] = activations.again(stages, chunk, schedule.parts(chunk), true);
     }
     long live = 0;
     long peak = 0;
     long held = 0; // by a backward of which parts are still to come, while a forward takes turns
+    long heldForWeights = 0; // after it
     for (Step step : schedule.steps().get(stage)) {
       int chunk = step.chunk();
       boolean first = step.part() == 0;
       switch (step.action()) {
         case FORWARD -> live += keptByPart[chunk][step.part()];
-        case BACKWARD, BACKWARD_INPUT -> held = working[chunk];
+        case BACKWARD -> held = working[chunk];
+        case BACKWARD_INPUT -> {
+          live += delayed[chunk][step.part()];
+          held += again[chunk][step.part()];
+        }
+        case BACKWARD_WEIGHT -> heldForWeights += weightAgain[chunk][step.part()];
         case LOAD -> live += kept[chunk];
         default -> {}
       }
-      peak = Math.max(peak, live + held);
+      peak = Math.max(peak, live + held + heldForWeights);
       switch (step.action()) {
         case BACKWARD -> {
           live -= first ? kept[chunk] : 0;
           held = first ? 0 : held;
         }
         case BACKWARD_INPUT -> {
-          live += first ? delayed[chunk] : 0;
           held = first ? 0 : held;
+          heldForWeights = first ? 0 : heldForWeights; // what parts behind needed goes with it
         }
-        case BACKWARD_WEIGHT -> live -= kept[chunk] + delayed[chunk];
+        case BACKWARD_WEIGHT -> {
+          live -= first ? kept[chunk] + Arrays.stream(delayed[chunk]).sum() : 0;
+          heldForWeights = first ? 0 : heldForWeights;
+        }
         case OFFLOAD -> live -= kept[chunk];
         default -> {}
       }
-      peak = Math.max(peak, live + held);
+      peak = Math.max(peak, live + held + heldForWeights);
     }
     return peak;
   }

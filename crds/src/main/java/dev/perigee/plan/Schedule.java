@@ -30,8 +30,8 @@ public final class Schedule {
    * @param expertOverlap whether each stage warms up with one more micro-batch, so that dispatch
    *     and combine of one run under the compute of another (Kimi K2 report, section 2.4)
    * @param splitWeightGradient whether weight gradients are computed apart and later, under the
-   *     traffic between stages (the same; the delay is that of ZB-H1, "Zero bubble pipeline
-   *     parallelism", section 3)
+   *     traffic between stages (the same; without {@code expertOverlap} the delay is that of ZB-H1,
+   *     "Zero bubble pipeline parallelism", section 3; with it they also fill what exchanges leave)
    * @param offload whether activations that wait long enough go to host memory
    */
   public record Shape(
@@ -189,7 +189,12 @@ public final class Schedule {
           }
         }
       }
-      case BACKWARD_WEIGHT -> needed.add(of(s, Action.BACKWARD_INPUT, 0));
+      case BACKWARD_WEIGHT -> {
+        needed.add(of(s, Action.BACKWARD_INPUT, s.part()));
+        if (s.part() < last) {
+          needed.add(of(s, Action.BACKWARD_WEIGHT, s.part() + 1));
+        }
+      }
       case SEND_ACTIVATION, OFFLOAD -> needed.add(of(s, Action.FORWARD, last));
       case SEND_GRADIENT -> needed.add(of(s, inputGradient(), 0));
       case RECEIVE_ACTIVATION ->

@@ -96,15 +96,15 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
                   m,
                   chunk,
                   part));
+          if (shape.splitWeightGradient()) {
+            expected.add(new Step(Action.BACKWARD_WEIGHT, m, chunk, part));
+          }
           if (part < parts / 2) {
             expected.add(new Step(Action.DISPATCH, m, chunk, part));
             expected.add(new Step(Action.COMBINE, m, chunk, part));
             expected.add(new Step(Action.COMBINE_BACKWARD, m, chunk, part));
             expected.add(new Step(Action.DISPATCH_BACKWARD, m, chunk, part));
           }
-        }
-        if (shape.splitWeightGradient()) {
-          expected.add(new Step(Action.BACKWARD_WEIGHT, m, chunk, 0));
         }
       }
     }
@@ -194,8 +194,8 @@ public record ScheduleCheck(List<String> problems, List<Integer> peakLive) {
       }
       peak = Math.max(peak, live);
       switch (step.action()) {
-        case BACKWARD -> live -= step.part() == 0 ? ofChunk : 0;
-        case BACKWARD_WEIGHT, OFFLOAD -> live -= ofChunk;
+        case BACKWARD, BACKWARD_WEIGHT -> live -= step.part() == 0 ? ofChunk : 0;
+        case OFFLOAD -> live -= ofChunk;
         default -> {}
       }
     }

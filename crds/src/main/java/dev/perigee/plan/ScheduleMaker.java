@@ -4,13 +4,27 @@ import dev.perigee.plan.Schedule.Shape;
 import dev.perigee.plan.Step.Action;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Queue;
 
 /**
  * Makes one stage's list: forwards of the warm-up, then pairs of a forward and a backward, then the
  * backwards that are left. In a pair whose experts overlap, the parts of the two micro-batches take
  * turns, so that each exchange is under way while a part of the other computes.
+ *
+ * <p>All of these parts are long but one: attention's forward, which covers a combine going
+ * backwards, may be shorter than the exchange ("with fewer attention heads its time must shrink",
+ * Kimi K2 report, section 2.4). Where weight gradients are apart they fill that gap: those of the
+ * parts that are behind, and at the beginning of a pair what is left of the pair before. The latter
+ * also covers what goes between the stages at the end of a pair. With two layers of experts, and '
+ * for the pair before:
+ *
+ * <pre>
+ * compute   B4 W2' W1' W0' F0 B3 F1 B2 F2 W4 W3 B1 F3 B0 F4 | B4 W2 W1 W0 F0 …
+ * experts     CB1-----       D0 DB1 C0 CB0 D1    DB0 C1     |
+ * </pre>
  */
 final class ScheduleMaker {
   /** A pass of one micro-batch over one chunk. */
@@ -51,21 +65,23 @@ final class ScheduleMaker {
     // weight gradients can wait without keeping more than the first stage does.
     int delay = stage;
     Queue<Pass> weightGradients = new ArrayDeque<>();
+    Queue<Step> left = new ArrayDeque<>();
     List<Round> rounds = new ArrayList<>();
     for (int k = 0; k < forwards.size() + warmUp; k++) {
       Pass forward = k < forwards.size() ? forwards.get(k) : null;
       Pass backward = k >= warmUp ? backwards.get(k - warmUp) : null;
-      List<Step> steps = round(forward, backward);
-      if (shape.splitWeightGradient() && backward != null) {
+      List<Step> steps = round(forward, backward, left);
+      if (shape.splitWeightGradient() && !shape.expertOverlap() && backward != null) {
         weightGradients.add(backward);
         while (weightGradients.size() > delay) {
-          steps.add(weightGradient(weightGradients.remove()));
+          steps.add(weightGradient(weightGradients.remove(), 0));
         }
       }
       rounds.add(new Round(forward, backward, steps));
     }
     if (!rounds.isEmpty()) {
-      weightGradients.forEach(pass -> rounds.getLast().steps.add(weightGradient(pass)));
+      weightGradients.forEach(pass -> rounds.getLast().steps.add(weightGradient(pass, 0)));
+      rounds.getLast().steps.addAll(left);
     }
     return offloaded(rounds);
   }
@@ -97,7 +113,12 @@ final class ScheduleMaker {
     return standard + (shape.expertOverlap() ? 1 : 0);
   }
 
-  private List<Step> round(Pass forward, Pass backward) {
+  /**
+   * A forward and a backward.
+   *
+   * @param left weight gradients of the pair before, which go in; then those that this one leaves
+   */
+  private List<Step> round(Pass forward, Pass backward, Queue<Step> left) {
     List<Segment> there = forward == null ? List.of() : forward(forward);
     List<Segment> back = backward == null ? List.of() : backward(backward);
     List<Step> steps = new ArrayList<>();
@@ -106,17 +127,29 @@ final class ScheduleMaker {
       back.forEach(segment -> steps.addAll(segment.steps));
       return steps;
     }
+    Queue<Step> behind = new ArrayDeque<>();
     for (int i = 0; i < Math.max(there.size(), back.size()); i++) {
       // The backward first: its last part then covers the forward's last exchange, and the
-      // forward's
-      // first part the backward's first.
+      // forward's first part the backward's first.
       if (i < back.size()) {
         steps.addAll(back.get(i).steps);
+      }
+      if (i == 0) {
+        steps.addAll(left);
+        left.clear();
       }
       if (i < there.size()) {
         steps.addAll(there.get(i).steps);
       }
+      if (i > 0 && i % 2 == 0 && i < back.size() - 1) { // a combine going backwards is under way
+        steps.addAll(behind);
+        behind.clear();
+      }
+      if (shape.splitWeightGradient() && i < back.size()) {
+        behind.add(weightGradient(backward, back.size() - 1 - i));
+      }
     }
+    left.addAll(behind);
     return steps;
   }
 
@@ -167,8 +200,8 @@ final class ScheduleMaker {
     return segments;
   }
 
-  private static Step weightGradient(Pass pass) {
-    return step(Action.BACKWARD_WEIGHT, pass, 0);
+  private static Step weightGradient(Pass pass, int part) {
+    return step(Action.BACKWARD_WEIGHT, pass, part);
   }
 
   /** The rounds one after the other, with what is copied out and back in between. */
@@ -176,13 +209,16 @@ final class ScheduleMaker {
     List<List<Step>> before = new ArrayList<>();
     rounds.forEach(round -> before.add(new ArrayList<>()));
     if (shape.offload()) {
+      Map<Pass, Integer> backwards = new HashMap<>();
+      for (int j = 0; j < rounds.size(); j++) {
+        backwards.put(rounds.get(j).backward, j);
+      }
       for (int i = 0; i < rounds.size(); i++) {
         Pass pass = rounds.get(i).forward;
-        for (int j = i + OFFLOAD_FROM; pass != null && j < rounds.size(); j++) {
-          if (pass.equals(rounds.get(j).backward)) {
-            before.get(i + 1).add(step(Action.OFFLOAD, pass, 0));
-            before.get(j - 1).add(step(Action.LOAD, pass, 0));
-          }
+        int j = pass == null ? i : backwards.get(pass);
+        if (j >= i + OFFLOAD_FROM) {
+          before.get(i + 1).add(step(Action.OFFLOAD, pass, 0));
+          before.get(j - 1).add(step(Action.LOAD, pass, 0));
         }
       }
     }

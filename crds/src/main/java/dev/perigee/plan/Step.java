@@ -17,8 +17,8 @@ package dev.perigee.plan;
  * @param action what is done
  * @param microBatch of the optimizer step, from 0
  * @param chunk over all stages, from 0
- * @param part of FORWARD, BACKWARD and BACKWARD_INPUT: which part; of an exchange of experts: which
- *     of the chunk's layers of experts; else 0
+ * @param part of what computes: which part; of an exchange of experts: which of the chunk's layers
+ *     of experts; else 0
  */
 public record Step(Action action, int microBatch, int chunk, int part) {
 
@@ -30,7 +30,7 @@ public record Step(Action action, int microBatch, int chunk, int part) {
     BACKWARD("backward"),
     /** Computes the gradient of a part's input only; its weights' follows later. */
     BACKWARD_INPUT("input gradient"),
-    /** Computes the gradients of all of a chunk's weights. */
+    /** Computes the gradients of a part's weights, after that of its input. */
     BACKWARD_WEIGHT("weight gradient"),
     /** Hands the chunk's output to the stage of the next chunk; does not wait for it. */
     SEND_ACTIVATION("send activation"),

@@ -21,8 +21,9 @@ public record Traffic(
 
   /**
    * One exchange, when the router spreads tokens evenly. On CPUs it is the engine's, which sends a
-   * row for each chosen expert. On GPUs a row goes once to each node that has some of its experts
-   * and from there over the node's own links, as DeepEP does it; the links work at the same time.
+   * row for each chosen expert. On GPUs a row goes once to each node that has some of its experts,
+   * and from there over the node's own links once to each GPU that has some, as DeepEP's kernels of
+   * high throughput do it; the links work at the same time.
    *
    * @param nodeBytes for ranks of the same node
    * @param networkBytes for ranks of other nodes
@@ -41,16 +42,19 @@ public record Traffic(
         double bytes = row * tokens * chosen;
         return new Exchange(bytes * (near - 1) / ranks, bytes * (ranks - near) / ranks);
       }
+      int experts = w.model().nRoutedExperts();
       double nodes = (double) ranks / near;
-      double reached = (nodes - 1) * someOf(w.model().nRoutedExperts(), nodes, chosen);
-      return new Exchange(row * tokens * chosen * (near - 1) / near, row * tokens * reached);
+      double reachedNodes = (nodes - 1) * someOf(experts, nodes, chosen);
+      double reachedRanks = ranks * someOf(experts, ranks, chosen);
+      return new Exchange(
+          row * tokens * reachedRanks * (near - 1) / near, row * tokens * reachedNodes);
     }
 
-    /** The chance that some of a token's experts are among the one nth that a node holds. */
-    private static double someOf(int experts, double nodes, int chosen) {
+    /** The chance that some of a token's experts are among one nth of them. */
+    private static double someOf(int experts, double n, int chosen) {
       double none = 1;
       for (int i = 0; i < chosen; i++) {
-        none *= Math.max(0, experts - experts / nodes - i) / (experts - i);
+        none *= Math.max(0, experts - experts / n - i) / (experts - i);
       }
       return 1 - none;
     }

@@ -183,6 +183,31 @@ public record ModelConfig(
             "enough groups to hold numExpertsPerTok " + numExpertsPerTok + " experts");
       }
     }
+    double heads = numAttentionHeads;
+    double hidden = hiddenSize;
+    matrix(found, "vocabSize × hiddenSize", vocabSize * hidden);
+    matrix(found, "intermediateSize × hiddenSize", intermediateSize * hidden);
+    matrix(found, "moeIntermediateSize × hiddenSize", moeIntermediateSize * hidden);
+    matrix(
+        found,
+        "nSharedExperts × moeIntermediateSize × hiddenSize",
+        (double) nSharedExperts * moeIntermediateSize * hidden);
+    matrix(found, "nRoutedExperts × hiddenSize", nRoutedExperts * hidden);
+    matrix(
+        found,
+        "numAttentionHeads × (qkNopeHeadDim + qkRopeHeadDim) × "
+            + (qLoraRank > 0 ? "qLoraRank" : "hiddenSize"),
+        heads * ((double) qkNopeHeadDim + qkRopeHeadDim) * (qLoraRank > 0 ? qLoraRank : hidden));
+    matrix(found, "qLoraRank × hiddenSize", qLoraRank * hidden);
+    matrix(
+        found,
+        "(kvLoraRank + qkRopeHeadDim) × hiddenSize",
+        ((double) kvLoraRank + qkRopeHeadDim) * hidden);
+    matrix(
+        found,
+        "numAttentionHeads × (qkNopeHeadDim + vHeadDim) × kvLoraRank",
+        heads * ((double) qkNopeHeadDim + vHeadDim) * kvLoraRank);
+    matrix(found, "hiddenSize × numAttentionHeads × vHeadDim", hidden * heads * vHeadDim);
     require(found, ropeTheta > 1, "ropeTheta", ropeTheta, "more than 1");
     require(found, rmsNormEps > 0, "rmsNormEps", rmsNormEps, "more than 0");
     require(found, initializerRange > 0, "initializerRange", initializerRange, "more than 0");
@@ -201,6 +226,15 @@ public record ModelConfig(
           "more than 0");
     }
     return found;
+  }
+
+  /** A weight is one array, whose length is an int. */
+  private static void matrix(List<String> found, String sides, double numbers) {
+    if (numbers > Integer.MAX_VALUE) {
+      found.add(
+          "model.%s: %.0f numbers; expected at most %d in one matrix"
+              .formatted(sides, numbers, Integer.MAX_VALUE));
+    }
   }
 
   private static void positive(List<String> found, String field, int value) {

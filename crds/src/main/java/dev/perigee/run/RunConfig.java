@@ -362,50 +362,20 @@ public record RunConfig(
 
   /** The same run with another way through the stages. */
   public RunConfig with(Pipeline other) {
-    return new RunConfig(
-        job,
-        seed,
-        model,
-        data,
-        tokenizer,
-        sequenceLength,
-        batchTokens,
-        mesh,
-        optimizer,
-        schedule,
-        steps,
-        checkpoint,
-        evaluation,
-        network,
-        other,
-        memory,
-        compute);
-  }
-
-  /** The same run on something else. */
-  public RunConfig with(Compute other) {
-    return new RunConfig(
-        job,
-        seed,
-        model,
-        data,
-        tokenizer,
-        sequenceLength,
-        batchTokens,
-        mesh,
-        optimizer,
-        schedule,
-        steps,
-        checkpoint,
-        evaluation,
-        network,
-        pipeline,
-        memory,
-        other);
+    return with(other, memory, compute);
   }
 
   /** The same run with another use of memory. */
   public RunConfig with(Memory other) {
+    return with(pipeline, other, compute);
+  }
+
+  /** The same run on something else. */
+  public RunConfig with(Compute other) {
+    return with(pipeline, memory, other);
+  }
+
+  private RunConfig with(Pipeline pipeline, Memory memory, Compute compute) {
     return new RunConfig(
         job,
         seed,
@@ -422,7 +392,7 @@ public record RunConfig(
         evaluation,
         network,
         pipeline,
-        other,
+        memory,
         compute);
   }
 

@@ -25,8 +25,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
-import java.util.function.ToIntFunction;
-import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /** Makes the YAML of {@code crds/yaml} from the Java types. */
@@ -117,6 +115,7 @@ final class CrdGeneration {
 
     at(spec, "model.preset").setEnum(presets());
     List<ValidationRule> rules = new ArrayList<>(spec.getXKubernetesValidations());
+    rules.addAll(LayoutRules.all());
     rules.addAll(presetRules());
     spec.setXKubernetesValidations(rules);
   }
@@ -126,23 +125,19 @@ final class CrdGeneration {
   }
 
   private static List<ValidationRule> presetRules() {
-    String experts = table(ModelConfig::nRoutedExperts) + "[self.model.preset]";
-    String positions = table(ModelConfig::maxPositionEmbeddings) + "[self.model.preset]";
-    String vocabulary = table(ModelConfig::vocabSize) + "[self.model.preset]";
+    String positions =
+        LayoutRules.table(ModelConfig::maxPositionEmbeddings) + "[self.model.preset]";
+    String vocabulary = LayoutRules.table(ModelConfig::vocabSize) + "[self.model.preset]";
     if (ModelPresets.all().values().stream().anyMatch(p -> p.vocabSize() < 258)) {
       throw new IllegalStateException("a preset too small for bytes needs a rule: " + vocabulary);
     }
+    if (ModelPresets.all().values().stream().anyMatch(ModelConfig::tieWordEmbeddings)) {
+      throw new IllegalStateException("a preset with tied embeddings needs a rule on its stages");
+    }
+    if (ModelPresets.all().values().stream().anyMatch(p -> p.nRoutedExperts() == 0)) {
+      throw new IllegalStateException("a preset without experts needs rules on expert and memory");
+    }
     return List.of(
-        new ValidationRuleBuilder()
-            .withRule("!has(self.model.preset) || " + experts + " % self.parallelism.expert == 0")
-            .withMessage("parallelism.expert: must divide the preset's routed experts")
-            .withMessageExpression(
-                "'parallelism.expert: %s does not divide the %s routed experts of"
-                    + " %s'.format([string(self.parallelism.expert), string("
-                    + experts
-                    + "), self.model.preset])")
-            .withFieldPath(".parallelism.expert")
-            .build(),
         new ValidationRuleBuilder()
             .withRule("!has(self.model.preset) || self.sequenceLength <= " + positions)
             .withMessage("sequenceLength: must not be more than the preset's longest context")
@@ -153,13 +148,6 @@ final class CrdGeneration {
                     + ")])")
             .withFieldPath(".sequenceLength")
             .build());
-  }
-
-  /** A CEL map from preset to one of its numbers. */
-  private static String table(ToIntFunction<ModelConfig> number) {
-    return ModelPresets.all().entrySet().stream()
-        .map(e -> "'" + e.getKey() + "': " + number.applyAsInt(e.getValue()))
-        .collect(Collectors.joining(", ", "{", "}"));
   }
 
   private static void listMap(JSONSchemaProps list, String key) {

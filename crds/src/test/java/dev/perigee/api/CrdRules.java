@@ -92,7 +92,7 @@ final class CrdRules {
         .setStandardMacros(CelStandardMacro.STANDARD_MACROS)
         .addCompilerLibraries(CelExtensions.strings())
         .addRuntimeLibraries(CelExtensions.strings())
-        // Kubernetes has it, this CEL does not yet.
+        // Kubernetes has them, this CEL does not yet.
         .addFunctionDeclarations(
             CelFunctionDecl.newFunctionDeclaration(
                 "format",
@@ -100,13 +100,22 @@ final class CrdRules {
                     "string_format",
                     SimpleType.STRING,
                     SimpleType.STRING,
-                    ListType.create(SimpleType.DYN))))
+                    ListType.create(SimpleType.DYN))),
+            CelFunctionDecl.newFunctionDeclaration(
+                "sum",
+                CelOverloadDecl.newMemberOverload(
+                    "list_int_sum_int", SimpleType.INT, ListType.create(SimpleType.INT))))
         .addFunctionBindings(
             CelFunctionBinding.from(
                 "string_format",
                 String.class,
                 List.class,
-                (text, values) -> String.format(Locale.ROOT, text, values.toArray())));
+                (text, values) -> String.format(Locale.ROOT, text, values.toArray())),
+            CelFunctionBinding.from(
+                "list_int_sum_int",
+                List.class,
+                numbers ->
+                    ((List<?>) numbers).stream().mapToLong(n -> ((Number) n).longValue()).sum()));
   }
 
   private void run(JsonNode schema, JsonNode value, JsonNode before, List<Broken> found)

@@ -11,6 +11,9 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class ScheduleTest {
   /** Every shape of up to 8 stages, 4 virtual stages and 17 micro-batches that can be. */
@@ -81,11 +84,18 @@ class ScheduleTest {
   }
 
   @Test
-  void inSteadyStateEveryExchangeRunsUnderTheComputeOfAnotherMicroBatch() {
+  void expertOverlapWithSplitWeightGradientsKeepsNoMore() {
+    Schedule split = Schedule.of(new Shape(4, 1, 8, true, true, false), List.of(1, 1, 1, 1));
+    assertThat(ScheduleCheck.of(split).peakLive()).containsExactly(5, 4, 3, 2);
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void inSteadyStateEveryExchangeRunsUnderTheComputeOfAnotherMicroBatch(boolean split) {
     Schedule overlap =
-        Schedule.of(new Shape(4, 2, 16, true, false, false), Collections.nCopies(8, 2));
+        Schedule.of(new Shape(4, 2, 16, true, split, false), Collections.nCopies(8, 2));
     for (List<Step> steps : overlap.steps()) {
-      int firstBackward = index(steps, Action.BACKWARD, 0);
+      int firstBackward = index(steps, split ? Action.BACKWARD_INPUT : Action.BACKWARD, 0);
       int lastForward = lastIndex(steps, Action.FORWARD);
       for (int i = firstBackward; i < lastForward; i++) {
         Step exchange = steps.get(i);
@@ -101,6 +111,58 @@ class ScheduleTest {
         }
       }
     }
+  }
+
+  @Test
+  @Timeout(10)
+  void aStepOfManyMicroBatchesIsMadeInTimeThatGrowsWithThemAndNotWithTheirSquare() {
+    Schedule many =
+        Schedule.of(new Shape(16, 2, 8192, false, false, true), Collections.nCopies(32, 0));
+    assertThat(many.steps().getFirst()).filteredOn(s -> s.action() == Action.OFFLOAD).isNotEmpty();
+  }
+
+  /** Attention's forward alone may be shorter than an exchange. */
+  @Test
+  void inSteadyStateWeightGradientsRunUnderEveryCombineThatGoesBackwards() {
+    Schedule split = Schedule.of(new Shape(4, 2, 16, true, true, false), Collections.nCopies(8, 2));
+    for (List<Step> steps : split.steps()) {
+      int lastForward = lastIndex(steps, Action.FORWARD);
+      // From the second backward on: the first has no weight gradients before it.
+      for (int i = index(steps, Action.BACKWARD_WEIGHT, 0); i < lastForward; i++) {
+        Step combine = steps.get(i);
+        if (combine.action() == Action.COMBINE_BACKWARD) {
+          Step needsIt =
+              new Step(
+                  Action.BACKWARD_INPUT,
+                  combine.microBatch(),
+                  combine.chunk(),
+                  2 * combine.part() + 1);
+          assertThat(steps.subList(i, steps.indexOf(needsIt)))
+              .as("under %s", combine)
+              .anyMatch(s -> s.action() == Action.BACKWARD_WEIGHT)
+              .anyMatch(s -> s.action() == Action.FORWARD);
+        }
+      }
+    }
+  }
+
+  @Test
+  void whatGoesBetweenStagesAtTheEndOfAPairRunsUnderWeightGradients() {
+    Schedule split = Schedule.of(new Shape(4, 2, 16, true, true, false), Collections.nCopies(8, 2));
+    List<Step> steps = split.steps().get(1);
+    int checked = 0;
+    for (int i = index(steps, Action.BACKWARD_INPUT, 0); i < steps.size(); i++) {
+      if (steps.get(i).action() != Action.SEND_GRADIENT) {
+        continue;
+      }
+      int nextForward = index(steps, Action.RECEIVE_ACTIVATION, i);
+      if (nextForward < 0) {
+        break;
+      }
+      assertThat(steps.subList(i, nextForward)).anyMatch(s -> s.action() == Action.BACKWARD_WEIGHT);
+      checked++;
+    }
+    assertThat(checked).isGreaterThan(16);
   }
 
   @Test
@@ -186,7 +248,7 @@ class ScheduleTest {
         return i;
       }
     }
-    throw new AssertionError("no " + action);
+    return -1;
   }
 
   private static int lastIndex(List<Step> steps, Action action) {

@@ -171,15 +171,12 @@ class ChartTest {
   void gangsAreOpenToTheOperatorAndToWhoeverReadsMetricsOnly() throws IOException {
     JsonNode operator = readers(DEFAULT).get(0);
     assertThat(readers(DEFAULT)).hasSize(1);
-    assertThat(
-            operator.at("/namespaceSelector/matchLabels/kubernetes.io~1metadata.name").asText())
+    assertThat(operator.at("/namespaceSelector/matchLabels/kubernetes.io~1metadata.name").asText())
         .isEqualTo("ops");
     JsonNode deployment = DEFAULT.one("Deployment", "perigee");
     assertThat(operator.at("/podSelector/matchLabels"))
         .isEqualTo(deployment.at("/spec/selector/matchLabels"));
-    assertThat(
-            readers(
-                Rendered.with("networkPolicy: {gangs: {metricsFrom: [{podSelector: {}}]}}")))
+    assertThat(readers(Rendered.with("networkPolicy: {gangs: {metricsFrom: [{podSelector: {}}]}}")))
         .hasSize(2);
     assertThat(environment(Rendered.with("networkPolicy: {gangs: {enabled: false}}")))
         .noneMatch(e -> e.startsWith("PERIGEE_GANG_READERS"));

@@ -4,11 +4,13 @@ import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.engine.cuda.CudaBackend;
+import dev.perigee.engine.cuda.GpuGroups;
 import dev.perigee.engine.cuda.Precision;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.RunConfig.Compute;
 import java.util.Optional;
+import java.util.function.Consumer;
 
 /** What the ranks of a pod compute with, as the configuration asks. */
 final class Accelerator {
@@ -67,8 +69,22 @@ final class Accelerator {
     };
   }
 
-  /** The groups as they serve this backend's tensors. */
-  Fabric.Groups reaching(Fabric.Groups groups) {
-    return compute.backend() == Compute.Backend.cpu ? groups : groups.staged();
+  /**
+   * The groups as they serve this backend's tensors. Every rank of the job calls this; ranks on
+   * GPUs agree on how their tensors travel.
+   *
+   * @param said is told the way, if there is a choice
+   */
+  Fabric.Groups reaching(
+      Fabric fabric, Fabric.Groups groups, Backend backend, Consumer<String> said) {
+    if (backend instanceof CudaBackend gpu) {
+      // Never closed: a rank that ends takes its process along, and a peer may have gone before.
+      GpuGroups joined = GpuGroups.join(gpu, groups, fabric);
+      if (fabric.world() > 1) {
+        said.accept("experts' rows, gradients and weights travel " + joined.way());
+      }
+      return joined.groups();
+    }
+    return groups;
   }
 }

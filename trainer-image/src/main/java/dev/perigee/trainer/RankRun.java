@@ -80,8 +80,9 @@ final class RankRun {
     this.pod = pod;
     this.rank = rank;
     this.speaks = rank == fabric.ranks().getFirst();
-    this.groups = pod.accelerator().reaching(fabric.groups(config.mesh(), rank));
     this.backend = pod.accelerator().open(fabric.ranks().indexOf(rank));
+    this.groups =
+        pod.accelerator().reaching(fabric, fabric.groups(config.mesh(), rank), backend, this::log);
     this.world = groups.world();
     this.model =
         Model.create(

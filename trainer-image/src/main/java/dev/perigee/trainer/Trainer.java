@@ -4,6 +4,7 @@ import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.data.TrainingData;
 import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.engine.parallel.LostPeerException;
 import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
@@ -36,6 +37,9 @@ public final class Trainer {
   private static final Duration LAST_WORDS = Duration.ofSeconds(2);
 
   private static final Duration GOODBYE_PATIENCE = Duration.ofSeconds(5);
+
+  /** In which ranks notice that work together has ended. */
+  private static final Duration SEEN_BY_RANKS = Duration.ofSeconds(2);
 
   private final Ending ending =
       new Ending(Launch.root(System.getenv()).resolve(RunFiles.TERMINATION_LOG));
@@ -95,6 +99,7 @@ public final class Trainer {
               config.network(),
               launch.address(),
               PeerFile.in(launch.root(), launch.ranks().generation()));
+      fabric.whenEnded(why -> Thread.ofVirtual().start(() -> endIfNobodyDoes(why)));
       ExitCode exitCode;
       try {
         enter(pod, Phase.Loading);
@@ -128,6 +133,16 @@ public final class Trainer {
       fabric.close();
       return exitCode;
     }
+  }
+
+  /** Ranks see that a peer is lost by themselves, unless they are stuck inside of a library. */
+  private void endIfNobodyDoes(String why) {
+    try {
+      Thread.sleep(SEEN_BY_RANKS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    ending.failure(new LostPeerException(why), progress);
   }
 
   private void enter(Pod pod, Phase phase) {

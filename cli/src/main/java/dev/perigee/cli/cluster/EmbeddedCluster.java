@@ -3,7 +3,7 @@ package dev.perigee.cli.cluster;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.ApiServer;
 import dev.perigee.cli.cluster.api.Json;
-import dev.perigee.cli.cluster.api.Registry.Write;
+import dev.perigee.cli.cluster.api.Write;
 import dev.perigee.cli.cluster.node.LocalNode;
 import dev.perigee.cli.cluster.node.Programs;
 import io.fabric8.kubernetes.client.Config;

@@ -25,8 +25,18 @@ import java.util.function.IntFunction;
 public final class Arena {
   private static final int SMALLEST = 256;
 
-  private final IntFunction<Storage> allocate;
-  private final NavigableMap<Integer, Deque<Storage>> free = new TreeMap<>();
+  /** Memory of one kind that nobody uses, by its size, and where more comes from. */
+  private static final class Pool {
+    private final IntFunction<Storage> allocate;
+    private final NavigableMap<Integer, Deque<Storage>> free = new TreeMap<>();
+
+    Pool(IntFunction<Storage> allocate) {
+      this.allocate = allocate;
+    }
+  }
+
+  private final Pool activations;
+  private final Pool floats;
   private final Deque<Region> entered = new ArrayDeque<>();
   private long currentBytes;
   private long peakBytes;
@@ -34,7 +44,21 @@ public final class Arena {
 
   /** An arena whose memory comes from {@code allocate}, which is given a number of elements. */
   public Arena(IntFunction<Storage> allocate) {
-    this.allocate = allocate;
+    activations = new Pool(allocate);
+    floats = activations;
+    entered.push(new Region());
+  }
+
+  /**
+   * An arena of two kinds of memory.
+   *
+   * @param activations allocates what {@link #take} hands out: a backend may round activations
+   * @param floats allocates what {@link #takeFloats} hands out, of another width than the others:
+   *     float32
+   */
+  public Arena(IntFunction<Storage> activations, IntFunction<Storage> floats) {
+    this.activations = new Pool(activations);
+    this.floats = new Pool(floats);
     entered.push(new Region());
   }
 
@@ -51,7 +75,12 @@ public final class Arena {
 
     /** A tensor until this region is released. Its numbers are undefined. */
     public Tensor take(int... shape) {
-      return takeInto(this, shape);
+      return takeInto(this, activations, shape);
+    }
+
+    /** The same for numbers that a backend must not round. */
+    public Tensor takeFloats(int... shape) {
+      return takeInto(this, floats, shape);
     }
 
     /** Makes this the region that {@link Arena#take} takes from until the scope closes. */
@@ -148,22 +177,27 @@ public final class Arena {
     return entered.element().take(shape);
   }
 
-  private synchronized Tensor takeInto(Region region, int... shape) {
+  /** The same for numbers that a backend must not round: statistics, scores, packed ones. */
+  public Tensor takeFloats(int... shape) {
+    return entered.element().takeFloats(shape);
+  }
+
+  private synchronized Tensor takeInto(Region region, Pool pool, int... shape) {
     int n = 1;
     for (int d : shape) {
       n = Math.multiplyExact(n, d);
     }
     int size = sizeClass(n);
-    Deque<Storage> reusable = free.get(size);
+    Deque<Storage> reusable = pool.free.get(size);
     Storage storage;
     if (reusable == null || reusable.isEmpty()) {
-      storage = allocate.apply(size);
-      reservedBytes += 4L * size;
+      storage = pool.allocate.apply(size);
+      reservedBytes += bytes(storage);
     } else {
       storage = reusable.pop();
     }
     region.taken.add(storage);
-    currentBytes += 4L * size;
+    currentBytes += bytes(storage);
     peakBytes = Math.max(peakBytes, currentBytes);
     return new Tensor(storage, 0, shape);
   }
@@ -173,9 +207,18 @@ public final class Arena {
     region.savedIn.clear();
     while (!region.taken.isEmpty()) {
       Storage storage = region.taken.removeLast();
-      currentBytes -= 4L * storage.length();
-      free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+      idle(storage);
     }
+  }
+
+  private void idle(Storage storage) {
+    currentBytes -= bytes(storage);
+    Pool pool = storage.width() == Float.BYTES ? floats : activations;
+    pool.free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+  }
+
+  private static long bytes(Storage storage) {
+    return (long) storage.width() * storage.length();
   }
 
   @SuppressWarnings("ReferenceEquality") // which memory it is, not what it holds
@@ -190,8 +233,7 @@ public final class Arena {
       if (region.taken.get(i) == storage) {
         region.taken.remove(i);
         region.savedIn.remove(storage);
-        currentBytes -= 4L * storage.length();
-        free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
+        idle(storage);
         return;
       }
     }

@@ -1,6 +1,8 @@
 package dev.perigee.engine.backend;
 
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
+import java.util.List;
 
 /**
  * The operations a model is made of, each with its backward beside it. An instance belongs to one
@@ -11,7 +13,8 @@ import dev.perigee.engine.tensor.Tensor;
  * Tensors are row-major; matrices of weights are [out, in]. An argument named {@code d…} is a
  * gradient. Outputs are written in full unless an operation says that it adds.
  *
- * <p>Index arrays are on the host: routing decides sizes there, and a device backend uploads them.
+ * <p>What says which rows an operation takes is {@link Indices}: the chosen experts and what
+ * follows from them stay where the backend computes them.
  */
 public interface Backend {
 
@@ -20,8 +23,24 @@ public interface Backend {
   /** A new tensor of zeros that stays. */
   Tensor zeros(int... shape);
 
-  /** Memory for activations. */
+  /**
+   * A new tensor of float32 zeros that stays, and that products multiply: a backend that rounds
+   * their operands may keep a rounded copy.
+   */
+  default Tensor weights(int... shape) {
+    return zeros(shape);
+  }
+
+  /** Memory for activations, which a backend may round. */
   Arena arena();
+
+  /**
+   * Numbers of the host's where operations want them, until the arena's innermost region is
+   * released.
+   */
+  default Indices indices(int... values) {
+    return Indices.of(values);
+  }
 
   /** Memory of the host for activations that are not needed for a while. */
   HostStore hostStore();
@@ -41,6 +60,15 @@ public interface Backend {
   /** Σ x², added up in double precision. */
   double sumOfSquares(Tensor x);
 
+  /** The sum over several tensors, which a device can add up while nobody waits. */
+  default double sumOfSquares(List<Tensor> xs) {
+    double sum = 0;
+    for (Tensor x : xs) {
+      sum += sumOfSquares(x);
+    }
+    return sum;
+  }
+
   /**
    * One AdamW update of {@code weight} and of its state, all of one shape.
    *
@@ -49,6 +77,16 @@ public interface Backend {
    */
   void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
 
+  /**
+   * One step of Muon for B matrices of one shape, if the backend has a kernel for it.
+   *
+   * @param momentum_BNM decaying sum of gradients
+   * @return false when it has none and nothing has changed: products make it then
+   */
+  default boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+    return false;
+  }
+
   /** Copies the columns of {@code x_TC} into {@code left} and {@code right}. */
   void splitColumns(Tensor x_TC, Tensor left, Tensor right);
 
@@ -56,7 +94,7 @@ public interface Backend {
   void joinColumns(Tensor left, Tensor right, Tensor x_TC);
 
   /** y[s] = x[rows[s]]. */
-  void gatherRows(Tensor x_TC, int[] rows, Tensor y_SC);
+  void gatherRows(Tensor x_TC, Indices rows, Tensor y_SC);
 
   /**
    * Packs rows as eight-bit numbers; see {@link Fp8}.
@@ -114,34 +152,49 @@ public interface Backend {
   }
 
   /**
-   * For each expert e: its rows of y = its rows of x · w[e]ᵀ; {@code rows_E} rows each, in order.
+   * For each expert e: its rows of y = its rows of x · w[e]ᵀ; the rows of e are those from {@code
+   * offsets_E1[e]} to {@code offsets_E1[e + 1]}.
    */
-  default void groupedLinear(Tensor x_SI, Tensor w_EOI, int[] rows_E, Tensor y_SO) {
-    for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
-      if (rows_E[e] > 0) {
-        linear(x_SI.slice(at, rows_E[e]), matrix(w_EOI, e), y_SO.slice(at, rows_E[e]));
+  default void groupedLinear(Tensor x_SI, Tensor w_EOI, Indices offsets_E1, Tensor y_SO) {
+    int[] at = offsets_E1.onHost();
+    for (int e = 0; e < w_EOI.dim(0); e++) {
+      int rows = at[e + 1] - at[e];
+      if (rows > 0) {
+        linear(x_SI.slice(at[e], rows), matrix(w_EOI, e), y_SO.slice(at[e], rows));
       }
     }
   }
 
   /** For each expert e: its rows of dx = its rows of dy · w[e]. */
-  default void groupedLinearBackwardInput(Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
-    for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
-      if (rows_E[e] > 0) {
+  default void groupedLinearBackwardInput(
+      Tensor dy_SO, Tensor w_EOI, Indices offsets_E1, Tensor dx_SI) {
+    int[] at = offsets_E1.onHost();
+    for (int e = 0; e < w_EOI.dim(0); e++) {
+      int rows = at[e + 1] - at[e];
+      if (rows > 0) {
         linearBackwardInput(
-            dy_SO.slice(at, rows_E[e]), matrix(w_EOI, e), dx_SI.slice(at, rows_E[e]), false);
+            dy_SO.slice(at[e], rows), matrix(w_EOI, e), dx_SI.slice(at[e], rows), false);
       }
     }
   }
 
   /** For each expert e: dw[e] += its rows of dyᵀ · its rows of x. */
-  default void groupedLinearBackwardWeight(Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
-    for (int e = 0, at = 0; e < rows_E.length; at += rows_E[e++]) {
-      if (rows_E[e] > 0) {
-        linearBackwardWeight(
-            dy_SO.slice(at, rows_E[e]), x_SI.slice(at, rows_E[e]), matrix(dw_EOI, e));
+  default void groupedLinearBackwardWeight(
+      Tensor dy_SO, Tensor x_SI, Indices offsets_E1, Tensor dw_EOI) {
+    int[] at = offsets_E1.onHost();
+    for (int e = 0; e < dw_EOI.dim(0); e++) {
+      int rows = at[e + 1] - at[e];
+      if (rows > 0) {
+        linearBackwardWeight(dy_SO.slice(at[e], rows), x_SI.slice(at[e], rows), matrix(dw_EOI, e));
       }
     }
+  }
+
+  /** {@link #groupedLinear} into gate and up, and {@link #swiGlu} of them. */
+  default void groupedSwiGlu(
+      Tensor x_SI, Tensor w_EFFI, Indices offsets_E1, Tensor gu_SFF, Tensor h_SF) {
+    groupedLinear(x_SI, w_EFFI, offsets_E1, gu_SFF);
+    swiGlu(gu_SFF, h_SF);
   }
 
   private static Tensor matrix(Tensor w_EOI, int e) {
@@ -151,10 +204,10 @@ public interface Backend {
   // Layers.
 
   /** y[t] = w[ids[t]]. */
-  void embedding(int[] ids, Tensor w_VH, Tensor y_TH);
+  void embedding(Indices ids, Tensor w_VH, Tensor y_TH);
 
   /** dw[ids[t]] += dy[t]. */
-  void embeddingBackward(int[] ids, Tensor dy_TH, Tensor dw_VH);
+  void embeddingBackward(Indices ids, Tensor dy_TH, Tensor dw_VH);
 
   /**
    * y = x / √(mean(x²) + ε) · gain, row by row.
@@ -184,7 +237,12 @@ public interface Backend {
    * @param inverse rotates back, which is also the gradient
    */
   void rotate(
-      Tensor x_TC, int width, int[] positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse);
+      Tensor x_TC, int width, Indices positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse);
+
+  /** Float32 numbers that {@link #attention} leaves for its backward. */
+  default int attentionMemory(AttentionShape shape) {
+    return shape.probabilities();
+  }
 
   /**
    * Causal multi-head latent attention; see {@link AttentionShape} for the letters. Query and key
@@ -194,7 +252,7 @@ public interface Backend {
    * @param kv_TX rows of H · (N + V): each head's [key nope, value]
    * @param k_TR the rotated key that the heads share
    * @param out_TO receives rows of H · V
-   * @param p_BHTT receives the probabilities, which backward wants
+   * @param kept receives what backward wants, {@link #attentionMemory} numbers
    * @param maxLogit_H is raised to each head's largest logit over the allowed pairs
    */
   void attention(
@@ -203,8 +261,8 @@ public interface Backend {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
-      float[] maxLogit_H);
+      Tensor kept,
+      Tensor maxLogit_H);
 
   /** The gradients of {@link #attention}. */
   void attentionBackward(
@@ -214,7 +272,7 @@ public interface Backend {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
+      Tensor kept,
       Tensor dq_TQ,
       Tensor dkv_TX,
       Tensor dk_TR);
@@ -240,21 +298,39 @@ public interface Backend {
    * from s alone. Equal scores choose the lower index.
    *
    * @param logits_TE is replaced by s
-   * @param chosen_TK receives experts
-   * @param weight_TK receives their weights
+   * @param weight_TK receives the chosen experts' weights
+   * @return the chosen experts, T · K, until the arena's innermost region is released; any of them
+   *     where scores are not finite, unless the backend notices at once
+   * @throws ArithmeticException when it notices at once
    */
-  void route(RouterShape shape, Tensor logits_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK);
+  Indices route(RouterShape shape, Tensor logits_TE, Tensor bias_E, Tensor weight_TK);
 
   /** The gradient of {@link #route} for the logits, zero where an expert was not chosen. */
   void routeBackward(
-      RouterShape shape, Tensor dweight_TK, Tensor s_TE, int[] chosen_TK, Tensor dlogits_TE);
+      RouterShape shape, Tensor dweight_TK, Tensor s_TE, Indices chosen_TK, Tensor dlogits_TE);
+
+  /** Sorts pairs of tokens and experts by expert; as long-lived as what {@link #route} returns. */
+  default ExpertRows expertRows(Indices chosen_TK, int experts) {
+    return ExpertRows.of(chosen_TK.onHost(), experts);
+  }
+
+  /** count[e] += rows of expert e; exact up to 2²⁴. */
+  void countRows(Indices offsets_E1, Tensor count_E);
+
+  /** y[slot[t, k]] = x[t]. */
+  void spreadRows(Tensor x_TC, Indices slot_TK, Tensor y_SC);
 
   /** y[t] += Σ_k weight[t, k] · x[slot[t, k]]; weights of one when {@code weight_TK} is null. */
-  void combineRows(Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor y_TC);
+  void combineRows(Tensor x_SC, Indices slot_TK, Tensor weight_TK, Tensor y_TC);
 
   /** dx[slot[t, k]] = weight[t, k] · dy[t]; dweight[t, k] = dy[t] · x[slot[t, k]]. */
   void combineRowsBackward(
-      Tensor dy_TC, Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor dx_SC, Tensor dweight_TK);
+      Tensor dy_TC,
+      Tensor x_SC,
+      Indices slot_TK,
+      Tensor weight_TK,
+      Tensor dx_SC,
+      Tensor dweight_TK);
 
   /**
    * Cross-entropy of the softmax of each row against its target; a negative target is left out.
@@ -262,5 +338,32 @@ public interface Backend {
    * @param logits_TV is replaced by gradScale · (softmax − one-hot)
    * @return the sum over the rows, in nats
    */
-  double crossEntropy(Tensor logits_TV, int[] targets_T, float gradScale);
+  double crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale);
+
+  /**
+   * Whether {@link #linearCrossEntropy} takes less memory or time here than the logits of all
+   * tokens would.
+   */
+  default boolean fusesLoss(Tensor x_TH, Tensor w_VH) {
+    return false;
+  }
+
+  /**
+   * {@link #linear} to the vocabulary, {@link #crossEntropy}, and the gradients of both at once.
+   *
+   * @param dx_TH receives the gradient of the input
+   * @param dw_VH is added the gradient of the weights to
+   * @return the sum over the rows, in nats
+   */
+  default double linearCrossEntropy(
+      Tensor x_TH, Tensor w_VH, Indices targets_T, float gradScale, Tensor dx_TH, Tensor dw_VH) {
+    try (Arena.Scope _ = arena().open()) {
+      Tensor logits_TV = arena().takeFloats(x_TH.dim(0), w_VH.dim(0));
+      linear(x_TH, w_VH, logits_TV);
+      double loss = crossEntropy(logits_TV, targets_T, gradScale);
+      linearBackwardInput(logits_TV, w_VH, dx_TH, false);
+      linearBackwardWeight(logits_TV, x_TH, dw_VH);
+      return loss;
+    }
+  }
 }

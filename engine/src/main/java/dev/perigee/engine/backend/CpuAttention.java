@@ -36,7 +36,7 @@ final class CpuAttention {
       Tensor k_TR,
       Tensor out_TO,
       Tensor p_BHTT,
-      float[] maxLogit_H) {
+      Tensor maxLogit_H) {
     int t = s.length();
     int d = s.nope() + s.rope();
     int q = s.heads() * d;
@@ -71,7 +71,8 @@ final class CpuAttention {
               pAt,
               seen);
           float max = causalSoftmax(p, pAt, first, rows);
-          maxLogit_H[h] = Math.max(maxLogit_H[h], max);
+          int mostAt = maxLogit_H.offset() + h;
+          maxLogit_H.floats()[mostAt] = Math.max(maxLogit_H.floats()[mostAt], max);
           gemm.multiply(
               false,
               false,

@@ -1,5 +1,6 @@
 package dev.perigee.engine.backend;
 
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Storage;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
@@ -114,7 +115,8 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void gatherRows(Tensor x_TC, int[] rows, Tensor y_SC) {
+  public void gatherRows(Tensor x_TC, Indices which, Tensor y_SC) {
+    int[] rows = which.onHost();
     int c = x_TC.dim(1);
     for (int s = 0; s < rows.length; s++) {
       System.arraycopy(
@@ -159,8 +161,8 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void embedding(int[] ids, Tensor w_VH, Tensor y_TH) {
-    for (int id : ids) {
+  public void embedding(Indices ids, Tensor w_VH, Tensor y_TH) {
+    for (int id : ids.onHost()) {
       if (id < 0 || id >= w_VH.dim(0)) {
         throw new IllegalArgumentException(
             "token " + id + " is not in the vocabulary of " + w_VH.dim(0));
@@ -170,7 +172,8 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void embeddingBackward(int[] ids, Tensor dy_TH, Tensor dw_VH) {
+  public void embeddingBackward(Indices tokens, Tensor dy_TH, Tensor dw_VH) {
+    int[] ids = tokens.onHost();
     int h = dw_VH.dim(1);
     for (int t = 0; t < ids.length; t++) {
       VectorLoops.add(
@@ -320,7 +323,8 @@ public final class CpuBackend implements Backend {
 
   @Override
   public void rotate(
-      Tensor x_TC, int width, int[] positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse) {
+      Tensor x_TC, int width, Indices positions, Tensor cos_PR, Tensor sin_PR, boolean inverse) {
+    int[] positions_T = positions.onHost();
     int c = x_TC.dim(1);
     int pairs = cos_PR.dim(1);
     float sign = inverse ? -1 : 1;
@@ -348,9 +352,9 @@ public final class CpuBackend implements Backend {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
-      float[] maxLogit_H) {
-    attention.forward(shape, q_TQ, kv_TX, k_TR, out_TO, p_BHTT, maxLogit_H);
+      Tensor kept,
+      Tensor maxLogit_H) {
+    attention.forward(shape, q_TQ, kv_TX, k_TR, out_TO, kept, maxLogit_H);
   }
 
   @Override
@@ -361,11 +365,11 @@ public final class CpuBackend implements Backend {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
+      Tensor kept,
       Tensor dq_TQ,
       Tensor dkv_TX,
       Tensor dk_TR) {
-    attention.backward(shape, dout_TO, q_TQ, kv_TX, k_TR, out_TO, p_BHTT, dq_TQ, dkv_TX, dk_TR);
+    attention.backward(shape, dout_TO, q_TQ, kv_TX, k_TR, out_TO, kept, dq_TQ, dkv_TX, dk_TR);
   }
 
   @Override
@@ -375,8 +379,8 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void route(
-      RouterShape shape, Tensor logits_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK) {
+  public Indices route(RouterShape shape, Tensor logits_TE, Tensor bias_E, Tensor weight_TK) {
+    int[] chosen_TK = new int[logits_TE.dim(0) * shape.chosen()];
     int experts = shape.experts();
     forParts(
         logits_TE.dim(0),
@@ -387,16 +391,37 @@ public final class CpuBackend implements Backend {
           putPart(s, logits_TE, first, rows, experts, at, n);
         });
     CpuRouter.choose(shape, logits_TE, bias_E, chosen_TK, weight_TK);
+    return Indices.of(chosen_TK);
   }
 
   @Override
   public void routeBackward(
-      RouterShape shape, Tensor dweight_TK, Tensor s_TE, int[] chosen_TK, Tensor dlogits_TE) {
-    CpuRouter.backward(shape, dweight_TK, s_TE, chosen_TK, dlogits_TE);
+      RouterShape shape, Tensor dweight_TK, Tensor s_TE, Indices chosen_TK, Tensor dlogits_TE) {
+    CpuRouter.backward(shape, dweight_TK, s_TE, chosen_TK.onHost(), dlogits_TE);
   }
 
   @Override
-  public void combineRows(Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor y_TC) {
+  public void countRows(Indices offsets_E1, Tensor count_E) {
+    int[] offsets = offsets_E1.onHost();
+    for (int e = 0; e < count_E.size(); e++) {
+      count_E.floats()[count_E.offset() + e] += offsets[e + 1] - offsets[e];
+    }
+  }
+
+  @Override
+  public void spreadRows(Tensor x_TC, Indices slot_TK, Tensor y_SC) {
+    int[] slot = slot_TK.onHost();
+    int c = x_TC.dim(1);
+    int k = slot.length == 0 ? 0 : slot.length / x_TC.dim(0);
+    for (int i = 0; i < slot.length; i++) {
+      int from = x_TC.offset() + i / k * c;
+      System.arraycopy(x_TC.floats(), from, y_SC.floats(), y_SC.offset() + slot[i] * c, c);
+    }
+  }
+
+  @Override
+  public void combineRows(Tensor x_SC, Indices slots, Tensor weight_TK, Tensor y_TC) {
+    int[] slot_TK = slots.onHost();
     int c = y_TC.dim(1);
     for (int t = 0, i = 0; t < y_TC.dim(0); t++) {
       float[] y = row(0, y_TC, t, c);
@@ -410,7 +435,8 @@ public final class CpuBackend implements Backend {
 
   @Override
   public void combineRowsBackward(
-      Tensor dy_TC, Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor dx_SC, Tensor dweight_TK) {
+      Tensor dy_TC, Tensor x_SC, Indices slots, Tensor weight_TK, Tensor dx_SC, Tensor dweight_TK) {
+    int[] slot_TK = slots.onHost();
     int c = dy_TC.dim(1);
     int k = dy_TC.dim(0) == 0 ? 0 : slot_TK.length / dy_TC.dim(0);
     for (int i = 0; i < slot_TK.length; i++) {
@@ -426,7 +452,8 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public double crossEntropy(Tensor logits_TV, int[] targets_T, float gradScale) {
+  public double crossEntropy(Tensor logits_TV, Indices targets, float gradScale) {
+    int[] targets_T = targets.onHost();
     int v = logits_TV.dim(1);
     float[] x = logits_TV.floats();
     double loss = 0;

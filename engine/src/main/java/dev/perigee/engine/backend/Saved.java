@@ -11,6 +11,7 @@ import java.util.function.Supplier;
 public final class Saved {
   private final Arena.Region region;
   private final int[] shape;
+  private final boolean exact;
   private Tensor tensor; // null while it is elsewhere
   private Supplier<Tensor> again; // null unless it can be made from something else
   private HostStore store;
@@ -19,6 +20,7 @@ public final class Saved {
   Saved(Arena.Region region, Tensor tensor) {
     this.region = region;
     this.shape = tensor.shape();
+    this.exact = tensor.storage().width() == Float.BYTES;
     this.tensor = tensor;
   }
 
@@ -70,7 +72,7 @@ public final class Saved {
   /** Brings them back if they are on the host. */
   void load() {
     if (copy != null) {
-      tensor = region.take(shape);
+      tensor = exact ? region.takeFloats(shape) : region.take(shape);
       store.bringBack(copy, tensor);
       copy = null;
     }

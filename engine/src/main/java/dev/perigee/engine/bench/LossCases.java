@@ -36,7 +36,8 @@ final class LossCases implements GpuCases {
     Runnable graph =
         lab.graph(
             new LinearCrossEntropy(lab.device, arena, z)
-                .lossAndGradients(lab.multiprocessors(), x, w, target, 1f / TOKENS, loss, dx, dw));
+                .lossAndGradients(
+                    lab.multiprocessors(), x, w, target, 1f / TOKENS, loss, dx, dw, false));
     String name = "linear + cross-entropy, forward+backward";
     return List.of(
         new GpuCase(

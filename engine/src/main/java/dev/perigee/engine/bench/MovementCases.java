@@ -140,7 +140,7 @@ final class MovementCases implements GpuCases {
             lab,
             "router",
             x.bytes() + 3 * assignments,
-            List.of(router.forward(x, w, bias, expert, score, weight))));
+            List.of(router.forward(lab.multiprocessors(), x, w, bias, expert, score, weight))));
     Dispatch dispatch = new Dispatch(tokens, EXPERTS, CHOSEN);
     int[] chosen = new int[tokens * CHOSEN];
     Random random = new Random(1);

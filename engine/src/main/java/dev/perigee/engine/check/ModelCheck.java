@@ -77,9 +77,19 @@ public final class ModelCheck {
 
   /** The model of a folder in Hugging Face layout. */
   static Model loadModel(Path folder, Backend backend) throws IOException {
-    HfConfig config = HfConfig.read(folder.resolve(HfConfig.FILE));
+    Path file = folder.resolve(HfConfig.FILE);
+    HfConfig config = HfConfig.read(file);
+    Safetensors weights = Safetensors.open(folder);
+    // Before memory is taken for as many layers as the file claims.
+    int layers = config.model().numHiddenLayers();
+    if (!weights.contains("model.layers.%d.input_layernorm.weight".formatted(layers - 1))) {
+      throw new CheckpointFormatException(
+          file,
+          "num_hidden_layers: %d; %s holds no layer %d"
+              .formatted(layers, weights.path(), layers - 1));
+    }
     Model model = Model.create(config.model(), backend, Collectives.solo());
-    model.load(Safetensors.open(folder));
+    model.load(weights);
     return model;
   }
 

@@ -1,6 +1,8 @@
 package dev.perigee.engine.checkpoint;
 
+import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -23,7 +25,10 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
   /** Its name in a checkpoint folder. */
   public static final String FILE = "config.json";
 
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON =
+      new ObjectMapper()
+          .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   /**
    * Reads the file, in the spelling of transformers 4 ({@code rope_theta}, {@code rope_scaling}) or
@@ -37,6 +42,9 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
     if (!Files.exists(file)) {
       throw new NoSuchFileException(
           file.toString(), null, "a checkpoint folder in Hugging Face layout holds " + FILE);
+    }
+    if (!Files.isRegularFile(file)) {
+      throw new CheckpointFormatException(file, "expected a file");
     }
     JsonNode root;
     try {
@@ -139,8 +147,9 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
       expectIfGiven("attention_bias", "false");
       expectIfGiven("rope_interleave", "true");
       expectIfGiven("moe_layer_freq", "1");
-      if (root.path("attention_dropout").asDouble(0) != 0) {
-        problems.add("attention_dropout: " + root.get("attention_dropout") + "; expected 0");
+      JsonNode dropout = root.path("attention_dropout");
+      if (!absent(dropout) && !(dropout.isNumber() && dropout.doubleValue() == 0)) {
+        problems.add("attention_dropout: " + dropout + "; expected 0");
       }
       if (root.hasNonNull("quantization_config")) {
         problems.add(
@@ -177,16 +186,20 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
           dense ? 1 : whole("n_group"),
           dense ? 1 : whole("topk_group"),
           dense ? 1 : number(root, "", "routed_scaling_factor"),
-          root.path("norm_topk_prob").asBoolean(true),
+          flag(root, "", "norm_topk_prob", true),
           number(rope, five ? "rope_parameters." : "", "rope_theta"),
           yarn(scaling),
           whole("max_position_embeddings"),
           number(root, "", "rms_norm_eps"),
-          root.path("initializer_range").asDouble(0.02),
-          root.path("tie_word_embeddings").asBoolean(false));
+          numberOr(root, "", "initializer_range", 0.02),
+          flag(root, "", "tie_word_embeddings", false));
     }
 
     private ModelConfig.Yarn yarn(JsonNode scaling) {
+      if (!absent(scaling) && !scaling.isObject()) {
+        problems.add("rope_scaling: " + scaling + "; expected an object or null");
+        return null;
+      }
       String type = scaling.path("rope_type").asText(scaling.path("type").asText("default"));
       if (absent(scaling) || type.equals("default")) {
         return null;
@@ -198,7 +211,7 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
       if (scaling.hasNonNull("attention_factor")) {
         problems.add("rope_scaling.attention_factor: not supported; use mscale, mscale_all_dim");
       }
-      if (!scaling.path("truncate").asBoolean(true)) {
+      if (!flag(scaling, "rope_scaling.", "truncate", true)) {
         problems.add("rope_scaling.truncate: false; expected true");
       }
       JsonNode original = scaling.path("original_max_position_embeddings");
@@ -210,10 +223,10 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
       return new ModelConfig.Yarn(
           number(scaling, "rope_scaling.", "factor"),
           original.asInt(),
-          scaling.path("beta_fast").asDouble(32),
-          scaling.path("beta_slow").asDouble(1),
-          scaling.path("mscale").asDouble(1),
-          scaling.path("mscale_all_dim").asDouble(0));
+          numberOr(scaling, "rope_scaling.", "beta_fast", 32),
+          numberOr(scaling, "rope_scaling.", "beta_slow", 1),
+          numberOr(scaling, "rope_scaling.", "mscale", 1),
+          numberOr(scaling, "rope_scaling.", "mscale_all_dim", 0));
     }
 
     private void expectIfGiven(String field, String value) {
@@ -247,6 +260,18 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
         problems.add(at + field + ": " + (absent(n) ? "missing" : n) + "; expected a number");
       }
       return n.asDouble();
+    }
+
+    private double numberOr(JsonNode in, String at, String field, double absent) {
+      return absent(in.path(field)) ? absent : number(in, at, field);
+    }
+
+    private boolean flag(JsonNode in, String at, String field, boolean absent) {
+      JsonNode n = in.path(field);
+      if (!absent(n) && !n.isBoolean()) {
+        problems.add(at + field + ": " + n + "; expected true or false");
+      }
+      return n.isBoolean() ? n.booleanValue() : absent;
     }
 
     private static boolean absent(JsonNode n) {

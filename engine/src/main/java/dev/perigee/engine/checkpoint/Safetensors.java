@@ -262,7 +262,7 @@ public final class Safetensors {
 
   private static Safetensors openSharded(Path folder) throws IOException {
     Path index = folder.resolve(INDEX);
-    JsonNode map = parse(index, Files.readAllBytes(index)).get("weight_map");
+    JsonNode map = parse(index, "", Files.readAllBytes(index)).get("weight_map");
     if (map == null || !map.isObject()) {
       throw new CheckpointFormatException(index, "expected an object weight_map");
     }
@@ -271,15 +271,14 @@ public final class Safetensors {
     Map<String, Entry> entries = new TreeMap<>();
     for (Map.Entry<String, JsonNode> named : map.properties()) {
       String shard = named.getValue().isTextual() ? named.getValue().textValue() : "";
-      Path name = shard.isEmpty() ? null : Path.of(shard);
-      if (name == null || name.getNameCount() != 1 || name.isAbsolute() || shard.equals("..")) {
+      if (!isFileName(shard)) {
         throw new CheckpointFormatException(
             index, "weight_map." + named.getKey() + ": expected the name of a file beside it");
       }
       Map<String, Entry> held = shards.get(shard);
       if (held == null) {
         held = new TreeMap<>();
-        if (!Files.exists(folder.resolve(shard))) {
+        if (!Files.isRegularFile(folder.resolve(shard))) {
           throw new CheckpointFormatException(index, "names " + shard + ", which is not there");
         }
         readHeader(folder.resolve(shard), held, metadata);
@@ -293,6 +292,14 @@ public final class Safetensors {
       entries.put(named.getKey(), e);
     }
     return new Safetensors(folder, entries, metadata);
+  }
+
+  /** Whether a text names a file of the same folder. */
+  private static boolean isFileName(String text) {
+    return !text.isEmpty()
+        && !text.equals(".")
+        && !text.equals("..")
+        && text.chars().noneMatch(c -> c == '/' || c == '\\' || c < ' ');
   }
 
   private static void readHeader(
@@ -319,7 +326,7 @@ public final class Safetensors {
       }
       ByteBuffer text = ByteBuffer.allocate((int) n);
       readFully(channel, text, 8);
-      header = parse(file, text.array());
+      header = parse(file, "header ", text.array());
       dataAt = 8 + n;
       dataBytes = size - dataAt;
     }
@@ -421,16 +428,17 @@ public final class Safetensors {
     return names;
   }
 
-  private static JsonNode parse(Path file, byte[] text) throws CheckpointFormatException {
+  private static JsonNode parse(Path file, String what, byte[] text)
+      throws CheckpointFormatException {
     JsonNode node;
     try {
       node = JSON.readTree(text);
     } catch (IOException e) {
       throw new CheckpointFormatException(
-          file, "header is not JSON: " + e.getMessage().lines().findFirst().orElse(""), e);
+          file, what + "is not JSON: " + e.getMessage().lines().findFirst().orElse(""), e);
     }
     if (node == null || !node.isObject()) {
-      throw new CheckpointFormatException(file, "header is not a JSON object");
+      throw new CheckpointFormatException(file, what + "is not a JSON object");
     }
     return node;
   }

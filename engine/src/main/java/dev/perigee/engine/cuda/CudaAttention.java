@@ -7,15 +7,32 @@ import dev.perigee.engine.cuda.Product.Sizes;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
- * Multi-head latent attention from products over all heads of a sequence at once, with the
- * probabilities in memory as the interface has them. Letters as in {@link AttentionShape}; D = N +
- * R.
+ * Multi-head latent attention: {@link MlaPrefill} for the widths that it knows, else products over
+ * all heads of a sequence at once with the probabilities in memory. Letters as in {@link
+ * AttentionShape}; D = N + R.
  */
 final class CudaAttention {
   private final Work work;
 
   CudaAttention(Work work) {
     this.work = work;
+  }
+
+  /** See {@link dev.perigee.engine.backend.Backend#attentionMemory}. */
+  int memory(AttentionShape s) {
+    return isFused(s) ? Math.toIntExact(fused(s).rowBytes() / 4) : s.probabilities();
+  }
+
+  private boolean isFused(AttentionShape s) {
+    return work.hopper()
+        && s.nope() == MlaPrefill.NOPE
+        && s.rope() == MlaPrefill.ROPE
+        && s.value() == MlaPrefill.VALUE
+        && s.batch() > 0;
+  }
+
+  private static MlaPrefill fused(AttentionShape s) {
+    return new MlaPrefill(s.batch(), s.length(), s.heads(), s.scale());
   }
 
   /** See {@link dev.perigee.engine.backend.Backend#attention}. */
@@ -25,15 +42,47 @@ final class CudaAttention {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
-      float[] maxLogit_H) {
+      Tensor kept,
+      Tensor maxLogit_H) {
+    if (isFused(s)) {
+      try (Work.Bf16 b = work.inBf16()) {
+        work.launch(
+            fused(s)
+                .forward(
+                    work.multiprocessors(),
+                    b.of(q_TQ),
+                    b.of(kv_TX),
+                    b.of(k_TR),
+                    b.result(out_TO),
+                    Work.written(kept),
+                    Work.written(maxLogit_H)));
+      }
+      return;
+    }
+    try (Work.Floats f = work.inFloats()) {
+      forward(
+          s,
+          f.of(q_TQ),
+          f.of(kv_TX),
+          f.of(k_TR),
+          f.result(out_TO),
+          f.result(kept),
+          Work.written(maxLogit_H));
+    }
+  }
+
+  private void forward(
+      AttentionShape s,
+      DeviceBuffer q_TQ,
+      DeviceBuffer kv_TX,
+      DeviceBuffer k_TR,
+      DeviceBuffer out_TO,
+      DeviceBuffer p_BHTT,
+      DeviceBuffer most_H) {
     Widths w = new Widths(s);
-    DeviceBuffer most_H;
     try (Arena.Scope _ = work.open()) {
-      most_H = work.floats(s.heads());
-      work.launch(FloatKernels.fill(most_H, Float.NEGATIVE_INFINITY));
-      Operand q = work.operand(Work.at(q_TQ), w.q, w.d);
-      Operand v = work.operand(Work.at(kv_TX), w.x, w.headRow).from(s.nope());
+      Operand q = work.operand(q_TQ, w.q, w.d);
+      Operand v = work.operand(kv_TX, w.x, w.headRow).from(s.nope());
       for (int b = 0; b < s.batch(); b++) {
         try (Arena.Scope _ = work.open()) {
           Operand k_HTD = joinedKeys(s, w, kv_TX, k_TR, b);
@@ -55,11 +104,6 @@ final class CudaAttention {
               Work.result(sequence(out_TO, s, b, (long) w.t * w.o), w.o, s.value()));
         }
       }
-      float[] most = new float[s.heads()];
-      work.staging().read(most_H, most, 0, most.length);
-      for (int h = 0; h < most.length; h++) {
-        maxLogit_H[h] = Math.max(maxLogit_H[h], most[h]);
-      }
     }
   }
 
@@ -71,15 +115,60 @@ final class CudaAttention {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
+      Tensor kept,
       Tensor dq_TQ,
       Tensor dkv_TX,
       Tensor dk_TR) {
+    if (isFused(s)) {
+      try (Work.Bf16 b = work.inBf16()) {
+        MlaPrefill prefill = fused(s);
+        work.launch(
+            prefill.backward(
+                work.multiprocessors(),
+                b.of(q_TQ),
+                b.of(kv_TX),
+                b.of(k_TR),
+                b.of(out_TO),
+                Work.at(kept),
+                b.of(dout_TO),
+                b.result(dq_TQ),
+                b.result(dkv_TX),
+                b.result(dk_TR),
+                work.bytes(prefill.scratchBytes())));
+      }
+      return;
+    }
+    try (Work.Floats f = work.inFloats()) {
+      backward(
+          s,
+          f.of(dout_TO),
+          f.of(q_TQ),
+          f.of(kv_TX),
+          f.of(k_TR),
+          f.of(out_TO),
+          f.of(kept),
+          f.result(dq_TQ),
+          f.result(dkv_TX),
+          f.result(dk_TR));
+    }
+  }
+
+  private void backward(
+      AttentionShape s,
+      DeviceBuffer dout_TO,
+      DeviceBuffer q_TQ,
+      DeviceBuffer kv_TX,
+      DeviceBuffer k_TR,
+      DeviceBuffer out_TO,
+      DeviceBuffer p_BHTT,
+      DeviceBuffer dq_TQ,
+      DeviceBuffer dkv_TX,
+      DeviceBuffer dk_TR) {
     Widths w = new Widths(s);
     try (Arena.Scope _ = work.open()) {
-      Operand q = work.operand(Work.at(q_TQ), w.q, w.d);
-      Operand v = work.operand(Work.at(kv_TX), w.x, w.headRow).from(s.nope());
-      Operand dout = work.operand(Work.at(dout_TO), w.o, s.value());
+      Operand q = work.operand(q_TQ, w.q, w.d);
+      Operand v = work.operand(kv_TX, w.x, w.headRow).from(s.nope());
+      Operand dout = work.operand(dout_TO, w.o, s.value());
       for (int b = 0; b < s.batch(); b++) {
         try (Arena.Scope _ = work.open()) {
           long rows = (long) b * w.t;
@@ -139,18 +228,20 @@ final class CudaAttention {
     int c = rank + s.rope();
     int heads = s.heads();
     long cacheStride = (long) cache_BPC.dim(1) * c;
-    try (Arena.Scope _ = work.open()) {
-      Operand weights = work.operand(Work.at(w_XL), rank, (long) w.headRow * rank);
+    try (Work.Floats f = work.inFloats()) {
+      DeviceBuffer q_floats = f.of(q_BQ);
+      DeviceBuffer out = f.result(out_BO);
+      Operand weights = work.operand(w_XL, rank, (long) w.headRow * rank);
       DeviceBuffer absorbed_BHC = work.floats((long) s.batch() * heads * c);
       work.multiply(
           new Sizes(false, false, s.batch(), rank, s.nope(), heads),
           1,
-          work.operand(Work.at(q_BQ), w.q, w.d),
+          work.operand(q_BQ, w.q, w.d),
           weights,
           0,
           Work.result(absorbed_BHC, heads * c, c));
-      work.launch(FloatKernels.appendRope(s, Work.at(q_BQ), absorbed_BHC, s.batch() * heads, rank));
-      Operand cache = work.operand(Work.at(cache_BPC), c, cacheStride);
+      work.launch(FloatKernels.appendRope(s, q_floats, absorbed_BHC, s.batch() * heads, rank));
+      Operand cache = work.operand(cache_BPC, c, cacheStride);
       DeviceBuffer p_BHP = work.floats((long) s.batch() * heads * filled);
       Operand p = Work.result(p_BHP, filled, (long) heads * filled);
       work.multiply(
@@ -175,12 +266,13 @@ final class CudaAttention {
           work.operand(mixed_BHL, heads * rank, rank),
           weights.from((long) s.nope() * rank),
           0,
-          Work.result(Work.at(out_BO), w.o, s.value()));
+          Work.result(out, w.o, s.value()));
     }
   }
 
   /** One sequence's keys by head, in one piece. */
-  private Operand joinedKeys(AttentionShape s, Widths w, Tensor kv_TX, Tensor k_TR, int b) {
+  private Operand joinedKeys(
+      AttentionShape s, Widths w, DeviceBuffer kv_TX, DeviceBuffer k_TR, int b) {
     boolean bf16 = work.precision() == Precision.BF16;
     long count = (long) s.heads() * w.t * w.d;
     DeviceBuffer k_HTD = bf16 ? work.bf16(count) : work.floats(count);
@@ -195,12 +287,12 @@ final class CudaAttention {
   }
 
   /** One sequence's part of a tensor, {@code size} numbers. */
-  private static DeviceBuffer sequence(Tensor x, AttentionShape s, int b, long size) {
-    if (x.size() != s.batch() * size) {
+  private static DeviceBuffer sequence(DeviceBuffer x, AttentionShape s, int b, long size) {
+    if (x.bytes() != 4L * s.batch() * size) {
       throw new IllegalArgumentException(
           x + " does not hold " + size + " numbers a sequence: " + s);
     }
-    return Work.at(x).slice(4L * b * size, 4L * size);
+    return x.slice(4L * b * size, 4L * size);
   }
 
   /** Widths of rows that follow from a shape. */

@@ -4,30 +4,41 @@ import dev.perigee.engine.backend.AdamWStep;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.ExpertRows;
 import dev.perigee.engine.backend.HostStore;
+import dev.perigee.engine.backend.MuonStep;
 import dev.perigee.engine.backend.RouterShape;
-import dev.perigee.engine.cuda.Product.Operand;
-import dev.perigee.engine.cuda.Product.Sizes;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 
 /**
- * The operations on one GPU, in one stream. Tensors are float32 in its memory; {@link Precision}
- * says what products multiply. Sums have a fixed order, so results are bitwise reproducible.
+ * The operations on one GPU, in one stream. With {@link Precision#BF16} activations are bf16
+ * numbers in its memory and products multiply such; master weights, gradients and sums are float32,
+ * and a rounded copy of the weights is kept and made anew after they have changed. Sums have a
+ * fixed order, so results are bitwise reproducible.
  *
- * <p>The host waits for the device where the interface hands it numbers: the chosen experts, the
- * largest logits, the loss and norms.
+ * <p>An operation takes the kernel that was made for its widths where there is one, else plain
+ * ones; {@link CudaProducts}, {@link CudaLayers}, {@link CudaAttention}, {@link CudaExperts},
+ * {@link CudaHead} and {@link CudaUpdates} choose. The host waits for the device where the
+ * interface hands it numbers: the loss and norms, and rows that go to other ranks.
  */
 public final class CudaBackend implements Backend, AutoCloseable {
-  private final Chip chip;
   private final Work work;
   private final Staging staging;
   private final TensorMemory memory;
+  private final CudaProducts products;
+  private final CudaLayers layers;
   private final CudaAttention attention;
+  private final CudaExperts experts;
+  private final CudaHead head;
+  private final CudaUpdates updates;
   private final Arena arena;
   private final HostStore hostStore = HostStore.ofArrays();
   private final Runnable close;
+  private Optional<Device> device = Optional.empty();
 
   /**
    * What launches depend on.
@@ -57,18 +68,26 @@ public final class CudaBackend implements Backend, AutoCloseable {
   /** With the given products; closing closes the device and them. */
   static CudaBackend on(Device device, Product product, Precision precision) {
     DeviceArena memory = device.arena();
-    return new CudaBackend(
-        new Chip(device.multiprocessors(), device.computeCapability()),
-        device.compute(),
-        memory,
-        product,
-        precision,
-        () -> {
-          device.compute().synchronize();
-          product.close();
-          memory.close();
-          device.close();
-        });
+    CudaBackend backend =
+        new CudaBackend(
+            new Chip(device.multiprocessors(), device.computeCapability()),
+            device.compute(),
+            memory,
+            product,
+            precision,
+            () -> {
+              device.compute().synchronize();
+              product.close();
+              memory.close();
+              device.close();
+            });
+    backend.device = Optional.of(device);
+    return backend;
+  }
+
+  /** The GPU that this computes on; there is none under a fake. */
+  Device device() {
+    return device.orElseThrow();
   }
 
   /** Over whatever takes launches. */
@@ -79,13 +98,20 @@ public final class CudaBackend implements Backend, AutoCloseable {
       Product product,
       Precision precision,
       Runnable close) {
-    this.chip = chip;
     this.close = close;
     staging = new Staging(queue, from);
     memory = new TensorMemory(queue, from, staging);
-    work = new Work(queue, staging, memory, product, precision);
+    work = new Work(chip, queue, staging, memory, product, precision);
+    products = new CudaProducts(work);
+    layers = new CudaLayers(work);
     attention = new CudaAttention(work);
-    arena = new Arena(memory::allocate);
+    experts = new CudaExperts(work);
+    head = new CudaHead(work);
+    updates = new CudaUpdates(work);
+    arena =
+        precision == Precision.BF16
+            ? new Arena(memory::bf16, memory::floats)
+            : new Arena(memory::floats);
   }
 
   /** Frees all memory; no tensor of it can be used any more. */
@@ -94,14 +120,42 @@ public final class CudaBackend implements Backend, AutoCloseable {
     close.run();
   }
 
+  /** Waits until everything that was asked for so far is done. */
+  public void synchronize() {
+    work.queue().synchronize();
+  }
+
   // Memory.
+
+  /** Fills {@code x} with normal numbers that bf16 holds, made on the device: for benchmarks. */
+  public void fillNormal(Tensor x, int seed, float deviation) {
+    try (Arena.Scope _ = work.open()) {
+      DeviceBuffer numbers = work.bf16(x.size());
+      work.launch(RandomNormal.fill(numbers, seed, deviation));
+      work.launch(FloatKernels.fromBf16(numbers, TensorMemory.floats(x)));
+      Work.written(x);
+    }
+  }
 
   @Override
   public Tensor zeros(int... shape) {
-    int n = Arrays.stream(shape).reduce(1, Math::multiplyExact);
-    Tensor x = new Tensor(memory.allocate(n), 0, shape);
+    Tensor x = new Tensor(memory.floats(size(shape)), 0, shape);
     fill(x, 0);
     return x;
+  }
+
+  @Override
+  public Tensor weights(int... shape) {
+    if (work.precision() == Precision.FP32) {
+      return zeros(shape);
+    }
+    Tensor x = new Tensor(memory.floatsAndRounded(size(shape)), 0, shape);
+    fill(x, 0);
+    return x;
+  }
+
+  private static int size(int... shape) {
+    return Arrays.stream(shape).reduce(1, Math::multiplyExact);
   }
 
   @Override
@@ -115,15 +169,40 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
+  public Indices indices(int... values) {
+    return CudaIndices.sent(values, arena.takeFloats(values.length), staging);
+  }
+
+  /** Where indices are for the operation that is queued next. */
+  private DeviceBuffer at(Indices x) {
+    return x instanceof CudaIndices here ? here.at() : staging.indices(x.onHost());
+  }
+
+  @Override
   public void fill(Tensor x, float value) {
-    work.launch(FloatKernels.fill(Work.at(x), value));
+    if (value == 0) {
+      if (x.size() > 0) {
+        work.queue().fill(Work.written(x), (byte) 0);
+      }
+      return;
+    }
+    try (Work.Floats f = work.inFloats()) {
+      work.launch(FloatKernels.fill(f.result(x), value));
+    }
   }
 
   @Override
   public void copy(Tensor from, Tensor to) {
     same(from, to);
-    if (from.size() > 0) {
-      work.queue().copy(Work.at(from), Work.at(to));
+    if (from.size() == 0) {
+      return;
+    }
+    if (Work.isBf16(from) == Work.isBf16(to)) {
+      work.queue().copy(Work.at(from), Work.written(to));
+    } else if (Work.isBf16(from)) {
+      work.launch(FloatKernels.fromBf16(Work.at(from), Work.written(to)));
+    } else {
+      work.launch(FloatKernels.toBf16(Work.at(from), Work.written(to)));
     }
   }
 
@@ -135,23 +214,24 @@ public final class CudaBackend implements Backend, AutoCloseable {
   @Override
   public void axpby(float a, Tensor x, float b, Tensor y) {
     same(x, y);
-    work.launch(FloatKernels.axpby(a, Work.at(x), b, Work.at(y)));
+    if (Work.areBf16(x, y)) {
+      work.launch(FloatKernels.axpbyBf16(a, Work.at(x), b, Work.written(y)));
+      return;
+    }
+    try (Work.Floats f = work.inFloats()) {
+      DeviceBuffer from = f.of(x);
+      work.launch(FloatKernels.axpby(a, from, b, b == 0 ? f.result(y) : f.changed(y)));
+    }
   }
 
   @Override
   public double sumOfSquares(Tensor x) {
-    try (Arena.Scope _ = work.open()) {
-      int parts = FloatKernels.squareParts(x.size());
-      DeviceBuffer part = work.doubles(Math.max(1, parts));
-      work.launch(FloatKernels.squareParts(Work.at(x), part));
-      return total(part, parts);
-    }
+    return updates.sumOfSquares(x);
   }
 
-  private double total(DeviceBuffer doubles, int count) {
-    DeviceBuffer sum = work.doubles(1);
-    work.launch(FloatKernels.sumDoubles(doubles, count, sum));
-    return staging.readDouble(sum);
+  @Override
+  public double sumOfSquares(List<Tensor> xs) {
+    return updates.sumOfSquares(xs);
   }
 
   @Override
@@ -159,30 +239,52 @@ public final class CudaBackend implements Backend, AutoCloseable {
     same(gradient, weight);
     same(mean, weight);
     same(square, weight);
-    work.launch(
-        FloatKernels.adamW(
-            step, Work.at(gradient), Work.at(mean), Work.at(square), Work.at(weight)));
+    updates.adamW(step, gradient, mean, square, weight);
+  }
+
+  @Override
+  public boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+    same(gradient_BNM, weight_BNM);
+    same(momentum_BNM, weight_BNM);
+    return updates.muon(step, gradient_BNM, momentum_BNM, weight_BNM);
   }
 
   @Override
   public void splitColumns(Tensor x_TC, Tensor left, Tensor right) {
-    work.launch(
-        FloatKernels.splitColumns(
-            Work.at(x_TC), Work.at(left), Work.at(right), x_TC.dim(0), left.dim(1), right.dim(1)));
+    int rows = x_TC.dim(0);
+    int a = left.dim(1);
+    int b = right.dim(1);
+    if (CudaExperts.areWords(x_TC, left, right)) {
+      work.launch(
+          FloatKernels.splitColumns(
+              Work.at(x_TC), Work.written(left), Work.written(right), rows, a / 2, b / 2));
+      return;
+    }
+    try (Work.Floats f = work.inFloats()) {
+      work.launch(
+          FloatKernels.splitColumns(f.of(x_TC), f.result(left), f.result(right), rows, a, b));
+    }
   }
 
   @Override
   public void joinColumns(Tensor left, Tensor right, Tensor x_TC) {
-    work.launch(
-        FloatKernels.joinColumns(
-            Work.at(left), Work.at(right), Work.at(x_TC), x_TC.dim(0), left.dim(1), right.dim(1)));
+    int rows = x_TC.dim(0);
+    int a = left.dim(1);
+    int b = right.dim(1);
+    if (CudaExperts.areWords(left, right, x_TC)) {
+      work.launch(
+          FloatKernels.joinColumns(
+              Work.at(left), Work.at(right), Work.written(x_TC), rows, a / 2, b / 2));
+      return;
+    }
+    try (Work.Floats f = work.inFloats()) {
+      work.launch(FloatKernels.joinColumns(f.of(left), f.of(right), f.result(x_TC), rows, a, b));
+    }
   }
 
   @Override
-  public void gatherRows(Tensor x_TC, int[] rows, Tensor y_SC) {
-    work.launch(
-        FloatKernels.gatherRows(
-            Work.at(x_TC), staging.indices(rows), Work.at(y_SC), rows.length, x_TC.dim(1)));
+  public void gatherRows(Tensor x_TC, Indices rows, Tensor y_SC) {
+    experts.gatherRows(x_TC, at(rows), rows.size(), y_SC);
   }
 
   // Products.
@@ -196,127 +298,51 @@ public final class CudaBackend implements Backend, AutoCloseable {
       boolean transposeB,
       float beta,
       Tensor c) {
-    int m = a.dim(transposeA ? 1 : 0);
-    int k = a.dim(transposeA ? 0 : 1);
-    int n = b.dim(transposeB ? 0 : 1);
-    if (b.dim(transposeB ? 1 : 0) != k || c.dim(0) != m || c.dim(1) != n) {
-      throw new IllegalArgumentException(
-          "a product of %s%s and %s%s into %s"
-              .formatted(a, transposeA ? "ᵀ" : "", b, transposeB ? "ᵀ" : "", c));
-    }
-    if (k == 0) {
-      axpby(0, c, beta, c);
-      return;
-    }
-    try (Arena.Scope _ = work.open()) {
-      Operand left = work.operand(Work.at(a), a.dim(1), 0);
-      Operand right = a == b ? left : work.operand(Work.at(b), b.dim(1), 0);
-      work.multiply(
-          new Sizes(transposeA, transposeB, m, n, k, 1),
-          alpha,
-          left,
-          right,
-          beta,
-          Work.result(Work.at(c), n, 0));
+    products.matmul(alpha, a, transposeA, b, transposeB, beta, c);
+  }
+
+  @Override
+  public void groupedLinear(Tensor x_SI, Tensor w_EOI, Indices offsets_E1, Tensor y_SO) {
+    if (!products.grouped(x_SI, w_EOI, at(offsets_E1), y_SO)) {
+      Backend.super.groupedLinear(x_SI, w_EOI, offsets_E1, y_SO);
     }
   }
 
   @Override
-  public void groupedLinear(Tensor x_SI, Tensor w_EOI, int[] rows_E, Tensor y_SO) {
-    Optional<GroupedGemm.Sizes> grouped = grouped(x_SI.dim(0), w_EOI);
-    if (grouped.isEmpty()) {
-      Backend.super.groupedLinear(x_SI, w_EOI, rows_E, y_SO);
-      return;
-    }
-    try (Arena.Scope _ = work.open()) {
-      DeviceBuffer y = work.bf16(y_SO.size());
-      work.launch(
-          GroupedGemm.forward(
-              chip.multiprocessors,
-              grouped.get(),
-              work.rounded(Work.at(x_SI)),
-              work.rounded(Work.at(w_EOI)),
-              staging.indices(offsets(rows_E)),
-              y));
-      work.launch(FloatKernels.fromBf16(y, Work.at(y_SO)));
+  public void groupedSwiGlu(
+      Tensor x_SI, Tensor w_EFFI, Indices offsets_E1, Tensor gu_SFF, Tensor h_SF) {
+    if (!products.groupedSwiGlu(x_SI, w_EFFI, at(offsets_E1), gu_SFF, h_SF)) {
+      Backend.super.groupedSwiGlu(x_SI, w_EFFI, offsets_E1, gu_SFF, h_SF);
     }
   }
 
   @Override
-  public void groupedLinearBackwardInput(Tensor dy_SO, Tensor w_EOI, int[] rows_E, Tensor dx_SI) {
-    Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), w_EOI);
-    if (grouped.isEmpty()) {
-      Backend.super.groupedLinearBackwardInput(dy_SO, w_EOI, rows_E, dx_SI);
-      return;
-    }
-    try (Arena.Scope _ = work.open()) {
-      DeviceBuffer dx = work.bf16(dx_SI.size());
-      work.launch(
-          GroupedGemm.inputGradient(
-              chip.multiprocessors,
-              grouped.get(),
-              work.rounded(Work.at(dy_SO)),
-              work.rounded(Work.at(w_EOI)),
-              staging.indices(offsets(rows_E)),
-              dx));
-      work.launch(FloatKernels.fromBf16(dx, Work.at(dx_SI)));
+  public void groupedLinearBackwardInput(
+      Tensor dy_SO, Tensor w_EOI, Indices offsets_E1, Tensor dx_SI) {
+    if (!products.groupedBackwardInput(dy_SO, w_EOI, at(offsets_E1), dx_SI)) {
+      Backend.super.groupedLinearBackwardInput(dy_SO, w_EOI, offsets_E1, dx_SI);
     }
   }
 
   @Override
-  public void groupedLinearBackwardWeight(Tensor dy_SO, Tensor x_SI, int[] rows_E, Tensor dw_EOI) {
-    Optional<GroupedGemm.Sizes> grouped = grouped(dy_SO.dim(0), dw_EOI);
-    DeviceBuffer dw = Work.at(dw_EOI);
-    if (grouped.isEmpty() || dw.address() % 16 != 0) { // which the copy engine asks for
-      Backend.super.groupedLinearBackwardWeight(dy_SO, x_SI, rows_E, dw_EOI);
-      return;
+  public void groupedLinearBackwardWeight(
+      Tensor dy_SO, Tensor x_SI, Indices offsets_E1, Tensor dw_EOI) {
+    if (!products.groupedBackwardWeight(dy_SO, x_SI, at(offsets_E1), dw_EOI)) {
+      Backend.super.groupedLinearBackwardWeight(dy_SO, x_SI, offsets_E1, dw_EOI);
     }
-    try (Arena.Scope _ = work.open()) {
-      work.launch(
-          GroupedGemm.weightGradientFloat32(
-              chip.multiprocessors,
-              grouped.get(),
-              work.rounded(Work.at(dy_SO)),
-              work.rounded(Work.at(x_SI)),
-              staging.indices(offsets(rows_E)),
-              dw,
-              /* accumulate= */ true));
-    }
-  }
-
-  /**
-   * Sizes when the kernel of all experts can take them; else each expert is a product of its own.
-   */
-  private Optional<GroupedGemm.Sizes> grouped(int rows, Tensor w_EOI) {
-    boolean fits =
-        work.precision() == Precision.BF16
-            && chip.hopper()
-            && rows > 0
-            && w_EOI.dim(1) % 8 == 0
-            && w_EOI.dim(2) % 8 == 0;
-    return fits
-        ? Optional.of(new GroupedGemm.Sizes(w_EOI.dim(0), rows, w_EOI.dim(2), w_EOI.dim(1)))
-        : Optional.empty();
-  }
-
-  private static int[] offsets(int[] rows_E) {
-    int[] offsets = new int[rows_E.length + 1];
-    for (int e = 0; e < rows_E.length; e++) {
-      offsets[e + 1] = offsets[e] + rows_E[e];
-    }
-    return offsets;
   }
 
   // Layers.
 
   @Override
-  public void embedding(int[] ids, Tensor w_VH, Tensor y_TH) {
-    inVocabulary("token", ids, w_VH.dim(0));
+  public void embedding(Indices ids, Tensor w_VH, Tensor y_TH) {
+    inVocabulary("token", ids.onHost(), w_VH.dim(0));
     gatherRows(w_VH, ids, y_TH);
   }
 
   @Override
-  public void embeddingBackward(int[] ids, Tensor dy_TH, Tensor dw_VH) {
+  public void embeddingBackward(Indices tokens, Tensor dy_TH, Tensor dw_VH) {
+    int[] ids = tokens.onHost();
     inVocabulary("token", ids, dw_VH.dim(0));
     // Places of a token lie together, in their order: each row of dw has one writer.
     int n = ids.length;
@@ -338,15 +364,17 @@ public final class CudaBackend implements Backend, AutoCloseable {
     }
     indices[2 * n + targets] = n;
     DeviceBuffer uploaded = staging.indices(indices);
-    work.launch(
-        FloatKernels.sumByTarget(
-            Work.at(dy_TH),
-            uploaded.slice(4L * n, 4L * targets),
-            uploaded.slice(8L * n, 4L * targets + 4),
-            uploaded.slice(0, 4L * n),
-            Work.at(dw_VH),
-            targets,
-            dw_VH.dim(1)));
+    try (Work.Floats f = work.inFloats()) {
+      work.launch(
+          FloatKernels.sumByTarget(
+              f.of(dy_TH),
+              uploaded.slice(4L * n, 4L * targets),
+              uploaded.slice(8L * n, 4L * targets + 4),
+              uploaded.slice(0, 4L * n),
+              f.changed(dw_VH),
+              targets,
+              dw_VH.dim(1)));
+    }
   }
 
   private static void inVocabulary(String what, int[] ids, int vocabulary) {
@@ -360,72 +388,39 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void rmsNorm(Tensor x_TC, Tensor gain_C, float epsilon, Tensor y_TC, Tensor scale_T) {
-    work.launch(
-        FloatKernels.rmsNorm(
-            Work.at(x_TC),
-            Work.at(gain_C),
-            epsilon,
-            Work.at(y_TC),
-            Work.at(scale_T),
-            x_TC.dim(0),
-            x_TC.dim(1)));
+    layers.rmsNorm(x_TC, gain_C, epsilon, y_TC, scale_T);
   }
 
   @Override
   public void rmsNormBackwardInput(
       Tensor dy_TC, Tensor x_TC, Tensor gain_C, Tensor scale_T, Tensor dx_TC, boolean accumulate) {
-    work.launch(
-        FloatKernels.rmsNormBackwardInput(
-            Work.at(dy_TC),
-            Work.at(x_TC),
-            Work.at(gain_C),
-            Work.at(scale_T),
-            Work.at(dx_TC),
-            x_TC.dim(0),
-            x_TC.dim(1),
-            accumulate));
+    layers.rmsNormBackwardInput(dy_TC, x_TC, gain_C, scale_T, dx_TC, accumulate);
   }
 
   @Override
   public void rmsNormBackwardWeight(Tensor dy_TC, Tensor x_TC, Tensor scale_T, Tensor dgain_C) {
-    int rows = x_TC.dim(0);
-    int width = x_TC.dim(1);
-    int slices = FloatKernels.slices(rows);
-    try (Arena.Scope _ = work.open()) {
-      DeviceBuffer parts = work.floats((long) slices * width);
-      work.launch(
-          FloatKernels.rmsNormBackwardWeight(
-              Work.at(dy_TC), Work.at(x_TC), Work.at(scale_T), parts, rows, width));
-      work.launch(FloatKernels.addSlices(parts, Work.at(dgain_C), slices, width));
-    }
+    layers.rmsNormBackwardWeight(dy_TC, x_TC, scale_T, dgain_C);
   }
 
   @Override
   public void swiGlu(Tensor gu_TFF, Tensor h_TF) {
-    work.launch(FloatKernels.swiGlu(Work.at(gu_TFF), Work.at(h_TF), h_TF.dim(0), h_TF.dim(1)));
+    layers.swiGlu(gu_TFF, h_TF);
   }
 
   @Override
   public void swiGluBackward(Tensor dh_TF, Tensor gu_TFF, Tensor dgu_TFF) {
-    work.launch(
-        FloatKernels.swiGluBackward(
-            Work.at(dh_TF), Work.at(gu_TFF), Work.at(dgu_TFF), dh_TF.dim(0), dh_TF.dim(1)));
+    layers.swiGluBackward(dh_TF, gu_TFF, dgu_TFF);
   }
 
   @Override
   public void rotate(
-      Tensor x_TC, int width, int[] positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse) {
-    work.launch(
-        FloatKernels.rotate(
-            Work.at(x_TC),
-            staging.indices(positions_T),
-            Work.at(cos_PR),
-            Work.at(sin_PR),
-            x_TC.dim(0),
-            x_TC.dim(1),
-            width,
-            cos_PR.dim(1),
-            inverse));
+      Tensor x_TC, int width, Indices positions_T, Tensor cos_PR, Tensor sin_PR, boolean inverse) {
+    layers.rotate(x_TC, width, at(positions_T), cos_PR, sin_PR, inverse);
+  }
+
+  @Override
+  public int attentionMemory(AttentionShape shape) {
+    return attention.memory(shape);
   }
 
   @Override
@@ -435,9 +430,9 @@ public final class CudaBackend implements Backend, AutoCloseable {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
-      float[] maxLogit_H) {
-    attention.forward(shape, q_TQ, kv_TX, k_TR, out_TO, p_BHTT, maxLogit_H);
+      Tensor kept,
+      Tensor maxLogit_H) {
+    attention.forward(shape, q_TQ, kv_TX, k_TR, out_TO, kept, maxLogit_H);
   }
 
   @Override
@@ -448,11 +443,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
       Tensor kv_TX,
       Tensor k_TR,
       Tensor out_TO,
-      Tensor p_BHTT,
+      Tensor kept,
       Tensor dq_TQ,
       Tensor dkv_TX,
       Tensor dk_TR) {
-    attention.backward(shape, dout_TO, q_TQ, kv_TX, k_TR, out_TO, p_BHTT, dq_TQ, dkv_TX, dk_TR);
+    attention.backward(shape, dout_TO, q_TQ, kv_TX, k_TR, out_TO, kept, dq_TQ, dkv_TX, dk_TR);
   }
 
   @Override
@@ -461,100 +456,102 @@ public final class CudaBackend implements Backend, AutoCloseable {
     attention.latent(shape, q_BQ, w_XL, cache_BPC, filled, out_BO);
   }
 
+  // Experts.
+
   @Override
-  public void route(
-      RouterShape shape, Tensor logits_TE, Tensor bias_E, int[] chosen_TK, Tensor weight_TK) {
-    if (chosen_TK.length == 0) {
-      return;
-    }
-    try (Arena.Scope _ = work.open()) {
-      DeviceBuffer chosen = work.floats(chosen_TK.length); // int32
-      work.launch(
-          FloatKernels.route(
-              shape,
-              Work.at(logits_TE),
-              Work.at(bias_E),
-              chosen,
-              Work.at(weight_TK),
-              logits_TE.dim(0)));
-      staging.read(chosen, chosen_TK);
-    }
-    for (int expert : chosen_TK) {
-      if (expert < 0) {
-        throw new ArithmeticException(
-            "routing: every score is NaN or taken: the model has diverged");
-      }
-    }
+  public Indices route(RouterShape shape, Tensor logits_TE, Tensor bias_E, Tensor weight_TK) {
+    Tensor chosen_TK = arena.takeFloats(logits_TE.dim(0) * shape.chosen());
+    experts.route(shape, logits_TE, bias_E, Work.written(chosen_TK), weight_TK);
+    return CudaIndices.computed(chosen_TK, staging);
   }
 
   @Override
   public void routeBackward(
-      RouterShape shape, Tensor dweight_TK, Tensor s_TE, int[] chosen_TK, Tensor dlogits_TE) {
-    work.launch(
-        FloatKernels.routeBackward(
-            shape,
-            Work.at(dweight_TK),
-            Work.at(s_TE),
-            staging.indices(chosen_TK),
-            Work.at(dlogits_TE),
-            s_TE.dim(0)));
+      RouterShape shape, Tensor dweight_TK, Tensor s_TE, Indices chosen_TK, Tensor dlogits_TE) {
+    experts.routeBackward(shape, dweight_TK, s_TE, at(chosen_TK), dlogits_TE);
   }
 
   @Override
-  public void combineRows(Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor y_TC) {
-    int tokens = y_TC.dim(0);
-    work.launch(
-        FloatKernels.combineRows(
-            Work.at(x_SC),
-            staging.indices(slot_TK),
-            weight_TK == null ? FloatKernels.NONE : Work.at(weight_TK),
-            Work.at(y_TC),
-            tokens,
-            tokens == 0 ? 0 : slot_TK.length / tokens,
-            y_TC.dim(1)));
+  public ExpertRows expertRows(Indices chosen_TK, int expertCount) {
+    int pairs = chosen_TK.size();
+    // Experts' rows are in the order of pairs, however many of them are one token's.
+    if (!CudaExperts.canPlan(pairs, expertCount, 1)) {
+      return Backend.super.expertRows(chosen_TK, expertCount);
+    }
+    Tensor offsets_E1 = arena.takeFloats(expertCount + 1);
+    Tensor slot_TK = arena.takeFloats(pairs);
+    Tensor pair_S = arena.takeFloats(pairs);
+    experts.plan(
+        pairs,
+        expertCount,
+        /* chosen= */ 1,
+        at(chosen_TK),
+        Work.written(offsets_E1),
+        Work.written(slot_TK),
+        Work.written(pair_S));
+    return new ExpertRows(
+        CudaIndices.computed(offsets_E1, staging),
+        CudaIndices.computed(slot_TK, staging),
+        CudaIndices.computed(pair_S, staging));
+  }
+
+  @Override
+  public void countRows(Indices offsets_E1, Tensor count_E) {
+    experts.countRows(at(offsets_E1), count_E);
+  }
+
+  @Override
+  public void spreadRows(Tensor x_TC, Indices slot_TK, Tensor y_SC) {
+    experts.spreadRows(x_TC, at(slot_TK), slot_TK.size(), y_SC);
+  }
+
+  @Override
+  public void combineRows(Tensor x_SC, Indices slot_TK, Tensor weight_TK, Tensor y_TC) {
+    experts.combineRows(x_SC, at(slot_TK), slot_TK.size(), weight_TK, y_TC);
   }
 
   @Override
   public void combineRowsBackward(
-      Tensor dy_TC, Tensor x_SC, int[] slot_TK, Tensor weight_TK, Tensor dx_SC, Tensor dweight_TK) {
-    int tokens = dy_TC.dim(0);
-    work.launch(
-        FloatKernels.combineRowsBackward(
-            Work.at(dy_TC),
-            Work.at(x_SC),
-            staging.indices(slot_TK),
-            Work.at(weight_TK),
-            Work.at(dx_SC),
-            Work.at(dweight_TK),
-            slot_TK.length,
-            tokens == 0 ? 0 : slot_TK.length / tokens,
-            dy_TC.dim(1)));
+      Tensor dy_TC,
+      Tensor x_SC,
+      Indices slot_TK,
+      Tensor weight_TK,
+      Tensor dx_SC,
+      Tensor dweight_TK) {
+    experts.combineRowsBackward(
+        dy_TC, x_SC, at(slot_TK), slot_TK.size(), weight_TK, dx_SC, dweight_TK);
+  }
+
+  // The loss.
+
+  @Override
+  public double crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale) {
+    inVocabulary(targets_T, logits_TV.dim(1));
+    return logits_TV.dim(0) == 0 ? 0 : head.crossEntropy(logits_TV, at(targets_T), gradScale);
+  }
+
+  private static void inVocabulary(Indices targets_T, int vocabulary) {
+    for (int target : targets_T.onHost()) {
+      if (target >= vocabulary) {
+        throw new IllegalArgumentException(
+            "target " + target + " is not in the vocabulary of " + vocabulary);
+      }
+    }
   }
 
   @Override
-  public double crossEntropy(Tensor logits_TV, int[] targets_T, float gradScale) {
-    int rows = logits_TV.dim(0);
-    for (int target : targets_T) {
-      if (target >= logits_TV.dim(1)) {
-        throw new IllegalArgumentException(
-            "target " + target + " is not in the vocabulary of " + logits_TV.dim(1));
-      }
+  public boolean fusesLoss(Tensor x_TH, Tensor w_VH) {
+    return head.isFused(x_TH, w_VH);
+  }
+
+  @Override
+  public double linearCrossEntropy(
+      Tensor x_TH, Tensor w_VH, Indices targets_T, float gradScale, Tensor dx_TH, Tensor dw_VH) {
+    if (!head.isFused(x_TH, w_VH) || !Work.areBf16(dx_TH) || Work.isBf16(dw_VH)) {
+      return Backend.super.linearCrossEntropy(x_TH, w_VH, targets_T, gradScale, dx_TH, dw_VH);
     }
-    if (rows == 0) {
-      return 0;
-    }
-    try (Arena.Scope _ = work.open()) {
-      DeviceBuffer loss_T = work.doubles(rows);
-      work.launch(
-          FloatKernels.crossEntropy(
-              Work.at(logits_TV),
-              staging.indices(targets_T),
-              loss_T,
-              rows,
-              logits_TV.dim(1),
-              gradScale));
-      return total(loss_T, rows);
-    }
+    inVocabulary(targets_T, w_VH.dim(0));
+    return head.linearCrossEntropy(x_TH, w_VH, at(targets_T), gradScale, dx_TH, dw_VH);
   }
 
   private static void same(Tensor x, Tensor y) {

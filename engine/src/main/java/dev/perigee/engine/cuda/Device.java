@@ -10,6 +10,7 @@ import jcuda.driver.CUfunction;
 import jcuda.driver.CUfunction_attribute;
 import jcuda.driver.CUmodule;
 import jcuda.driver.CUresult;
+import jcuda.driver.CUuuid;
 import jcuda.driver.JCudaDriver;
 
 /**
@@ -108,6 +109,22 @@ public final class Device implements AutoCloseable {
   /** The stream of copies to and from the host. */
   public Stream offload() {
     return offload;
+  }
+
+  /** A further stream, which whoever asked for it closes. */
+  public Stream stream() {
+    return new Stream(this);
+  }
+
+  /** A number that tells GPUs of all machines apart, from its UUID; below 2⁵³. */
+  long number() {
+    CUuuid uuid = new CUuuid();
+    check(JCudaDriver.cuDeviceGetUuid(uuid, device), "cuDeviceGetUuid", name);
+    long hash = 0xcbf29ce484222325L; // FNV-1a
+    for (byte b : uuid.bytes) {
+      hash = (hash ^ (b & 0xFF)) * 0x100000001b3L;
+    }
+    return hash >>> 11;
   }
 
   /** A new scope for memory. */

@@ -10,8 +10,8 @@ import dev.perigee.engine.backend.RouterShape;
 import java.util.List;
 
 /**
- * Launches of the simple kernels on float32 numbers, one method each; a kernel's name begins with
- * its file's in {@code src/main/cuda}. What they compute is said there and in {@link
+ * Launches of the simple kernels, most of them on float32 numbers, one method each; a kernel's name
+ * begins with its file's in {@code src/main/cuda}. What they compute is said there and in {@link
  * dev.perigee.engine.backend.Backend}, whose order and letters this follows.
  */
 final class FloatKernels {
@@ -41,6 +41,12 @@ final class FloatKernels {
         real(b),
         address(y),
         whole(count(x)));
+  }
+
+  static Launch axpbyBf16(float a, DeviceBuffer x, float b, DeviceBuffer y) {
+    long n = x.bytes() / 2;
+    return elements(
+        "vector", "vector_axpby_bf16", n, real(a), address(x), real(b), address(y), whole(n));
   }
 
   static Launch toBf16(DeviceBuffer x, DeviceBuffer y) {
@@ -73,6 +79,19 @@ final class FloatKernels {
         address(x),
         address(total),
         whole(n));
+  }
+
+  static Launch sumFloats(DeviceBuffer x, DeviceBuffer total) {
+    return launch(
+        "vector",
+        "vector_sum_floats",
+        Launch.Dim.of(1),
+        THREADS,
+        0,
+        count(x) + " numbers",
+        address(x),
+        address(total),
+        whole(count(x)));
   }
 
   static Launch adamW(
@@ -132,6 +151,25 @@ final class FloatKernels {
   static Launch gatherRows(DeviceBuffer x, DeviceBuffer rows, DeviceBuffer y, int n, int width) {
     return rows(
         "rows", "rows_gather", n, width, address(x), address(rows), address(y), integer(width));
+  }
+
+  static Launch spreadRows(
+      DeviceBuffer x, DeviceBuffer slot, DeviceBuffer y, int pairs, int chosen, int width) {
+    return rows(
+        "rows",
+        "rows_spread",
+        pairs,
+        width,
+        address(x),
+        address(slot),
+        address(y),
+        integer(chosen),
+        integer(width));
+  }
+
+  static Launch countRows(DeviceBuffer offsets, DeviceBuffer count, int experts) {
+    return elements(
+        "rows", "rows_count", experts, address(offsets), address(count), integer(experts));
   }
 
   static Launch sumByTarget(
@@ -203,6 +241,33 @@ final class FloatKernels {
         integer(width));
   }
 
+  static Launch combineRowsBackwardBf16(
+      DeviceBuffer dy,
+      DeviceBuffer x,
+      DeviceBuffer slot,
+      DeviceBuffer weight,
+      DeviceBuffer dx,
+      DeviceBuffer dweight,
+      int pairs,
+      int chosen,
+      int width) {
+    return launch(
+        "rows",
+        "rows_combine_backward_bf16",
+        Launch.Dim.of(pairs),
+        128,
+        0,
+        pairs + " rows of " + width,
+        address(dy),
+        address(x),
+        address(slot),
+        address(weight),
+        address(dx),
+        address(dweight),
+        integer(chosen),
+        integer(width / 8));
+  }
+
   // Layers.
 
   static Launch rmsNorm(
@@ -255,6 +320,7 @@ final class FloatKernels {
   }
 
   static Launch rmsNormBackwardWeight(
+      boolean bf16,
       DeviceBuffer dy,
       DeviceBuffer x,
       DeviceBuffer scale,
@@ -263,7 +329,7 @@ final class FloatKernels {
       int width) {
     return new Launch(
         "rms_norm",
-        "rms_norm_backward_weight",
+        bf16 ? "rms_norm_backward_weight_bf16" : "rms_norm_backward_weight",
         new Launch.Dim((width + 31) / 32, slices(rows), 1),
         new Launch.Dim(32, 8, 1),
         0,

@@ -85,19 +85,7 @@ public record FusedNorm(int rows, int width, float epsilon) {
       DeviceBuffer dgain_C,
       DeviceBuffer scratch) {
     return List.of(
-        launch(
-            "fused_norm_backward_" + most(),
-            Launch.Dim.of(blocks()),
-            Launch.Dim.of(256),
-            address(dy_TC),
-            address(r_TC),
-            address(gain_C),
-            address(scale_T),
-            address(dresidual_TC),
-            address(dr_TC),
-            address(scratch.slice(0, scratchBytes())),
-            integer(rows),
-            integer(width / 8)),
+        backwardInput(dy_TC, r_TC, gain_C, scale_T, dresidual_TC, dr_TC, scratch),
         launch(
             "fused_norm_gain",
             Launch.Dim.of((width + 31) / 32),
@@ -106,6 +94,33 @@ public record FusedNorm(int rows, int width, float epsilon) {
             address(dgain_C),
             integer(blocks()),
             integer(width)));
+  }
+
+  /**
+   * {@code dr_TC} alone, which may be {@code dresidual_TC}; what the gain's gradient is made of
+   * stays in the scratch memory.
+   */
+  Launch backwardInput(
+      DeviceBuffer dy_TC,
+      DeviceBuffer r_TC,
+      DeviceBuffer gain_C,
+      DeviceBuffer scale_T,
+      DeviceBuffer dresidual_TC,
+      DeviceBuffer dr_TC,
+      DeviceBuffer scratch) {
+    return launch(
+        "fused_norm_backward_" + most(),
+        Launch.Dim.of(blocks()),
+        Launch.Dim.of(256),
+        address(dy_TC),
+        address(r_TC),
+        address(gain_C),
+        address(scale_T),
+        address(dresidual_TC),
+        address(dr_TC),
+        address(scratch.slice(0, scratchBytes())),
+        integer(rows),
+        integer(width / 8));
   }
 
   private int blocks() {

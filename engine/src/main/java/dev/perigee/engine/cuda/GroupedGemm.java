@@ -21,6 +21,10 @@ public final class GroupedGemm {
   private static final int TILE_N = 256;
   private static final int TILE_K = 64;
   private static final int STAGES = 4;
+  private static final int ROWS_OF_A_WARP = 16;
+
+  /** The share of an expert's tiles that may be left without a partner on average. */
+  private static final double MOST_ALONE = 1 / 16.0;
 
   /** Shared memory of a block: the stages, four output blocks, barriers, and room to align. */
   static final int SHARED_BYTES =
@@ -80,7 +84,7 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer y_SO) {
-    boolean pair = pairs(multiprocessors, s.outputs, TILE_N);
+    boolean pair = pairsAlongN(multiprocessors, s, s.outputs, TILE_N);
     return hopper(
         "grouped_gemm_forward",
         pair,
@@ -117,9 +121,7 @@ public final class GroupedGemm {
     if (f % 8 != 0) {
       throw new IllegalArgumentException("a feed-forward width must be divisible by 8, not " + f);
     }
-    boolean pair = pairs(multiprocessors, f, TILE_N / 2);
-    TensorMap halves =
-        new TensorMap(h_SG.address(), f, s.rows, 2, 4L * f, 2L * f, /* boxX */ 64, /* boxY */ 64);
+    boolean pair = pairsAlongN(multiprocessors, s, f, TILE_N / 2);
     return hopper(
         "grouped_gemm_swiglu",
         pair,
@@ -128,7 +130,7 @@ public final class GroupedGemm {
         List.of(
             map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M / 2)),
             map(TensorMap.of(w_EGI, 2L * s.experts, f, s.inputs, TILE_N / 2)),
-            map(halves),
+            map(halves(h_SG, s.rows, f, 64)),
             map(TensorMap.of(a_SF, 1, s.rows, f, 64)),
             address(h_SG),
             address(a_SF),
@@ -146,7 +148,7 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer dx_SI) {
-    boolean pair = pairs(multiprocessors, s.inputs, TILE_N);
+    boolean pair = pairsAlongN(multiprocessors, s, s.inputs, TILE_N);
     return hopper(
         "grouped_gemm_input_gradient",
         pair,
@@ -163,6 +165,69 @@ public final class GroupedGemm {
             integer(s.outputs)));
   }
 
+  /**
+   * The input gradient of a down projection and the gradient of SwiGLU before it, without the
+   * gradient of the activation in memory: u = dy · w[e], of which {@link SwiGlu#backward} makes
+   * these results. Kernel: {@code grouped_swiglu_gradient.cu}.
+   *
+   * @param s with inputs F
+   * @param w_EOF matrices [O, F]
+   * @param h_SG rows of 2 F, gate and up, that {@link #forwardSwiGlu} left
+   * @param order_S the assignment of each row, or {@link Dispatch#NONE}: the weights are one
+   * @param weight by assignment, float32
+   * @param dh_SG receives the gradient of h
+   * @param scaled_SF receives weight · silu(gate) · up
+   * @param dweight_PS receives {@link #dweightParts} parts of u · silu(gate) · up, by assignment,
+   *     float32
+   */
+  public static Launch inputGradientSwiGlu(
+      int multiprocessors,
+      Sizes s,
+      DeviceBuffer dy_SO,
+      DeviceBuffer w_EOF,
+      DeviceBuffer offsets_E1,
+      DeviceBuffer h_SG,
+      DeviceBuffer order_S,
+      DeviceBuffer weight,
+      DeviceBuffer dh_SG,
+      DeviceBuffer scaled_SF,
+      DeviceBuffer dweight_PS) {
+    boolean pair = pairsAlongN(multiprocessors, s, s.inputs, TILE_N);
+    return hopper(
+        "grouped_swiglu_gradient",
+        "grouped_swiglu_gradient",
+        pair,
+        multiprocessors,
+        s,
+        List.of(
+            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, TILE_M / 2)),
+            map(TensorMap.of(w_EOF, s.experts, s.outputs, s.inputs, 64)),
+            map(halves(h_SG, s.rows, s.inputs, 64)),
+            map(halves(dh_SG, s.rows, s.inputs, ROWS_OF_A_WARP)),
+            map(TensorMap.of(scaled_SF, 1, s.rows, s.inputs, ROWS_OF_A_WARP)),
+            address(order_S),
+            address(weight),
+            address(dweight_PS),
+            address(dh_SG),
+            address(scaled_SF),
+            address(offsets_E1),
+            integer(s.experts),
+            integer(s.inputs),
+            integer(s.outputs),
+            integer(s.rows)));
+  }
+
+  /** Parts that the gradient of a row's weight comes in, for an expert's width F. */
+  public static int dweightParts(int width) {
+    return (width + TILE_N - 1) / TILE_N;
+  }
+
+  /** Rows of [gate, up] as two planes of F columns. */
+  private static TensorMap halves(DeviceBuffer h_SG, int rows, int width, int boxRows) {
+    return new TensorMap(
+        h_SG.address(), width, rows, 2, 4L * width, 2L * width, /* boxX */ 64, boxRows);
+  }
+
   /** dw[e] = dyᵀ · x over the rows of e; zero for an expert without rows. */
   public static Launch weightGradient(
       int multiprocessors,
@@ -175,9 +240,10 @@ public final class GroupedGemm {
     TensorMap x = TensorMap.of(x_SI, 1, s.rows, s.inputs, 64);
     boolean transposed = tiles(s.inputs, s.outputs) < tiles(s.outputs, s.inputs);
     int m = transposed ? s.inputs : s.outputs;
+    int n = transposed ? s.outputs : s.inputs;
     return hopper(
         transposed ? "grouped_gemm_weight_gradient_transposed" : "grouped_gemm_weight_gradient",
-        pairs(multiprocessors, m, TILE_M),
+        pairsAlongM(multiprocessors, m, n),
         multiprocessors,
         s,
         List.of(
@@ -187,7 +253,7 @@ public final class GroupedGemm {
             address(offsets_E1),
             integer(s.experts),
             integer(m),
-            integer(transposed ? s.outputs : s.inputs)));
+            integer(n)));
   }
 
   /** Tiles of a matrix of m by n. */
@@ -210,7 +276,7 @@ public final class GroupedGemm {
       boolean accumulate) {
     return hopper(
         "grouped_gemm_weight_gradient_float32",
-        pairs(multiprocessors, s.outputs, TILE_M),
+        pairsAlongM(multiprocessors, s.outputs, s.inputs),
         multiprocessors,
         s,
         List.of(
@@ -225,18 +291,38 @@ public final class GroupedGemm {
   }
 
   /**
-   * Whether neighbouring tiles share what they read: only when none is left over, nor a narrow one,
-   * whose block would wait for its partner.
+   * Whether blocks walk a product's tiles in pairs, along n: only where few tiles of an expert are
+   * left without a partner, of those that neither side can pair (see {@code grouped_tiles.cuh}).
    */
-  private static boolean pairs(int multiprocessors, int extent, int tile) {
-    boolean wholeTiles = extent % tile == 0 || extent % tile > tile / 2;
-    return multiprocessors % 2 == 0 && (extent + tile - 1) / tile % 2 == 0 && wholeTiles;
+  private static boolean pairsAlongN(int multiprocessors, Sizes s, int n, int tile) {
+    int width = (n + tile - 1) / tile;
+    boolean lastIsNarrow = tile == TILE_N && n % tile != 0 && n % tile <= tile / 2;
+    int left = width - (width - (lastIsNarrow ? 1 : 0)) / 2 * 2;
+    double height = Math.max(1, (double) s.rows / s.experts / TILE_M);
+    return multiprocessors % 2 == 0 && left / 2.0 <= MOST_ALONE * width * height;
+  }
+
+  /** The same along m, for a weight gradient of m by n. */
+  private static boolean pairsAlongM(int multiprocessors, int m, int n) {
+    int height = (m + TILE_M - 1) / TILE_M;
+    int width = (n + TILE_N - 1) / TILE_N;
+    return multiprocessors % 2 == 0 && height % 2 * (width % 2) <= MOST_ALONE * width * height;
   }
 
   private static Launch hopper(
       String kernel, boolean pair, int multiprocessors, Sizes s, List<Launch.Argument> arguments) {
+    return hopper(MODULE, kernel, pair, multiprocessors, s, arguments);
+  }
+
+  private static Launch hopper(
+      String module,
+      String kernel,
+      boolean pair,
+      int multiprocessors,
+      Sizes s,
+      List<Launch.Argument> arguments) {
     return new Launch(
-        MODULE,
+        module,
         pair ? kernel + "_pair" : kernel,
         Launch.Dim.of(multiprocessors),
         Launch.Dim.of(384),

@@ -61,6 +61,11 @@ public final class LinearCrossEntropy {
       return 6.0 * tokens * hidden * vocabulary;
     }
 
+    /** {0, rows} of a whole chunk and of the last one. */
+    int[] offsets() {
+      return new int[] {0, rows(), 0, (tokens - 1) % chunk + 1};
+    }
+
     /** Bytes of working memory beside inputs and results. */
     public long workingBytes() {
       return rows() * (2L * vocabulary + 8L * tiles() + 4) + 16;
@@ -77,19 +82,31 @@ public final class LinearCrossEntropy {
 
   /** Takes {@link Sizes#workingBytes} in {@code arena}. */
   public LinearCrossEntropy(Device device, DeviceArena arena, Sizes z) {
-    this.z = z;
-    logits_CV = arena.allocate(2L * z.rows() * z.vocabulary);
-    part_CN = arena.allocate(8L * z.rows() * z.tiles());
-    lse_C = arena.allocate(4L * z.rows());
-    rows = arena.allocate(16);
-    int last = (z.tokens - 1) % z.chunk + 1;
-    ByteBuffer host = arena.pinned(16).putInt(0).putInt(z.rows()).putInt(0).putInt(last).flip();
+    this(z, arena.allocate(z.workingBytes() - 16), arena.allocate(16));
+    ByteBuffer host = arena.pinned(16);
+    host.asIntBuffer().put(z.offsets());
     device.compute().upload(host, rows);
     device.compute().synchronize();
   }
 
   /**
-   * The losses and the gradients of {@code scale} times their sum, which are written, not added.
+   * In memory of the caller's.
+   *
+   * @param working at least {@link Sizes#workingBytes}
+   * @param rows holds {@link Sizes#offsets} when the launches run
+   */
+  LinearCrossEntropy(Sizes z, DeviceBuffer working, DeviceBuffer rows) {
+    this.z = z;
+    long logits = 2L * z.rows() * z.vocabulary;
+    long parts = 8L * z.rows() * z.tiles();
+    logits_CV = working.slice(0, logits);
+    part_CN = working.slice(logits, parts);
+    lse_C = working.slice(logits + parts, 4L * z.rows());
+    this.rows = rows;
+  }
+
+  /**
+   * The losses and the gradients of {@code scale} times their sum.
    *
    * @param x_TH bf16
    * @param w_VH bf16
@@ -98,6 +115,7 @@ public final class LinearCrossEntropy {
    * @param loss_T receives float32; 0 where there is no target
    * @param dx_TH receives bf16
    * @param dw_VH receives float32
+   * @param accumulate adds to what {@code dw_VH} holds
    */
   public List<Launch> lossAndGradients(
       int multiprocessors,
@@ -107,7 +125,8 @@ public final class LinearCrossEntropy {
       float scale,
       DeviceBuffer loss_T,
       DeviceBuffer dx_TH,
-      DeviceBuffer dw_VH) {
+      DeviceBuffer dw_VH,
+      boolean accumulate) {
     List<Launch> launches = new ArrayList<>();
     for (int t = 0; t < z.tokens; t += z.chunk) {
       int count = Math.min(z.chunk, z.tokens - t);
@@ -158,7 +177,7 @@ public final class LinearCrossEntropy {
       launches.add(GroupedGemm.inputGradient(multiprocessors, s, logits, w_VH, offsets, dx));
       launches.add(
           GroupedGemm.weightGradientFloat32(
-              multiprocessors, s, logits, x, offsets, dw_VH, /* accumulate */ t > 0));
+              multiprocessors, s, logits, x, offsets, dw_VH, accumulate || t > 0));
     }
     return launches;
   }

@@ -11,8 +11,8 @@ import java.util.List;
  * whatever the routing, so one captured graph serves every step.
  *
  * <p>Legend: T tokens, H hidden, E experts, K chosen experts of a token, S = T · K rows, F width of
- * an expert, G = 2 F (gate, then up), D width of the shared expert, DD = 2 D. bf16 throughout;
- * sums, scores and weights of the router in float32.
+ * an expert, G = 2 F (gate, then up), D width of the shared expert, DD = 2 D, P parts of a sum.
+ * bf16 throughout; sums, scores and weights of the router in float32.
  */
 public final class MoeLayer {
   /**
@@ -59,6 +59,7 @@ public final class MoeLayer {
 
   private final Sizes z;
   private final int sms;
+  private final int parts; // of the gradient of a routing weight
   private final Router router;
   private final Dispatch dispatch;
   private final GroupedGemm.Sizes up;
@@ -84,19 +85,18 @@ public final class MoeLayer {
   private final DeviceBuffer counts;
   private final DeviceBuffer all; // the offsets of one group with every token
   private final DeviceBuffer wide_SH; // y, then dout by row, then dx by row
-  private final DeviceBuffer narrow_SF;
   private final DeviceBuffer dh_SG;
-  private final DeviceBuffer dweight_TK;
+  private final DeviceBuffer dweight_PTK;
   private final DeviceBuffer dlogit_TE;
   private final DeviceBuffer shared_TH;
   private final DeviceBuffer router_TH;
-  private final DeviceBuffer narrow_TD;
   private final DeviceBuffer dh_TDD;
 
   /** Allocates the layer's activations in {@code arena}. */
   public MoeLayer(Device device, DeviceArena arena, Sizes z) {
     this.z = z;
     this.sms = device.multiprocessors();
+    this.parts = GroupedGemm.dweightParts(z.width);
     int rows = z.tokens * z.chosen;
     router = new Router(z.tokens, z.hidden, z.experts, z.chosen, z.scale);
     dispatch = new Dispatch(z.tokens, z.experts, z.chosen);
@@ -118,13 +118,11 @@ public final class MoeLayer {
     a_TD = arena.allocate(2L * z.tokens * z.sharedWidth);
     counts = arena.allocate(dispatch.scratchBytes());
     wide_SH = arena.allocate(2L * rows * z.hidden);
-    narrow_SF = arena.allocate(2L * rows * z.width);
     dh_SG = arena.allocate(4L * rows * z.width);
-    dweight_TK = arena.allocate(4L * rows);
+    dweight_PTK = arena.allocate(4L * parts * rows);
     dlogit_TE = arena.allocate(2L * z.tokens * z.experts);
     shared_TH = arena.allocate(2L * z.tokens * z.hidden);
     router_TH = arena.allocate(2L * z.tokens * z.hidden);
-    narrow_TD = arena.allocate(2L * z.tokens * z.sharedWidth);
     dh_TDD = arena.allocate(4L * z.tokens * z.sharedWidth);
     all = arena.allocate(8);
     ByteBuffer host = arena.pinned(8).putInt(0).putInt(z.tokens).flip();
@@ -152,7 +150,7 @@ public final class MoeLayer {
       DeviceBuffer x_TH,
       DeviceBuffer out_TH) {
     beside.after(main);
-    main.launch(router.forward(x_TH, w.router_EH, bias_E, expert_TK, score_TK, weight_TK));
+    main.launch(router.forward(sms, x_TH, w.router_EH, bias_E, expert_TK, score_TK, weight_TK));
     dispatch.plan(expert_TK, counts, offsets_E1, slot_TK, order_S).forEach(main::launch);
     main.launch(dispatch.rowsToExperts(x_TH, slot_TK, x_SH, z.hidden));
     main.launch(GroupedGemm.forwardSwiGlu(sms, up, x_SH, w.up_EGH, offsets_E1, h_SG, a_SF));
@@ -181,25 +179,25 @@ public final class MoeLayer {
       Weights dw) {
     beside.after(main);
     main.launch(dispatch.rowsToExperts(dout_TH, slot_TK, wide_SH, z.hidden));
-    main.launch(GroupedGemm.inputGradient(sms, down, wide_SH, w.down_EHF, offsets_E1, narrow_SF));
     main.launch(
-        SwiGlu.backward(
-            narrow_SF,
+        GroupedGemm.inputGradientSwiGlu(
+            sms,
+            down,
+            wide_SH,
+            w.down_EHF,
+            offsets_E1,
             h_SG,
             order_S,
             weight_TK,
             dh_SG,
             a_SF,
-            dweight_TK,
-            dispatch.rows(),
-            z.width));
+            dweight_PTK));
 
     beside.launch(
-        GroupedGemm.inputGradient(sms, sharedDown, dout_TH, w.sharedDown_HD, all, narrow_TD));
-    beside.launch(
-        SwiGlu.backward(narrow_TD, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE, z.tokens, z.sharedWidth));
+        GroupedGemm.inputGradientSwiGlu(
+            sms, sharedDown, dout_TH, w.sharedDown_HD, all, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE));
     beside.after(main); // the weights' gradient is there
-    beside.launch(router.backward(expert_TK, score_TK, dweight_TK, dlogit_TE));
+    beside.launch(router.backward(expert_TK, score_TK, dweight_PTK, parts, dlogit_TE));
     beside.launch(GroupedGemm.weightGradient(sms, logits, dlogit_TE, x_TH, all, dw.router_EH));
     beside.launch(GroupedGemm.inputGradient(sms, logits, dlogit_TE, w.router_EH, all, router_TH));
 

@@ -2,7 +2,6 @@ package dev.perigee.engine.cuda;
 
 import static dev.perigee.engine.cuda.Launch.address;
 import static dev.perigee.engine.cuda.Launch.integer;
-import static dev.perigee.engine.cuda.Launch.map;
 import static dev.perigee.engine.cuda.Launch.real;
 
 import java.util.ArrayList;
@@ -19,9 +18,35 @@ import java.util.List;
  * @param rows N, divisible by 8
  * @param columns M, divisible by 8
  * @param rule the constants
+ * @param form of the iteration
  */
-public record Muon(int matrices, int rows, int columns, Rule rule) {
+public record Muon(int matrices, int rows, int columns, Rule rule, Form form) {
   private static final int THREADS = 256;
+
+  /** How the iteration is computed; the results differ by rounding. */
+  public enum Form {
+    /** Every step multiplies the matrix. */
+    PLAIN,
+    /**
+     * Every second step does, and the other one works on its Gram matrix alone: for K2's 2048 x
+     * 7168 a quarter less to multiply. In bf16 it is no less exact: two steps of rounding before
+     * the Gram matrix is made anew, where three and more at once let it drift.
+     */
+    GRAM
+  }
+
+  /** From this ratio of the larger side to the smaller one on the Gram form is the faster one. */
+  private static final double GRAM_FROM = 1.25;
+
+  /** In the form that suits the sides. */
+  public Muon(int matrices, int rows, int columns, Rule rule) {
+    this(
+        matrices,
+        rows,
+        columns,
+        rule,
+        Math.max(rows, columns) >= GRAM_FROM * Math.min(rows, columns) ? Form.GRAM : Form.PLAIN);
+  }
 
   /**
    * Constants of the update.
@@ -75,7 +100,8 @@ public record Muon(int matrices, int rows, int columns, Rule rule) {
     }
   }
 
-  private int small() {
+  /** K. */
+  int small() {
     return Math.min(rows, columns);
   }
 
@@ -88,10 +114,18 @@ public record Muon(int matrices, int rows, int columns, Rule rule) {
     return Math.clamp((numbers() / 4 + 8 * THREADS - 1) / (8 * THREADS), 1, 256);
   }
 
-  /** Bytes of scratch memory: the iterate twice, the Gram matrix and the polynomial, the norms. */
+  /** Bytes of scratch memory: the iterate twice, square matrices, the norms. */
   public long scratchBytes() {
-    return matrices
-        * (2 * up(2 * numbers()) + 2 * up(2L * small() * small()) + up(4L * blocks()) + 256);
+    return matrices * (2 * up(2 * numbers()) + squares() * squareBytes() + up(4L * blocks()) + 256);
+  }
+
+  /** Square matrices beside the iterates; the Gram form's two further ones may lie in the next. */
+  private int squares() {
+    return form == Form.PLAIN || 2 * squareBytes() <= 2 * numbers() ? 2 : 4;
+  }
+
+  private long squareBytes() {
+    return up(2L * small() * small());
   }
 
   private static long up(long bytes) {
@@ -148,11 +182,13 @@ public record Muon(int matrices, int rows, int columns, Rule rule) {
             0,
             List.of(address(z.partial), address(z.norm2_B), integer(blocks())),
             toString()));
-    launches.addAll(orthogonalize(multiprocessors, z));
+    NewtonSchulz iteration = new NewtonSchulz(this, multiprocessors);
+    DeviceBuffer direction_BNM = iteration.orthogonalize(z.iteration);
+    launches.addAll(iteration.launches());
     launches.add(
         pass(
             "muon_update",
-            address(z.result()),
+            address(direction_BNM),
             address(master_BNM),
             address(weight_BNM),
             address(clip_BN),
@@ -162,107 +198,6 @@ public record Muon(int matrices, int rows, int columns, Rule rule) {
             real((float) (rule.updateRms * Math.sqrt(Math.max(rows, columns)))),
             real(rule.weightDecay)));
     return launches;
-  }
-
-  /** The iteration on {@code z.x_BNM}, whose norms are in {@code z.norm2_B}. */
-  private List<Launch> orthogonalize(int multiprocessors, Scratch z) {
-    boolean tall = rows > columns;
-    int k = small();
-    int boxA = tall ? 64 : 128;
-    int boxB = tall ? 64 : 256;
-    // P = c S S + (a - b²/4c) I with S = G + b/2c I.
-    float shift = rule.b / (2 * rule.c);
-    float rest = rule.a - rule.b * rule.b / (4 * rule.c);
-    List<Launch> launches = new ArrayList<>();
-    DeviceBuffer x = z.x_BNM;
-    DeviceBuffer next = z.next_BNM;
-    for (int step = 0; step < rule.steps; step++) {
-      DeviceBuffer norm2 = step == 0 ? z.norm2_B : Dispatch.NONE;
-      launches.add(
-          product(
-              multiprocessors,
-              tall ? "symmetric_tall" : "symmetric_wide",
-              TensorMap.of(x, matrices, rows, columns, boxA),
-              TensorMap.of(x, matrices, rows, columns, boxB),
-              TensorMap.of(z.gram_BKK, matrices, k, k, 64),
-              norm2,
-              k,
-              k,
-              Math.max(rows, columns),
-              /* factor */ 1,
-              shift,
-              /* power */ -1));
-      launches.add(
-          product(
-              multiprocessors,
-              "symmetric_wide",
-              TensorMap.of(z.gram_BKK, matrices, k, k, 128),
-              TensorMap.of(z.gram_BKK, matrices, k, k, 256),
-              TensorMap.of(z.polynomial_BKK, matrices, k, k, 64),
-              Dispatch.NONE,
-              k,
-              k,
-              k,
-              rule.c,
-              rest,
-              /* power */ 0));
-      launches.add(
-          product(
-              multiprocessors,
-              tall ? "product_tall" : "product_wide",
-              tall
-                  ? TensorMap.of(x, matrices, rows, columns, 128)
-                  : TensorMap.of(z.polynomial_BKK, matrices, k, k, 128),
-              tall
-                  ? TensorMap.of(z.polynomial_BKK, matrices, k, k, 256)
-                  : TensorMap.of(x, matrices, rows, columns, 64),
-              TensorMap.of(next, matrices, rows, columns, 64),
-              norm2,
-              rows,
-              columns,
-              k,
-              /* factor */ 1,
-              /* shift */ 0,
-              /* power */ -0.5f));
-      DeviceBuffer swap = x;
-      x = next;
-      next = swap;
-    }
-    return launches;
-  }
-
-  private Launch product(
-      int multiprocessors,
-      String kernel,
-      TensorMap a,
-      TensorMap b,
-      TensorMap d,
-      DeviceBuffer norm2,
-      int resultRows,
-      int resultColumns,
-      int depth,
-      float factor,
-      float shift,
-      float power) {
-    return new Launch(
-        "newton_schulz",
-        "newton_schulz_" + kernel,
-        Launch.Dim.of(multiprocessors),
-        Launch.Dim.of(384),
-        GroupedGemm.SHARED_BYTES,
-        List.of(
-            map(a),
-            map(b),
-            map(d),
-            address(norm2),
-            integer(matrices),
-            integer(resultRows),
-            integer(resultColumns),
-            integer(depth),
-            real(factor),
-            real(shift),
-            real(power)),
-        toString());
   }
 
   private Launch pass(String kernel, Launch.Argument... arguments) {
@@ -278,32 +213,30 @@ public record Muon(int matrices, int rows, int columns, Rule rule) {
 
   /** The parts of the scratch memory. */
   private final class Scratch {
+    private final DeviceBuffer all;
+    private long at;
     final DeviceBuffer x_BNM;
-    final DeviceBuffer next_BNM;
-    final DeviceBuffer gram_BKK;
-    final DeviceBuffer polynomial_BKK;
+    final NewtonSchulz.Memory iteration;
     final DeviceBuffer partial;
     final DeviceBuffer norm2_B;
 
     Scratch(DeviceBuffer all) {
-      long numbers = matrices * up(2 * numbers());
-      long square = matrices * up(2L * small() * small());
-      long at = 0;
-      x_BNM = all.slice(at, numbers);
-      at += numbers;
-      next_BNM = all.slice(at, numbers);
-      at += numbers;
-      gram_BKK = all.slice(at, square);
-      at += square;
-      polynomial_BKK = all.slice(at, square);
-      at += square;
-      partial = all.slice(at, matrices * up(4L * blocks()));
-      at += partial.bytes();
-      norm2_B = all.slice(at, matrices * 256L);
+      this.all = all;
+      x_BNM = next(up(2 * numbers()));
+      DeviceBuffer next_BNM = next(up(2 * numbers()));
+      List<DeviceBuffer> squares_BKK = new ArrayList<>();
+      for (int i = 0; i < squares(); i++) {
+        squares_BKK.add(next(squareBytes()));
+      }
+      partial = next(up(4L * blocks()));
+      norm2_B = next(256);
+      iteration = new NewtonSchulz.Memory(x_BNM, next_BNM, squares_BKK, norm2_B);
     }
 
-    DeviceBuffer result() {
-      return rule.steps % 2 == 0 ? x_BNM : next_BNM;
+    private DeviceBuffer next(long bytesOfAMatrix) {
+      DeviceBuffer part = all.slice(at, matrices * bytesOfAMatrix);
+      at += part.bytes();
+      return part;
     }
   }
 }

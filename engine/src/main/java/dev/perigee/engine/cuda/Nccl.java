@@ -15,7 +15,8 @@ interface Nccl {
   enum Type {
     INT32(2, 4),
     FLOAT32(7, 4),
-    FLOAT64(8, 8);
+    FLOAT64(8, 8),
+    BF16(9, 2);
 
     final int code;
     final int bytes;

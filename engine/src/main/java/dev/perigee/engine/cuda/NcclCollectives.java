@@ -1,62 +1,87 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.parallel.LostPeerException;
 import dev.perigee.engine.tensor.Tensor;
 import java.nio.ByteBuffer;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.Optional;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
-import java.util.function.Supplier;
+import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 
 /**
  * The operations of a group of GPUs through {@link Nccl}, straight between the tensors on them.
- * Tensors on the host go by way of the device. One instance belongs to one rank's thread.
+ * Tensors on the host go by way of the device. One instance belongs to one thread at a time.
+ *
+ * <p>An operation is queued in a stream of its own behind the work that made its tensors, and the
+ * calling thread waits for its end; the rank's other threads go on computing meanwhile. What comes
+ * to the host is copied in the same stream, so that even an exchange of counts waits only once.
+ *
+ * <p>Figures, barriers and what one rank sends to one other go through the connections beneath:
+ * NCCL's send waits until its receiver comes, and a schedule's must not.
  *
  * <p>Sums are the same on every rank and in every run with the same ranks on the same machines, but
  * their order is NCCL's and not that of ranks in other groups; {@link #reduceScatterSum} and {@link
  * #allReduceSum(Tensor)} may differ in the last bit.
  *
  * <p>NCCL itself waits for a lost peer for ever. So each operation waits here, until it is done, or
- * NCCL knows of an error, or {@code ended} says why work together has ended, as a pod's connections
- * find out; then the communicator is aborted.
+ * NCCL knows of an error, or the {@link Fellowship} has ended, as a pod's connections find out;
+ * then the communicator is aborted. A thread that is still inside of a call of NCCL by then is
+ * freed by another that aborts.
  */
 public final class NcclCollectives implements Collectives, AutoCloseable {
   private static final long LOOK_AGAIN_NANOS = 20_000;
+  private static final Nccl.Type INTS = Nccl.Type.INT32;
+  private static final Nccl.Type FLOATS = Nccl.Type.FLOAT32;
+
+  /** How long a thread may take to see by itself that work together has ended. */
+  private static final Duration SEES_BY_ITSELF = Duration.ofSeconds(1);
 
   /**
    * A device's work in order, as NCCL needs it.
    *
+   * @param queue for the operations alone
+   * @param tensors where the work on their tensors is queued, which they come after
+   * @param memory for what goes by way of the device
+   * @param zeros makes a tensor on the device
    * @param stream the driver's handle of {@code queue}
-   * @param idle whether everything put into it is done
+   * @param idle whether everything put into {@code queue} is done
    */
-  record Line(Queue queue, DeviceMemory memory, long stream, BooleanSupplier idle) {}
+  record Line(
+      Queue queue,
+      Launcher tensors,
+      DeviceMemory memory,
+      IntFunction<Tensor> zeros,
+      long stream,
+      BooleanSupplier idle) {}
 
   private final Nccl nccl;
   private final Line line;
+  private final Collectives beneath;
   private final int size;
   private final int index;
   private final long communicator;
-  private final Supplier<Optional<String>> ended;
+  private final Fellowship fellowship;
   private final Staged first = new Staged();
   private final Staged second = new Staged();
-  private String lost; // why, once it is
+
+  /** Why the communicator is gone, once it is; guarded by this. */
+  private String gone;
 
   private NcclCollectives(
-      Nccl nccl,
-      Line line,
-      int size,
-      int index,
-      long communicator,
-      Supplier<Optional<String>> ended) {
+      Nccl nccl, Line line, Collectives beneath, long communicator, Fellowship fellowship) {
     this.nccl = nccl;
     this.line = line;
-    this.size = size;
-    this.index = index;
+    this.beneath = beneath;
+    this.size = beneath.size();
+    this.index = beneath.index();
     this.communicator = communicator;
-    this.ended = ended;
+    this.fellowship = fellowship;
+    fellowship.whenEnded(why -> Thread.ofVirtual().start(() -> abortIfNobodyDoes(why)));
   }
 
   /** Why NCCL cannot be used on this machine, in one line; empty when it can. */
@@ -67,34 +92,24 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   /**
    * Joins a group; every rank of it calls this.
    *
-   * @param stream in whose order the operations run: that of the work on their tensors
-   * @param memory for what goes by way of the device
-   * @param meeting the same group by other means, over which NCCL's own name for it is told
-   * @param ended why work together has ended, empty while it has not: {@code fabric::failure}
-   * @throws CudaException when NCCL is not on this machine, or refuses
+   * @param beneath the same group by other means, over which NCCL's own name for it is told
+   * @param fellowship says when work together has ended: the fabric of {@code beneath}
+   * @throws CudaException when NCCL refuses
    */
-  public static NcclCollectives join(
-      Stream stream, DeviceMemory memory, Collectives meeting, Supplier<Optional<String>> ended) {
-    Nccl nccl = NcclLibrary.load().orElseThrow(() -> new CudaException(NcclLibrary.ABSENT));
-    Line line = new Line(stream, memory, stream.handle(), stream::isIdle);
-    return join(nccl, line, meeting, ended);
-  }
-
-  static NcclCollectives join(
-      Nccl nccl, Line line, Collectives meeting, Supplier<Optional<String>> ended) {
+  static NcclCollectives join(Nccl nccl, Line line, Collectives beneath, Fellowship fellowship) {
     double[] told = new double[Nccl.ID_BYTES];
-    if (meeting.index() == 0) {
+    if (beneath.index() == 0) {
       byte[] id = nccl.uniqueId();
       Arrays.setAll(told, i -> id[i]);
     }
-    meeting.allReduceSum(told); // the others have said zero
+    beneath.allReduceSum(told); // the others have said zero
     byte[] id = new byte[Nccl.ID_BYTES];
     for (int i = 0; i < id.length; i++) {
       id[i] = (byte) told[i];
     }
     line.queue.bind();
-    long communicator = nccl.initRank(meeting.size(), id, meeting.index());
-    return new NcclCollectives(nccl, line, meeting.size(), meeting.index(), communicator, ended);
+    long communicator = nccl.initRank(beneath.size(), id, beneath.index());
+    return new NcclCollectives(nccl, line, beneath, communicator, fellowship);
   }
 
   @Override
@@ -107,7 +122,12 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     return index;
   }
 
-  /** Memory of the device through which a tensor of the host goes, kept for the next one. */
+  @Override
+  public Tensor buffer(int count) {
+    return line.zeros.apply(count);
+  }
+
+  /** Memory of the device through which numbers of the host go, kept for the next ones. */
   private final class Staged {
     private ByteBuffer host = ByteBuffer.allocate(0);
     private DeviceBuffer device;
@@ -132,50 +152,95 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
       return device.slice(0, bytes);
     }
 
+    /** What is on the device will be in the host's view once the stream is idle. */
     ByteBuffer download(long bytes) {
       ByteBuffer copy = of(bytes);
       line.queue.download(device.slice(0, bytes), copy);
-      line.queue.synchronize();
       return copy;
     }
+  }
 
-    void download(Tensor x) {
-      download((long) Float.BYTES * x.size()).asFloatBuffer().get(x.floats(), x.offset(), x.size());
-    }
+  /** What its numbers are on the device. */
+  private static Nccl.Type type(Tensor x) {
+    return x.storage().width() == Nccl.Type.BF16.bytes ? Nccl.Type.BF16 : FLOATS;
   }
 
   /** Where a tensor's numbers are on the device, brought there if need be. */
   private DeviceBuffer there(Staged by, Tensor x) {
-    line.queue.bind();
     return x.isOnHost() ? by.upload(x) : TensorMemory.of(x);
   }
 
-  /** Brings what was changed there back to where the tensor is. */
-  private static void back(Staged by, Tensor x) {
+  /** Queues the way of what was changed there to where the tensor is. */
+  private void back(Staged by, Tensor x) {
     if (x.isOnHost()) {
-      by.download(x);
+      by.download((long) Float.BYTES * x.size());
     }
   }
 
-  /** Puts in calls that go on together, and waits until they are done. */
-  private void together(Runnable calls) {
-    if (lost != null) {
-      throw new LostPeerException(lost);
+  /** The last of that way, once it is done. */
+  private void take(Staged by, Tensor x) {
+    if (x.isOnHost()) {
+      by.of((long) Float.BYTES * x.size()).asFloatBuffer().get(x.floats(), x.offset(), x.size());
     }
-    line.queue.bind();
+  }
+
+  /** Calls of NCCL that go on together. */
+  private void together(Runnable calls) {
     nccl.groupStart();
     calls.run();
     nccl.groupEnd();
+  }
+
+  /** Queues an operation behind the work on its tensors, and waits until it is done. */
+  private void operate(Runnable queued) {
+    checkHere();
+    try {
+      line.queue.bind();
+      line.queue.after(line.tensors);
+      queued.run();
+    } catch (CudaException e) {
+      checkHere(); // aborted meanwhile: that is why
+      throw e;
+    }
     while (!line.idle.getAsBoolean()) {
-      String error = nccl.asyncError(communicator);
-      String why = error == null ? ended.get().orElse(null) : "NCCL lost a peer: " + error;
+      String why = whyNotDone();
       if (why != null) {
-        lost = why;
-        nccl.abort(communicator);
-        throw new LostPeerException(why);
+        abort(why);
       }
+      checkHere();
       LockSupport.parkNanos(LOOK_AGAIN_NANOS);
     }
+    checkHere(); // an aborted operation looks done
+  }
+
+  private synchronized void checkHere() {
+    if (gone != null) {
+      throw new LostPeerException(gone);
+    }
+  }
+
+  private synchronized String whyNotDone() {
+    if (gone != null) {
+      return gone;
+    }
+    String error = nccl.asyncError(communicator);
+    return error == null ? fellowship.failure().orElse(null) : "NCCL lost a peer: " + error;
+  }
+
+  private synchronized void abort(String why) {
+    if (gone == null) {
+      gone = why;
+      nccl.abort(communicator);
+    }
+  }
+
+  private void abortIfNobodyDoes(String why) {
+    try {
+      Thread.sleep(SEES_BY_ITSELF);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    abort(why);
   }
 
   @Override
@@ -189,58 +254,59 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   }
 
   private void allReduce(Tensor x, Nccl.Op op) {
-    DeviceBuffer there = there(first, x);
-    allReduce(there, x.size(), Nccl.Type.FLOAT32, op);
-    back(first, x);
-  }
-
-  private void allReduce(DeviceBuffer x, int count, Nccl.Type type, Nccl.Op op) {
-    together(
-        () -> nccl.allReduce(x.address(), x.address(), count, type, op, communicator, line.stream));
+    operate(
+        () -> {
+          long at = there(first, x).address();
+          together(() -> nccl.allReduce(at, at, x.size(), type(x), op, communicator, line.stream));
+          back(first, x);
+        });
+    take(first, x);
   }
 
   @Override
   public void allReduceSum(double[] x) {
-    long bytes = (long) Double.BYTES * x.length;
-    line.queue.bind();
-    ByteBuffer copy = first.of(bytes);
-    copy.asDoubleBuffer().put(x);
-    line.queue.upload(copy, first.device.slice(0, bytes));
-    allReduce(first.device, x.length, Nccl.Type.FLOAT64, Nccl.Op.SUM);
-    first.download(bytes).asDoubleBuffer().get(x);
+    beneath.allReduceSum(x);
   }
 
   @Override
   public void reduceScatterSum(Tensor x, int[] counts) {
     long[] starts = starts(x, counts);
-    DeviceBuffer there = there(first, x);
-    // Shares of different sizes: NCCL's own reduce-scatter wants equal ones.
-    together(
+    operate(
         () -> {
-          for (int i = 0; i < size; i++) {
-            if (counts[i] > 0) {
-              long at = there.address() + Float.BYTES * starts[i];
-              nccl.reduce(
-                  at, at, counts[i], Nccl.Type.FLOAT32, Nccl.Op.SUM, i, communicator, line.stream);
-            }
-          }
+          DeviceBuffer there = there(first, x);
+          // Shares of different sizes: NCCL's own reduce-scatter wants equal ones.
+          together(
+              () -> {
+                for (int i = 0; i < size; i++) {
+                  if (counts[i] > 0) {
+                    long at = there.address() + type(x).bytes * starts[i];
+                    nccl.reduce(
+                        at, at, counts[i], type(x), Nccl.Op.SUM, i, communicator, line.stream);
+                  }
+                }
+              });
+          back(first, x);
         });
-    back(first, x);
+    take(first, x);
   }
 
   @Override
   public void allGather(Tensor x, int[] counts) {
     long[] starts = starts(x, counts);
-    DeviceBuffer there = there(first, x);
-    together(
+    operate(
         () -> {
-          for (int i = 0; i < size; i++) {
-            if (counts[i] > 0) {
-              broadcast(there.address() + Float.BYTES * starts[i], counts[i], i);
-            }
-          }
+          DeviceBuffer there = there(first, x);
+          together(
+              () -> {
+                for (int i = 0; i < size; i++) {
+                  if (counts[i] > 0) {
+                    broadcast(there.address() + type(x).bytes * starts[i], counts[i], type(x), i);
+                  }
+                }
+              });
+          back(first, x);
         });
-    back(first, x);
+    take(first, x);
   }
 
   @Override
@@ -249,28 +315,43 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
       throw new IllegalArgumentException(
           "all-gather of " + size + " times " + part + " into " + whole);
     }
-    DeviceBuffer to = there(first, whole);
-    DeviceBuffer from = there(second, part);
-    long bytes = (long) Float.BYTES * part.size();
-    line.queue.copy(from, to.slice(index * bytes, bytes));
-    together(
+    Nccl.Type type = same(part, whole);
+    long bytes = (long) type.bytes * part.size();
+    operate(
         () -> {
-          for (int i = 0; i < size; i++) {
-            broadcast(to.address() + i * bytes, part.size(), i);
-          }
+          DeviceBuffer to = there(first, whole);
+          line.queue.copy(there(second, part), to.slice(index * bytes, bytes));
+          together(
+              () -> {
+                for (int i = 0; i < size; i++) {
+                  broadcast(to.address() + i * bytes, part.size(), type, i);
+                }
+              });
+          back(first, whole);
         });
-    back(first, whole);
+    take(first, whole);
   }
 
-  private void broadcast(long at, int count, int root) {
-    nccl.broadcast(at, at, count, Nccl.Type.FLOAT32, root, communicator, line.stream);
+  private static Nccl.Type same(Tensor x, Tensor y) {
+    if (type(x) != type(y)) {
+      throw new IllegalArgumentException(x + " and " + y + " are numbers of two types");
+    }
+    return type(x);
+  }
+
+  private void broadcast(long at, int count, Nccl.Type type, int root) {
+    nccl.broadcast(at, at, count, type, root, communicator, line.stream);
   }
 
   @Override
   public void broadcast(Tensor x, int root) {
-    DeviceBuffer there = there(first, x);
-    together(() -> broadcast(there.address(), x.size(), root));
-    back(first, x);
+    operate(
+        () -> {
+          long at = there(first, x).address();
+          together(() -> broadcast(at, x.size(), type(x), root));
+          back(first, x);
+        });
+    take(first, x);
   }
 
   @Override
@@ -279,24 +360,41 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
       throw new IllegalArgumentException(values.length + " counts for a group of " + size);
     }
     long bytes = (long) Integer.BYTES * size;
-    line.queue.bind();
-    ByteBuffer copy = first.of(bytes);
-    copy.asIntBuffer().put(values);
-    line.queue.upload(copy, first.device.slice(0, bytes));
-    second.of(bytes);
-    together(
+    operate(
         () -> {
-          for (int i = 0; i < size; i++) {
-            long at = (long) Integer.BYTES * i;
-            nccl.send(
-                first.device.address() + at, 1, Nccl.Type.INT32, i, communicator, line.stream);
-            nccl.receive(
-                second.device.address() + at, 1, Nccl.Type.INT32, i, communicator, line.stream);
-          }
+          ByteBuffer copy = first.of(bytes);
+          copy.asIntBuffer().put(values);
+          line.queue.upload(copy, first.device.slice(0, bytes));
+          second.of(bytes);
+          together(
+              () -> {
+                for (int i = 0; i < size; i++) {
+                  exchange(first.device.address(), i, 1, second.device.address(), i, 1, i, INTS);
+                }
+              });
+          second.download(bytes);
         });
     int[] got = new int[size];
-    second.download(bytes).asIntBuffer().get(got);
+    second.of(bytes).asIntBuffer().get(got);
     return got;
+  }
+
+  /** Sends to a rank and receives from it; starts and counts are elements. */
+  private void exchange(
+      long from,
+      long sendStart,
+      long sent,
+      long to,
+      long start,
+      long count,
+      int peer,
+      Nccl.Type type) {
+    if (sent > 0) {
+      nccl.send(from + type.bytes * sendStart, sent, type, peer, communicator, line.stream);
+    }
+    if (count > 0) {
+      nccl.receive(to + type.bytes * start, count, type, peer, communicator, line.stream);
+    }
   }
 
   @Override
@@ -308,53 +406,38 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     int[] sendCounts = Arrays.stream(sendRows).map(r -> Math.multiplyExact(r, width)).toArray();
     int[] counts = Arrays.stream(receiveRows).map(r -> Math.multiplyExact(r, width)).toArray();
     long[] sendStarts = starts(send, sendCounts);
-    long[] receiveStarts = starts(receive, counts);
-    DeviceBuffer from = there(first, send);
-    DeviceBuffer to = there(second, receive);
-    together(
+    long[] starts = starts(receive, counts);
+    Nccl.Type type = same(send, receive);
+    operate(
         () -> {
-          for (int i = 0; i < size; i++) {
-            if (sendCounts[i] > 0) {
-              long at = from.address() + Float.BYTES * sendStarts[i];
-              nccl.send(at, sendCounts[i], Nccl.Type.FLOAT32, i, communicator, line.stream);
-            }
-            if (counts[i] > 0) {
-              long at = to.address() + Float.BYTES * receiveStarts[i];
-              nccl.receive(at, counts[i], Nccl.Type.FLOAT32, i, communicator, line.stream);
-            }
-          }
+          long from = there(first, send).address();
+          long to = there(second, receive).address();
+          together(
+              () -> {
+                for (int i = 0; i < size; i++) {
+                  exchange(from, sendStarts[i], sendCounts[i], to, starts[i], counts[i], i, type);
+                }
+              });
+          back(second, receive);
         });
-    back(second, receive);
+    take(second, receive);
   }
 
-  /**
-   * {@inheritDoc}
-   *
-   * <p>NCCL has no streams of messages: between two ranks everything arrives in the order in which
-   * it was sent, so receives must be in that order, whatever the stream. And it waits until the
-   * other side receives.
-   */
   @Override
   public void send(int to, int stream, Tensor x) {
-    DeviceBuffer there = there(first, x);
-    together(
-        () ->
-            nccl.send(there.address(), x.size(), Nccl.Type.FLOAT32, to, communicator, line.stream));
+    beneath.send(to, stream, x.onHost());
   }
 
   @Override
   public void receive(int from, int stream, Tensor x) {
-    DeviceBuffer there = there(first, x);
-    together(
-        () ->
-            nccl.receive(
-                there.address(), x.size(), Nccl.Type.FLOAT32, from, communicator, line.stream));
-    back(first, x);
+    Tensor host = x.isOnHost() ? x : Tensor.zeros(x.shape());
+    beneath.receive(from, stream, host);
+    x.assign(host);
   }
 
   @Override
   public void barrier() {
-    allReduceSum(new double[1]);
+    beneath.barrier();
   }
 
   private long[] starts(Tensor x, int[] counts) {
@@ -377,8 +460,9 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   /** Leaves the group. */
   @Override
-  public void close() {
-    if (lost == null) {
+  public synchronized void close() {
+    if (gone == null) {
+      gone = "this group has been left";
       nccl.destroy(communicator);
     }
   }

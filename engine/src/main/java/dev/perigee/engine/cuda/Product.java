@@ -44,7 +44,7 @@ interface Product extends AutoCloseable {
    * c = alpha · op(a) · op(b) + beta · c; {@code c} is not read when beta is 0.
    *
    * @param a of the same type as {@code b}
-   * @param c float32
+   * @param c float32, or bf16 when {@code a} and {@code b} are
    */
   void multiply(Sizes sizes, float alpha, Operand a, Operand b, float beta, Operand c);
 

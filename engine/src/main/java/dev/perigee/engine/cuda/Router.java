@@ -2,13 +2,15 @@ package dev.perigee.engine.cuda;
 
 import static dev.perigee.engine.cuda.Launch.address;
 import static dev.perigee.engine.cuda.Launch.integer;
+import static dev.perigee.engine.cuda.Launch.map;
 import static dev.perigee.engine.cuda.Launch.real;
 
 import java.util.List;
 
 /**
  * Chooses experts for tokens: sigmoid scores, a bias for the choice alone, normalised weights
- * (DeepSeek-V3, section 2.1.2). Kernels: {@code src/main/cuda/router.cu}.
+ * (DeepSeek-V3, section 2.1.2). Kernels: {@code src/main/cuda/router.cu} and {@code
+ * narrow_router.cu}.
  *
  * <p>Legend: T tokens, H hidden, E experts, K chosen experts of a token.
  *
@@ -21,6 +23,12 @@ import java.util.List;
 public record Router(int tokens, int hidden, int experts, int chosen, float scale) {
   private static final int TOKENS_OF_A_BLOCK = 32;
   private static final int MOST_EXPERTS = 1024;
+  private static final int MOST_EXPERTS_NARROW = 64;
+  private static final int NARROW_TOKENS = 128;
+
+  /** Eight stages of 64 columns of the tokens and experts, barriers, and room to align. */
+  private static final int NARROW_BYTES =
+      8 * (NARROW_TOKENS + MOST_EXPERTS_NARROW) * 64 * 2 + 16 * 8 + 1024;
 
   /**
    * Four stages of 32 rows of x and 64 of w, of 64 numbers and room against bank conflicts each.
@@ -79,11 +87,57 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
         toString());
   }
 
+  /**
+   * The same on Hopper, where up to 64 experts have a kernel of their own ({@code
+   * narrow_router.cu}). One block stays on each of the multiprocessors.
+   */
+  public Launch forward(
+      int multiprocessors,
+      DeviceBuffer x_TH,
+      DeviceBuffer w_EH,
+      DeviceBuffer bias_E,
+      DeviceBuffer expert_TK,
+      DeviceBuffer score_TK,
+      DeviceBuffer weight_TK) {
+    if (experts > MOST_EXPERTS_NARROW) {
+      return forward(x_TH, w_EH, bias_E, expert_TK, score_TK, weight_TK);
+    }
+    return new Launch(
+        "narrow_router",
+        "narrow_router_forward",
+        Launch.Dim.of(multiprocessors),
+        Launch.Dim.of(288),
+        NARROW_BYTES,
+        List.of(
+            map(TensorMap.of(x_TH, 1, tokens, hidden, NARROW_TOKENS)),
+            map(TensorMap.of(w_EH, 1, experts, hidden, MOST_EXPERTS_NARROW)),
+            address(bias_E),
+            address(expert_TK),
+            address(score_TK),
+            address(weight_TK),
+            integer(tokens),
+            integer(hidden),
+            integer(experts),
+            integer(chosen),
+            real(scale)),
+        toString());
+  }
+
   /** The gradient of the logits, bf16, from that of the weights, float32. */
   public Launch backward(
       DeviceBuffer expert_TK,
       DeviceBuffer score_TK,
       DeviceBuffer dweight_TK,
+      DeviceBuffer dlogit_TE) {
+    return backward(expert_TK, score_TK, dweight_TK, /* parts */ 1, dlogit_TE);
+  }
+
+  /** The same where the gradient of the weights is the sum of P parts. */
+  public Launch backward(
+      DeviceBuffer expert_TK,
+      DeviceBuffer score_TK,
+      DeviceBuffer dweight_PTK,
+      int parts,
       DeviceBuffer dlogit_TE) {
     return new Launch(
         "router",
@@ -94,8 +148,9 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
         List.of(
             address(expert_TK),
             address(score_TK),
-            address(dweight_TK),
+            address(dweight_PTK),
             address(dlogit_TE),
+            integer(parts),
             integer(tokens),
             integer(experts),
             integer(chosen),

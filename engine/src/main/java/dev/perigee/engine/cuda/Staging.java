@@ -1,6 +1,7 @@
 package dev.perigee.engine.cuda;
 
 import java.nio.ByteBuffer;
+import java.nio.ShortBuffer;
 
 /**
  * The way of small things between host and device: pinned memory that copies go through. Copies of
@@ -37,6 +38,21 @@ final class Staging {
    * place again.
    */
   synchronized DeviceBuffer indices(int... values) {
+    int at = place(values);
+    DeviceBuffer device = ring.slice(at, Math.max(4, 4 * values.length));
+    queue.upload(part(ringOnHost, at, Math.max(4, 4 * values.length)), device);
+    return device;
+  }
+
+  /** Copies integers to the device after the work that is queued, without waiting for it. */
+  synchronized void send(int[] values, DeviceBuffer to) {
+    if (values.length > 0) {
+      queue.upload(part(ringOnHost, place(values), 4 * values.length), to);
+    }
+  }
+
+  /** Puts integers into the ring on the host; returns where. */
+  private int place(int[] values) {
     int bytes = Math.max(4, 4 * values.length);
     if (bytes > ring.bytes() - used) {
       queue.synchronize();
@@ -45,13 +61,11 @@ final class Staging {
         reserve(Integer.highestOneBit(bytes - 1) * 2);
       }
     }
-    ByteBuffer host = part(ringOnHost, used, bytes);
-    host.asIntBuffer().put(values);
-    DeviceBuffer device = ring.slice(used, bytes);
-    queue.upload(host, device);
+    int at = used;
+    part(ringOnHost, at, bytes).asIntBuffer().put(values);
     used += (bytes + 255) / 256 * 256; // kernels may read whole words
     used = Math.min(used, (int) ring.bytes());
-    return device;
+    return at;
   }
 
   /** Waits for the device and copies float32 numbers from it; any thread may ask. */
@@ -75,6 +89,43 @@ final class Staging {
       queue.upload(host, to.slice(4L * done, 4L * n));
       queue.synchronize();
       done += n;
+    }
+  }
+
+  /** {@link #read} of bf16 numbers. */
+  synchronized void readBf16(DeviceBuffer from, float[] to, int at, int count) {
+    queue.bind();
+    for (int done = 0; done < count; ) {
+      int n = Math.min(CHUNK / 2, count - done);
+      ShortBuffer host = download(from.slice(2L * done, 2L * n)).asShortBuffer();
+      for (int i = 0; i < n; i++) {
+        to[at + done + i] = Bfloat16.toFloat(host.get(i));
+      }
+      done += n;
+    }
+  }
+
+  /** {@link #write} to bf16 numbers, which rounds. */
+  synchronized void writeBf16(float[] from, int at, int count, DeviceBuffer to) {
+    queue.bind();
+    for (int done = 0; done < count; ) {
+      int n = Math.min(CHUNK / 2, count - done);
+      ByteBuffer host = part(chunk(), 0, 2 * n);
+      ShortBuffer numbers = host.asShortBuffer();
+      for (int i = 0; i < n; i++) {
+        numbers.put(i, Bfloat16.of(from[at + done + i]));
+      }
+      queue.upload(host, to.slice(2L * done, 2L * n));
+      queue.synchronize();
+      done += n;
+    }
+  }
+
+  /** Copies on the device after the work that is queued; any thread may ask. */
+  void copy(DeviceBuffer from, DeviceBuffer to) {
+    queue.bind();
+    if (from.bytes() > 0) {
+      queue.copy(from, to);
     }
   }
 

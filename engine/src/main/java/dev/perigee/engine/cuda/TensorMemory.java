@@ -4,13 +4,15 @@ import dev.perigee.engine.tensor.Storage;
 import dev.perigee.engine.tensor.Tensor;
 import java.lang.ref.PhantomReference;
 import java.lang.ref.ReferenceQueue;
+import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 
 /**
- * Float32 memory for tensors on the device. What no tensor refers to any more is freed when the
- * next tensor is asked for; the garbage collector finds it, and is asked to when the device is
- * full.
+ * Memory for tensors on the device, of float32 or bf16 numbers. What no tensor refers to any more
+ * is freed when the next tensor is asked for; the garbage collector finds it, and is asked to when
+ * the device is full.
  */
 final class TensorMemory {
   private static final long COLLECTOR_PATIENCE_MS = 200;
@@ -19,7 +21,7 @@ final class TensorMemory {
   private final DeviceMemory memory;
   private final Staging staging;
   private final Set<Held> held = new HashSet<>();
-  private final ReferenceQueue<Floats> dropped = new ReferenceQueue<>();
+  private final ReferenceQueue<Numbers> dropped = new ReferenceQueue<>();
 
   TensorMemory(Queue queue, DeviceMemory memory, Staging staging) {
     this.queue = queue;
@@ -28,58 +30,151 @@ final class TensorMemory {
   }
 
   /** Numbers on the device. */
-  static final class Floats implements Storage.DeviceFloats {
+  static final class Numbers implements Storage.DeviceFloats {
     private final DeviceBuffer buffer;
+    private final int width;
     private final Staging staging;
 
-    private Floats(DeviceBuffer buffer, Staging staging) {
+    /** How often the numbers have been changed, but by what keeps {@link #rounded} up to date. */
+    private int changes;
+
+    private DeviceBuffer rounded; // null unless products want these numbers in bf16
+    private int roundedAt;
+
+    private Numbers(DeviceBuffer buffer, int width, Staging staging) {
       this.buffer = buffer;
+      this.width = width;
       this.staging = staging;
     }
 
     @Override
     public int length() {
-      return (int) (buffer.bytes() / 4);
+      return (int) (buffer.bytes() / width);
+    }
+
+    @Override
+    public int width() {
+      return width;
     }
 
     @Override
     public void read(int from, float[] to, int at, int count) {
-      staging.read(buffer.slice(4L * from, 4L * count), to, at, count);
+      DeviceBuffer part = part(from, count);
+      if (width == 2) {
+        staging.readBf16(part, to, at, count);
+      } else {
+        staging.read(part, to, at, count);
+      }
     }
 
     @Override
     public void write(float[] from, int at, int to, int count) {
-      staging.write(from, at, count, buffer.slice(4L * to, 4L * count));
+      changed();
+      DeviceBuffer part = part(to, count);
+      if (width == 2) {
+        staging.writeBf16(from, at, count, part);
+      } else {
+        staging.write(from, at, count, part);
+      }
+    }
+
+    private DeviceBuffer part(int from, int count) {
+      return buffer.slice((long) width * from, (long) width * count);
+    }
+
+    /** Says that an operation writes to them. */
+    void changed() {
+      changes++;
+    }
+
+    /** Whether a bf16 copy of the numbers is kept. */
+    boolean isRounded() {
+      return rounded != null;
+    }
+
+    /** All of the numbers, float32. */
+    DeviceBuffer all() {
+      return buffer;
+    }
+
+    /** The bf16 copy of all of them; the caller rounds when {@link #isStale}. */
+    DeviceBuffer rounded() {
+      return rounded;
+    }
+
+    /** Whether the copy is of earlier numbers. */
+    boolean isStale() {
+      return roundedAt != changes;
+    }
+
+    /** Says that the copy is up to date. */
+    void refreshed() {
+      roundedAt = changes;
+    }
+
+    @Override
+    @SuppressWarnings("ReferenceEquality") // whether it is the same device
+    public void copy(Storage.DeviceFloats from, int at, int to, int count) {
+      if (from instanceof Numbers theirs && theirs.staging == staging && theirs.width == width) {
+        changed();
+        staging.copy(theirs.part(at, count), part(to, count));
+      } else {
+        Storage.DeviceFloats.super.copy(from, at, to, count);
+      }
     }
   }
 
   /** Outlives its tensors' storage by a moment, to say which memory that was. */
-  private static final class Held extends PhantomReference<Floats> {
-    final DeviceBuffer buffer;
+  private static final class Held extends PhantomReference<Numbers> {
+    final List<DeviceBuffer> buffers;
 
-    Held(Floats floats, ReferenceQueue<Floats> dropped) {
-      super(floats, dropped);
-      this.buffer = floats.buffer;
+    Held(Numbers numbers, List<DeviceBuffer> buffers, ReferenceQueue<Numbers> dropped) {
+      super(numbers, dropped);
+      this.buffers = buffers;
     }
   }
 
-  /** Memory that holds anything; any thread may ask. */
-  synchronized Floats allocate(int count) {
+  /** Memory for float32 numbers that holds anything; any thread may ask. */
+  Numbers floats(int count) {
+    return allocate(count, 4, false);
+  }
+
+  /** Memory for bf16 numbers that holds anything; any thread may ask. */
+  Numbers bf16(int count) {
+    return allocate(count, 2, false);
+  }
+
+  /** Memory for float32 numbers beside memory for the same in bf16; both hold anything. */
+  Numbers floatsAndRounded(int count) {
+    return allocate(count, 4, true);
+  }
+
+  private synchronized Numbers allocate(int count, int width, boolean rounded) {
     queue.bind();
     free();
+    Numbers numbers = new Numbers(buffer((long) width * count), width, staging);
+    List<DeviceBuffer> buffers = new ArrayList<>(List.of(numbers.buffer));
+    if (rounded) {
+      numbers.rounded = buffer(2L * count);
+      numbers.changes++;
+      buffers.add(numbers.rounded);
+    }
+    held.add(new Held(numbers, buffers, dropped));
+    return numbers;
+  }
+
+  private DeviceBuffer buffer(long bytes) {
     DeviceBuffer buffer;
     try {
-      buffer = memory.allocate(4L * count);
+      buffer = memory.allocate(bytes);
     } catch (OutOfDeviceMemoryException full) {
       // The collector does not see the device's memory and so had no reason to look.
       System.gc();
       awaitDropped();
       free();
-      buffer = memory.allocate(4L * count);
+      buffer = memory.allocate(bytes);
     }
-    Floats floats = new Floats(new DeviceBuffer(buffer.address(), 4L * count), staging);
-    held.add(new Held(floats, dropped));
-    return floats;
+    return new DeviceBuffer(buffer.address(), bytes);
   }
 
   private void awaitDropped() {
@@ -101,13 +196,27 @@ final class TensorMemory {
   private void free(Held some) {
     held.remove(some);
     queue.synchronize(); // queued work may still use it
-    memory.free(some.buffer);
+    some.buffers.forEach(memory::free);
   }
 
-  /** Where a tensor's numbers are. */
+  /** Where a tensor's numbers are, float32 or bf16: {@link Numbers#width} bytes each. */
   static DeviceBuffer of(Tensor x) {
-    if (x.storage() instanceof Floats floats) {
-      return floats.buffer.slice(4L * x.offset(), 4L * x.size());
+    return numbers(x).part(x.offset(), x.size());
+  }
+
+  /** The same for a tensor that must be float32. */
+  static DeviceBuffer floats(Tensor x) {
+    if (x.storage().width() != Float.BYTES) {
+      throw new IllegalArgumentException(
+          x + " is rounded to bf16 on the device; this wants float32");
+    }
+    return of(x);
+  }
+
+  /** What a tensor is a view of. */
+  static Numbers numbers(Tensor x) {
+    if (x.storage() instanceof Numbers numbers) {
+      return numbers;
     }
     throw new IllegalArgumentException(
         x + " is not on the device; make tensors with the backend and fill them with assign");

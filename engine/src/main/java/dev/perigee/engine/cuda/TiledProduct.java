@@ -22,16 +22,16 @@ final class TiledProduct implements Product {
   }
 
   static Launch launch(Sizes s, float alpha, Operand a, Operand b, float beta, Operand c) {
-    if (a.bf16() != b.bf16() || c.bf16() || s.count() > MOST_BLOCKS) {
+    if (a.bf16() != b.bf16() || (c.bf16() && !a.bf16()) || s.count() > MOST_BLOCKS) {
       throw new IllegalArgumentException(
-          "a product takes two operands of one type into float32, at most "
+          "a product takes two operands of one type into float32 or, of bf16, into bf16, at most "
               + MOST_BLOCKS
               + " at a time: "
               + s);
     }
     return new Launch(
         "product",
-        a.bf16() ? "product_bf16" : "product_float",
+        c.bf16() ? "product_bf16_to_bf16" : a.bf16() ? "product_bf16" : "product_float",
         new Launch.Dim(
             (s.n() + TILE - 1) / TILE, Math.min((s.m() + TILE - 1) / TILE, MOST_BLOCKS), s.count()),
         Launch.Dim.of(256),

@@ -17,6 +17,9 @@
  *       {@link dev.perigee.engine.cuda.CudaAttention}; tensors live in {@link
  *       dev.perigee.engine.cuda.TensorMemory}, and what crosses to the host goes through {@link
  *       dev.perigee.engine.cuda.Staging}.
+ *   <li>{@link dev.perigee.engine.cuda.GpuGroups}: how tensors travel between ranks; {@link
+ *       dev.perigee.engine.cuda.NcclCollectives}: from GPU to GPU, through {@link
+ *       dev.perigee.engine.cuda.Nccl}.
  *   <li>{@link dev.perigee.engine.cuda.TensorMap}: what Hopper's copy engine is told of a tensor.
  *   <li>{@link dev.perigee.engine.cuda.MoeLayer}: an expert layer, forward and backward, made of
  *       {@link dev.perigee.engine.cuda.Router}, {@link dev.perigee.engine.cuda.Dispatch}, {@link

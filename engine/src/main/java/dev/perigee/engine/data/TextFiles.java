@@ -1,7 +1,9 @@
 package dev.perigee.engine.data;
 
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -14,18 +16,30 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.Stream;
 
 /**
  * Reads documents from a {@code .jsonl} file (one object a line, its text in {@code text}; other
  * keys are left alone), a {@code .txt} file (one document), or a folder of such files in the order
- * of their names. UTF-8 is checked strictly, since a wrong byte would be learnt.
+ * of their names. UTF-8 is checked strictly, since a wrong byte would be learnt; a byte order mark
+ * is no text. Other files of a folder are left alone, but not those that are likely to be data.
  */
 final class TextFiles {
   private static final ObjectMapper JSON =
-      new ObjectMapper()
+      new ObjectMapper(
+              JsonFactory.builder()
+                  .streamReadConstraints(
+                      StreamReadConstraints.builder() // a document may be a whole book
+                          .maxStringLength(Integer.MAX_VALUE)
+                          .build())
+                  .build())
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
           .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
+
+  private static final List<String> OTHER_DATA =
+      List.of(".gz", ".zst", ".xz", ".bz2", ".zip", ".parquet", ".arrow", ".json");
+  private static final int LARGEST = Integer.MAX_VALUE - 8; // an array's length
 
   private TextFiles() {}
 
@@ -63,8 +77,15 @@ final class TextFiles {
       }
       return List.of(path);
     }
-    try (Stream<Path> entries = Files.list(path)) {
-      List<Path> files = entries.filter(TextFiles::isText).sorted().toList();
+    try (Stream<Path> listed = Files.list(path)) {
+      List<Path> entries = listed.sorted().toList();
+      for (Path entry : entries) {
+        if (OTHER_DATA.stream().anyMatch(lowerCaseName(entry)::endsWith)) {
+          throw DataException.misplaced(
+              at + entry + " is neither .jsonl nor .txt; convert it, or move it out of the folder");
+        }
+      }
+      List<Path> files = entries.stream().filter(TextFiles::isText).toList();
       if (files.isEmpty()) {
         throw DataException.misplaced(at + "folder " + path + " holds no .jsonl and no .txt file");
       }
@@ -73,26 +94,36 @@ final class TextFiles {
   }
 
   private static boolean isText(Path file) {
-    String name = file.getFileName().toString();
+    String name = lowerCaseName(file);
     return Files.isRegularFile(file) && (name.endsWith(".jsonl") || name.endsWith(".txt"));
+  }
+
+  private static String lowerCaseName(Path file) {
+    return file.getFileName().toString().toLowerCase(Locale.ROOT);
   }
 
   private static void readFile(String at, Path file, List<String> documents)
       throws DataException, IOException {
+    long size = Files.size(file);
+    if (size > LARGEST) {
+      throw DataException.misplaced(
+          at + file + " has " + size + " bytes; expected at most " + LARGEST + ": split it");
+    }
     byte[] bytes = Files.readAllBytes(file);
-    if (bytes.length == 0) {
+    int start = hasByteOrderMark(bytes) ? 3 : 0;
+    if (bytes.length == start) {
       throw DataException.misplaced(at + file + " is empty; expected text");
     }
-    if (file.getFileName().toString().endsWith(".txt")) {
+    if (lowerCaseName(file).endsWith(".txt")) {
       checkUtf8(at, file, bytes);
-      String text = new String(bytes, StandardCharsets.UTF_8);
+      String text = new String(bytes, start, bytes.length - start, StandardCharsets.UTF_8);
       if (!text.isBlank()) {
         documents.add(text);
       }
       return;
     }
     int line = 1;
-    for (int from = 0; from < bytes.length; line++) {
+    for (int from = start; from < bytes.length; line++) {
       int to = from;
       while (to < bytes.length && bytes[to] != '\n') {
         to++;
@@ -128,12 +159,25 @@ final class TextFiles {
       throw DataException.damaged(
           at + "expected an object with a string in text, found " + abbreviate(node));
     }
-    return node.get("text").textValue();
+    String text = node.get("text").textValue();
+    if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
+      throw DataException.damaged(
+          at + "half a surrogate pair (\\ud800 to \\udfff) in text; write the character whole");
+    }
+    return text;
   }
 
   private static String abbreviate(JsonNode node) {
     String text = node.toString();
     return text.length() <= 60 ? text : text.substring(0, 60) + "…";
+  }
+
+  /** What some editors put before UTF-8. */
+  private static boolean hasByteOrderMark(byte[] bytes) {
+    return bytes.length >= 3
+        && bytes[0] == (byte) 0xef
+        && bytes[1] == (byte) 0xbb
+        && bytes[2] == (byte) 0xbf;
   }
 
   private static void checkUtf8(String at, Path file, byte[] bytes) throws DataException {

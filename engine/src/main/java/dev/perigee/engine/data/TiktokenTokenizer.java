@@ -6,15 +6,18 @@ import com.knuddels.jtokkit.api.GptBytePairEncodingParams;
 import com.knuddels.jtokkit.api.IntArrayList;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Base64;
+import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.regex.Pattern;
 
 /**
@@ -57,9 +60,13 @@ public final class TiktokenTokenizer implements Tokenizer {
    * Reads a ranks file.
    *
    * @throws DataException when it is missing, or a line is not a base64 token and its rank, or the
-   *     ranks do not count from 0 without gaps
+   *     ranks do not count from 0 without gaps, or a byte is no token, or a token is there twice
    */
   public static TiktokenTokenizer read(Path file) throws DataException {
+    if (Files.isDirectory(file)) {
+      throw DataException.misplaced(
+          "tokenizer.path: " + file + " is a folder; expected a tiktoken ranks file");
+    }
     List<String> lines;
     try {
       lines = Files.readAllLines(file, StandardCharsets.UTF_8);
@@ -72,6 +79,7 @@ public final class TiktokenTokenizer implements Tokenizer {
       throw DataException.unreadable("tokenizer.path: cannot read " + file + ": " + e, e);
     }
     IdentityHashMap<byte[], Integer> byToken = new IdentityHashMap<>();
+    Set<ByteBuffer> tokens = new HashSet<>();
     boolean[] seen = new boolean[lines.size()];
     int last = lines.size();
     while (last > 0 && lines.get(last - 1).isBlank()) {
@@ -86,18 +94,31 @@ public final class TiktokenTokenizer implements Tokenizer {
         token = Base64.getDecoder().decode(parts[0]);
         rank = Integer.parseInt(parts[1]);
       } catch (IllegalArgumentException | ArrayIndexOutOfBoundsException e) {
-        throw DataException.damaged(at + "expected a base64 token, a space and its rank");
+        throw DataException.damaged(
+            at
+                + "expected a base64 token, a space and its rank"
+                + (parts[0].startsWith("{") ? ", as in a tiktoken file, not JSON" : ""));
       }
       if (rank < 0 || rank >= last || seen[rank] || token.length == 0) {
         throw DataException.damaged(
             at + "rank " + rank + "; expected each of 0 to " + (last - 1) + " once");
       }
       seen[rank] = true;
+      if (!tokens.add(ByteBuffer.wrap(token))) {
+        throw DataException.damaged(at + "the token " + parts[0] + " is there twice");
+      }
       byToken.put(token, rank);
     }
     if (last < 256) {
       throw DataException.damaged(
           "tokenizer.path: " + file + " has " + last + " ranks; expected at least the 256 bytes");
+    }
+    for (int b = 0; b < 256; b++) {
+      if (!tokens.contains(ByteBuffer.wrap(new byte[] {(byte) b}))) {
+        throw DataException.damaged(
+            "tokenizer.path: %s has no token for byte %d; expected each of the 256 bytes"
+                .formatted(file, b));
+      }
     }
     String name = "kimi";
     Encoding encoding =

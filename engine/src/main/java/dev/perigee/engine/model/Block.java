@@ -150,6 +150,9 @@ final class Block {
     try (Arena.Scope _ = pass.backwardMemory.enter()) {
       pass.dmiddle_TH = ffn.backwardFinish(pass.fed);
       if (now) {
+        if (mixture() != null) {
+          backwardExpertsWeight(pass);
+        }
         feedForwardWeights(pass);
       }
       ffnNorm.backwardInputAdd(pass.middle_TH, pass.dmiddle_TH, dattended_TH);
@@ -172,7 +175,12 @@ final class Block {
     return dx_TH;
   }
 
-  /** Adds the weights' gradients after a backward pass that left them for {@link Weights#LATER}. */
+  /** Adds the gradients of the experts' weights, after {@link #backwardExperts}. */
+  void backwardExpertsWeight(Pass pass) {
+    mixture().expertsBackwardWeight(pass.fed);
+  }
+
+  /** Adds those of all others after a backward pass that left them for {@link Weights#LATER}. */
   void backwardWeight(Pass pass) {
     feedForwardWeights(pass);
     attentionWeights(pass);

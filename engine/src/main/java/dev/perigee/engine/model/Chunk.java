@@ -3,6 +3,7 @@ package dev.perigee.engine.model;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.model.Block.Weights;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.List;
@@ -68,8 +69,8 @@ public final class Chunk {
 
   /** One micro-batch's way through a chunk, and the memory of what it leaves. */
   public final class Pass implements AutoCloseable {
-    private final int[] ids;
-    private final int[] targets;
+    private final Indices ids;
+    private final Indices targets;
     private final Tokens tokens;
     private final float gradScale;
     private final boolean cut;
@@ -78,22 +79,24 @@ public final class Chunk {
     private Tensor x_TH;
     private Tensor d_TH;
     private RmsNorm.Output normed_TH;
-    private Tensor logits_TV; // and then their gradient
+    private Tensor logits_TV; // and then their gradient; null where the loss is fused
     private Tensor dnormed_TH;
     private double loss;
 
     private Pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
-      this.ids = ids;
-      this.targets = targets;
-      this.tokens = Tokens.sequences(ids, batch, length, true);
       this.gradScale = (float) gradScale;
       this.cut = cut;
+      try (Arena.Scope _ = memory.enter()) {
+        this.tokens = Tokens.sequences(backend, ids, batch, length, true);
+        this.ids = backend.indices(ids);
+        this.targets = backend.indices(targets);
+      }
     }
 
     /** The chunk's input, to be filled before the first part; not in the first chunk. */
     public Tensor input_TH() {
       if (x_TH == null) {
-        x_TH = memory.take(ids.length, hidden);
+        x_TH = memory.take(ids.size(), hidden);
       }
       return x_TH;
     }
@@ -106,7 +109,7 @@ public final class Chunk {
     /** The output's gradient, to be filled before backward; not in the last chunk. */
     public Tensor outputGradient_TH() {
       if (d_TH == null) {
-        d_TH = memory.take(ids.length, hidden);
+        d_TH = memory.take(ids.size(), hidden);
       }
       return d_TH;
     }
@@ -170,7 +173,7 @@ public final class Chunk {
   public void forward(Pass p, int part) {
     try (Arena.Scope _ = p.memory.enter()) {
       if (part == 0 && isFirst()) {
-        p.x_TH = backend.arena().take(p.ids.length, hidden);
+        p.x_TH = backend.arena().take(p.ids.size(), hidden);
         backend.embedding(p.ids, embedding_VH.value(), p.x_TH);
       }
       if (!p.cut) {
@@ -194,8 +197,7 @@ public final class Chunk {
       }
       if (part == p.parts() - 1 && isLast()) {
         p.normed_TH = finalNorm.forward(p.x_TH);
-        p.logits_TV = head.forward(p.normed_TH.y());
-        p.loss = backend.crossEntropy(p.logits_TV, p.targets, p.gradScale);
+        headForward(p);
       }
     }
   }
@@ -243,7 +245,7 @@ public final class Chunk {
     backward(p, part, Weights.NOW, done);
   }
 
-  /** Computes the gradient of a part's input; {@link #backwardWeight} is to follow. */
+  /** Computes the gradient of a part's input; its {@link #backwardWeight} is to follow. */
   public void backwardInput(Pass p, int part) {
     backward(p, part, Weights.LATER, none -> {});
     if (part == 0) {
@@ -254,7 +256,9 @@ public final class Chunk {
   private void backward(Pass p, int part, Weights weights, Consumer<List<Parameter>> done) {
     try (Arena.Scope _ = p.memory.enter()) {
       if (part == p.parts() - 1 && isLast()) {
-        p.dnormed_TH = head.backwardInput(p.logits_TV);
+        if (p.dnormed_TH == null) {
+          p.dnormed_TH = head.backwardInput(p.logits_TV);
+        }
         p.d_TH = finalNorm.backwardInput(p.normed_TH, p.dnormed_TH);
         if (weights == Weights.NOW) {
           headWeights(p);
@@ -310,29 +314,58 @@ public final class Chunk {
   }
 
   /**
-   * Adds the weights' gradients, after {@link #backwardInput} of every part.
+   * Adds the gradients of a part's weights, after {@link #backwardInput} of it and after those of
+   * the parts behind it. An exchange of the same pass may be under way.
    *
    * @param done as of {@link #backward}
    */
-  public void backwardWeight(Pass p, Consumer<List<Parameter>> done) {
+  public void backwardWeight(Pass p, int part, Consumer<List<Parameter>> done) {
     try (Arena.Scope _ = p.memory.enter()) {
-      if (isLast()) {
+      if (part == p.parts() - 1 && isLast()) {
         headWeights(p);
         done.accept(parametersOfHead);
       }
-      for (int i = blocks.size() - 1; i >= 0; i--) {
-        blocks.get(i).backwardWeight(p.passes.get(i));
+      if (part % 2 == 1) {
+        int i = mixtures.get(part / 2);
+        blocks.get(i).backwardExpertsWeight(p.passes.get(i));
+        return;
+      }
+      int k = part / 2;
+      int end = p.cut && k < mixtures.size() ? mixtures.get(k) + 1 : blocks.size();
+      int first = k == 0 ? 0 : mixtures.get(k - 1) + 1;
+      for (int i = end - 1; i >= first; i--) {
+        Block block = blocks.get(i);
+        if (!p.cut && block.mixture() != null) {
+          block.backwardExpertsWeight(p.passes.get(i));
+        }
+        block.backwardWeight(p.passes.get(i));
         done.accept(parametersOfBlocks.get(i));
       }
-      if (isFirst()) {
+      if (part == 0 && isFirst()) {
         backend.embeddingBackward(p.ids, p.d_TH, embedding_VH.gradient());
         done.accept(List.of(embedding_VH));
       }
     }
   }
 
+  /** Where the logits of all tokens are too many, the head goes back at once. */
+  private void headForward(Pass p) {
+    Tensor x_TH = p.normed_TH.y();
+    if (backend.fusesLoss(x_TH, head.weight())) {
+      p.dnormed_TH = backend.arena().take(x_TH.dim(0), hidden);
+      p.loss =
+          backend.linearCrossEntropy(
+              x_TH, head.weight(), p.targets, p.gradScale, p.dnormed_TH, head.gradient());
+    } else {
+      p.logits_TV = head.forwardFloats(x_TH);
+      p.loss = backend.crossEntropy(p.logits_TV, p.targets, p.gradScale);
+    }
+  }
+
   private void headWeights(Pass p) {
-    head.backwardWeight(p.logits_TV, p.normed_TH.y());
+    if (p.logits_TV != null) {
+      head.backwardWeight(p.logits_TV, p.normed_TH.y());
+    }
     finalNorm.backwardWeight(p.normed_TH, p.dnormed_TH);
   }
 
@@ -344,12 +377,12 @@ public final class Chunk {
   /** Input of the first layer: embedded tokens. */
   Tensor embed(int[] ids) {
     Tensor x_TH = backend.arena().take(ids.length, hidden);
-    backend.embedding(ids, embedding_VH.value(), x_TH);
+    backend.embedding(Indices.of(ids), embedding_VH.value(), x_TH);
     return x_TH;
   }
 
   /** Logits of the last layer's output. */
   Tensor logits(Tensor x_TH) {
-    return head.forward(finalNorm.forward(x_TH).y());
+    return head.forwardFloats(finalNorm.forward(x_TH).y());
   }
 }

@@ -15,7 +15,7 @@ final class EightBits {
     Arena.Region memory = backend.arena().innermost();
     int t = x_TC.dim(0);
     int c = x_TC.dim(1);
-    Saved packed_TP = memory.save(memory.take(t, Fp8.packedWidth(c)));
+    Saved packed_TP = memory.save(memory.takeFloats(t, Fp8.packedWidth(c)));
     backend.packFp8(x_TC.get(), packed_TP.get());
     x_TC.drop(
         () -> {

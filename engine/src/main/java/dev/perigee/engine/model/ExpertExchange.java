@@ -2,7 +2,9 @@ package dev.perigee.engine.model;
 
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.ExpertRows;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
 
@@ -20,90 +22,77 @@ import java.util.Arrays;
 final class ExpertExchange {
   private final Backend backend;
   private final Collectives group;
-  private final int[] counts;
-  private final int[] slot_TK;
-  private final int[] pair_S;
-  private final int[] token_S;
+  private final ExpertRows sent;
 
   // Known from {@link #agree} on.
   private int[] sentTo;
   private int[] receivedFrom;
-  private int[] rowsOfExpert;
-  private int[] toGrouped; // grouped row i is received row toGrouped[i]
-  private int[] toReceived; // and back
+  private Indices offsets_E1;
+  private Indices toGrouped; // grouped row i is received row toGrouped[i]
+  private Indices toReceived; // and back
   private int rows;
 
   /**
    * What this rank has to send.
    *
-   * @param chosen_TK each token's experts
-   * @param counts tokens of this rank for each expert of the model
+   * @param sent its pairs, by the expert of the model
    */
-  ExpertExchange(
-      int[] chosen_TK, int chosenPerToken, int[] counts, Backend backend, Collectives group) {
+  ExpertExchange(ExpertRows sent, Backend backend, Collectives group) {
     this.backend = backend;
     this.group = group;
-    this.counts = counts;
-    int experts = counts.length;
-    int[] next = new int[experts];
-    for (int e = 1; e < experts; e++) {
-      next[e] = next[e - 1] + counts[e - 1];
-    }
-    slot_TK = new int[chosen_TK.length];
-    pair_S = new int[chosen_TK.length];
-    token_S = new int[chosen_TK.length];
-    for (int i = 0; i < chosen_TK.length; i++) {
-      int slot = next[chosen_TK[i]]++;
-      slot_TK[i] = slot;
-      pair_S[slot] = i;
-      token_S[slot] = i / chosenPerToken;
-    }
+    this.sent = sent;
   }
 
   /** Learns how many rows come from where. */
   void agree() {
     int ranks = group.size();
-    int local = counts.length / ranks;
     if (ranks == 1) {
-      rowsOfExpert = counts;
-      rows = token_S.length;
+      offsets_E1 = sent.offsets_E1();
+      rows = pairs();
       return;
     }
-    int[] countsFrom = exchangeCounts(local);
+    int[] first = sent.offsets_E1().onHost();
+    int local = (first.length - 1) / ranks;
+    int[] counts = new int[ranks * local];
+    Arrays.setAll(counts, e -> first[e + 1] - first[e]);
+    int[] countsFrom = exchangeCounts(counts, local);
     sentTo = new int[ranks];
     receivedFrom = new int[ranks];
-    rowsOfExpert = new int[local];
+    int[] offsets = new int[local + 1];
     for (int r = 0; r < ranks; r++) {
       for (int e = 0; e < local; e++) {
         sentTo[r] += counts[r * local + e];
         receivedFrom[r] += countsFrom[r * local + e];
-        rowsOfExpert[e] += countsFrom[r * local + e];
+        offsets[e + 1] += countsFrom[r * local + e];
       }
     }
-    int total = 0;
-    for (int n : receivedFrom) {
-      total += n;
+    for (int e = 0; e < local; e++) {
+      offsets[e + 1] += offsets[e];
     }
-    rows = total;
-    int[] groupedAt = new int[local];
-    for (int e = 1; e < local; e++) {
-      groupedAt[e] = groupedAt[e - 1] + rowsOfExpert[e - 1];
-    }
-    toGrouped = new int[rows];
-    toReceived = new int[rows];
+    rows = offsets[local];
+    int[] groupedAt = offsets.clone();
+    int[] grouped = new int[rows];
+    int[] arrived = new int[rows];
     int received = 0;
     for (int r = 0; r < ranks; r++) {
       for (int e = 0; e < local; e++) {
         for (int i = 0; i < countsFrom[r * local + e]; i++) {
-          toGrouped[groupedAt[e]] = received;
-          toReceived[received++] = groupedAt[e]++;
+          grouped[groupedAt[e]] = received;
+          arrived[received++] = groupedAt[e]++;
         }
       }
     }
+    offsets_E1 = Indices.of(offsets);
+    toGrouped = Indices.of(grouped);
+    toReceived = Indices.of(arrived);
+  }
+
+  private int pairs() {
+    return sent.pair_S().size();
   }
 
   /** How many rows every rank sends to each of this rank's experts, [source rank, expert]. */
-  private int[] exchangeCounts(int local) {
+  private int[] exchangeCounts(int[] counts, int local) {
     int ranks = group.size();
     Tensor send = Tensor.zeros(ranks, local); // whole numbers up to 2^24 are exact in float32
     for (int i = 0; i < counts.length; i++) {
@@ -120,32 +109,32 @@ final class ExpertExchange {
     return from;
   }
 
-  /** Rows that each of this rank's experts works on. */
-  int[] rowsOfExpert() {
-    return rowsOfExpert;
+  /** Where the rows of each of this rank's experts begin, and how many there are. */
+  Indices offsets_E1() {
+    return offsets_E1;
   }
 
   /** Where the pair (token, k) is among this rank's S rows. */
-  int[] slot_TK() {
-    return slot_TK;
+  Indices slot_TK() {
+    return sent.slot_TK();
   }
 
   /** One number for each pair, by expert: [T, K] to [S, 1]. */
   Tensor column(Tensor x_TK) {
-    Tensor x_S1 = backend.arena().take(pair_S.length, 1);
-    backend.gatherRows(x_TK.view(pair_S.length, 1), pair_S, x_S1);
+    Tensor x_S1 = backend.arena().takeFloats(pairs(), 1);
+    backend.gatherRows(x_TK.view(pairs(), 1), sent.pair_S(), x_S1);
     return x_S1;
   }
 
   /** The way back of {@link #column}. */
   void fromColumn(Tensor x_S1, Tensor x_TK) {
-    backend.gatherRows(x_S1, slot_TK, x_TK.view(pair_S.length, 1));
+    backend.gatherRows(x_S1, sent.slot_TK(), x_TK.view(pairs(), 1));
   }
 
   /** A row for each pair, by expert: [T, C] to [S, C]. */
   Tensor rows(Tensor x_TC) {
-    Tensor send_SC = backend.arena().take(token_S.length, x_TC.dim(1));
-    backend.gatherRows(x_TC, token_S, send_SC);
+    Tensor send_SC = backend.arena().take(pairs(), x_TC.dim(1));
+    backend.spreadRows(x_TC, sent.slot_TK(), send_SC);
     return send_SC;
   }
 
@@ -169,7 +158,7 @@ final class ExpertExchange {
     return gather(grouped_RC, toReceived);
   }
 
-  private Tensor gather(Tensor x_RC, int[] order) {
+  private Tensor gather(Tensor x_RC, Indices order) {
     if (group.size() == 1) {
       return x_RC;
     }
@@ -183,7 +172,7 @@ final class ExpertExchange {
     if (group.size() == 1) {
       return received_RC;
     }
-    Tensor back_SC = memory.take(token_S.length, received_RC.dim(1));
+    Tensor back_SC = memory.take(pairs(), received_RC.dim(1));
     group.allToAll(received_RC, receivedFrom, back_SC, sentTo);
     return back_SC;
   }

@@ -17,8 +17,19 @@ final class Linear {
     return w_OI.value();
   }
 
+  Tensor gradient() {
+    return w_OI.gradient();
+  }
+
   Tensor forward(Tensor x_TI) {
     Tensor y_TO = backend.arena().take(x_TI.dim(0), w_OI.value().dim(0));
+    backend.linear(x_TI, w_OI.value(), y_TO);
+    return y_TO;
+  }
+
+  /** The same in float32, whatever activations are. */
+  Tensor forwardFloats(Tensor x_TI) {
+    Tensor y_TO = backend.arena().takeFloats(x_TI.dim(0), w_OI.value().dim(0));
     backend.linear(x_TI, w_OI.value(), y_TO);
     return y_TO;
   }

@@ -8,7 +8,6 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunConfig.Memory.Recompute;
-import java.util.Arrays;
 
 /**
  * Multi-head latent attention (DeepSeek-V2 report, section 2.1). Queries come through a low-rank
@@ -29,7 +28,10 @@ final class MlaAttention {
   private final RmsNorm kvNorm;
   private final Linear kvB;
   private final Linear output;
-  private final float[] maxLogit;
+  private final Tensor maxLogit_H;
+
+  /** Where the largest logits of passes go that are not recorded. */
+  private final Tensor unrecorded_H;
 
   MlaAttention(
       String prefix,
@@ -65,17 +67,18 @@ final class MlaAttention {
         new RmsNorm(backend, store.gains(prefix + ".kv_a_layernorm.weight", l), c.rmsNormEps());
     kvB = new Linear(backend, store.matrix(prefix + ".kv_b_proj.weight", x, l));
     output = new Linear(backend, store.matrix(prefix + ".o_proj.weight", h, o));
-    maxLogit = new float[c.numAttentionHeads()];
+    maxLogit_H = backend.zeros(c.numAttentionHeads());
+    unrecorded_H = backend.zeros(c.numAttentionHeads());
     resetMaxLogit();
   }
 
   /** The largest logit of each head since the last reset, −∞ when there was none. */
   float[] maxLogit() {
-    return maxLogit.clone();
+    return maxLogit_H.onHost().floats().clone();
   }
 
   void resetMaxLogit() {
-    Arrays.fill(maxLogit, Float.NEGATIVE_INFINITY);
+    backend.fill(maxLogit_H, Float.NEGATIVE_INFINITY);
   }
 
   /** What a forward pass leaves, and then a backward one. */
@@ -87,7 +90,7 @@ final class MlaAttention {
     private final RmsNorm.Output cn_TL;
     private final Saved k_TR;
     private final Saved kv_TX;
-    private final Saved p_BHTT;
+    private final Saved kept;
     private final Saved o_TO;
     private final Tensor y_TH;
     private Tensor dy_TH;
@@ -106,7 +109,7 @@ final class MlaAttention {
         RmsNorm.Output cn_TL,
         Saved k_TR,
         Saved kv_TX,
-        Saved p_BHTT,
+        Saved kept,
         Saved o_TO,
         Tensor y_TH) {
       this.tokens = tokens;
@@ -116,7 +119,7 @@ final class MlaAttention {
       this.cn_TL = cn_TL;
       this.k_TR = k_TR;
       this.kv_TX = kv_TX;
-      this.p_BHTT = p_BHTT;
+      this.kept = kept;
       this.o_TO = o_TO;
       this.y_TH = y_TH;
     }
@@ -140,9 +143,9 @@ final class MlaAttention {
     Saved kv_TX = region.save(kvB.forward(cn_TL.y()));
     AttentionShape shape = shape(tokens);
     Tensor o_TO = backend.arena().take(t, config.numAttentionHeads() * config.vHeadDim());
-    Tensor p_BHTT = backend.arena().take(shape.probabilities());
-    float[] recorded = tokens.recording() ? maxLogit : maxLogit.clone();
-    backend.attention(shape, q_TQ.get(), kv_TX.get(), k_TR, o_TO, p_BHTT, recorded);
+    Tensor kept = backend.arena().takeFloats(backend.attentionMemory(shape));
+    Tensor recorded_H = tokens.recording() ? maxLogit_H : unrecorded_H;
+    backend.attention(shape, q_TQ.get(), kv_TX.get(), k_TR, o_TO, kept, recorded_H);
     if (memory.recompute().contains(Recompute.latentProjections)) {
       q_TQ.drop(() -> queries(latent_TC.get(), tokens));
       kv_TX.drop(() -> kvB.forward(cn_TL.y()));
@@ -162,7 +165,7 @@ final class MlaAttention {
         cn_TL,
         region.save(k_TR),
         kv_TX,
-        region.save(p_BHTT),
+        region.save(kept),
         region.save(o_TO),
         y_TH);
   }
@@ -187,7 +190,7 @@ final class MlaAttention {
         p.kv_TX.get(),
         p.k_TR.get(),
         p.o_TO.get(),
-        p.p_BHTT.get(),
+        p.kept.get(),
         p.dq_TQ,
         p.dkv_TX,
         dk_TR);
@@ -230,7 +233,7 @@ final class MlaAttention {
    */
   Tensor step(Tensor x_BH, Tokens tokens, Tensor cache_BPC) {
     int b = x_BH.dim(0);
-    int position = tokens.positions().length == 0 ? 0 : tokens.positions()[0];
+    int position = tokens.first();
     Tensor q_BQ = qB.forward(qA == null ? x_BH : qNorm.forward(qA.forward(x_BH)).y());
     rotary.apply(q_BQ, config.qkHeadDim(), tokens.positions());
     Tensor c_BL = backend.arena().take(b, config.kvLoraRank());

@@ -4,6 +4,7 @@ import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.plan.StageLayout;
 import dev.perigee.plan.StepPlan;
@@ -203,8 +204,8 @@ public final class Model {
   }
 
   /**
-   * Takes this rank's weights from a checkpoint. Weights of layers beyond the model's (DeepSeek's
-   * multi-token prediction) are left out, as in transformers.
+   * Takes this rank's weights from a checkpoint. Layers of multi-token prediction (DeepSeek-V3) are
+   * left out, as in transformers.
    *
    * @throws WeightMismatchException when a tensor is missing, unknown or of another shape
    */
@@ -240,10 +241,10 @@ public final class Model {
     double[] loss = new double[1];
     rotary.reach(length);
     try (Arena.Scope _ = backend.arena().open()) {
-      Tokens tokens = Tokens.sequences(ids, batch, length, false);
+      Tokens tokens = Tokens.sequences(backend, ids, batch, length, false);
       Tensor x_TH = through(ids, (i, x) -> blocks.get(i).forward(x, tokens));
       if (x_TH != null) {
-        loss[0] = backend.crossEntropy(chunks.getLast().logits(x_TH), targets, 0);
+        loss[0] = backend.crossEntropy(chunks.getLast().logits(x_TH), Indices.of(targets), 0);
       }
     }
     place.pipeline().allReduceSum(loss);
@@ -258,7 +259,7 @@ public final class Model {
     Tensor logits_TV = backend.zeros(ids.length, config.vocabSize());
     rotary.reach(length);
     try (Arena.Scope _ = backend.arena().open()) {
-      Tokens tokens = Tokens.sequences(ids, batch, length, false);
+      Tokens tokens = Tokens.sequences(backend, ids, batch, length, false);
       Tensor x_TH = through(ids, (i, x) -> blocks.get(i).forward(x, tokens));
       fromLastStage(x_TH, logits_TV);
     }
@@ -331,7 +332,7 @@ public final class Model {
               .formatted(ids.length, cache.batch(), cache.filled(), cache.positions()));
     }
     try (Arena.Scope _ = backend.arena().open()) {
-      Tokens tokens = Tokens.step(ids.length, cache.filled());
+      Tokens tokens = Tokens.step(backend, ids.length, cache.filled());
       Tensor x_BH = through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
       fromLastStage(x_BH, logits_BV);
     }

@@ -2,9 +2,11 @@ package dev.perigee.engine.model;
 
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.ExpertRows;
 import dev.perigee.engine.backend.RouterShape;
 import dev.perigee.engine.backend.Saved;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
@@ -36,7 +38,7 @@ final class MoeLayer implements FeedForward {
   private final Weight down_EHF;
   private final int width;
   private final DenseFfn shared; // null when there are none
-  private final long[] tokensPerExpert;
+  private final Tensor tokens_E;
 
   MoeLayer(
       String prefix,
@@ -70,12 +72,15 @@ final class MoeLayer implements FeedForward {
             ? null
             : new DenseFfn(
                 prefix + ".shared_experts", h, width * c.nSharedExperts(), memory, backend, store);
-    tokensPerExpert = new long[router.experts()];
+    tokens_E = backend.zeros(router.experts());
   }
 
   /** How many of this rank's tokens chose each expert since the last reset. */
   long[] tokensPerExpert() {
-    return tokensPerExpert.clone();
+    float[] count = tokens_E.onHost().floats();
+    long[] tokens = new long[count.length];
+    Arrays.setAll(tokens, e -> (long) count[e]);
+    return tokens;
   }
 
   /** What is added to each expert's score when experts are chosen. */
@@ -84,14 +89,14 @@ final class MoeLayer implements FeedForward {
   }
 
   void resetTokensPerExpert() {
-    Arrays.fill(tokensPerExpert, 0);
+    backend.fill(tokens_E, 0);
   }
 
   /** What a forward pass leaves, and then a backward one. */
   static final class Pass implements Output {
     private final Saved x_TH;
     private final Saved s_TE;
-    private final int[] chosen_TK;
+    private final Indices chosen_TK;
     private final Tensor weight_TK;
     private final ExpertExchange exchange;
 
@@ -125,7 +130,7 @@ final class MoeLayer implements FeedForward {
     private Pass(
         Saved x_TH,
         Saved s_TE,
-        int[] chosen_TK,
+        Indices chosen_TK,
         Tensor weight_TK,
         ExpertExchange exchange,
         Arena.Region memory) {
@@ -147,21 +152,14 @@ final class MoeLayer implements FeedForward {
   @Override
   public Pass begin(Saved x_TH, Tokens tokens) {
     int t = x_TH.dim(0);
-    Tensor s_TE = gate.forward(x_TH.get());
-    int[] chosen_TK = new int[t * router.chosen()];
-    Tensor weight_TK = backend.arena().take(t, router.chosen());
-    backend.route(router, s_TE, bias_E, chosen_TK, weight_TK);
-    int[] counts = new int[router.experts()];
-    for (int e : chosen_TK) {
-      counts[e]++;
-    }
+    Tensor s_TE = gate.forwardFloats(x_TH.get());
+    Tensor weight_TK = backend.arena().takeFloats(t, router.chosen());
+    Indices chosen_TK = backend.route(router, s_TE, bias_E, weight_TK);
+    ExpertRows sent = backend.expertRows(chosen_TK, router.experts());
     if (tokens.recording()) {
-      for (int e = 0; e < counts.length; e++) {
-        tokensPerExpert[e] += counts[e];
-      }
+      backend.countRows(sent.offsets_E1(), tokens_E);
     }
-    ExpertExchange exchange =
-        new ExpertExchange(chosen_TK, router.chosen(), counts, backend, group);
+    ExpertExchange exchange = new ExpertExchange(sent, backend, group);
     Arena.Region region = backend.arena().innermost();
     Pass p = new Pass(x_TH, region.save(s_TE), chosen_TK, weight_TK, exchange, region);
     p.rows = exchange.rows(x_TH.get());
@@ -178,12 +176,12 @@ final class MoeLayer implements FeedForward {
   /** Computes this rank's experts, and the shared ones. */
   void experts(Output out) {
     Pass p = (Pass) out;
-    int[] rows = p.exchange.rowsOfExpert();
     p.x_RH = p.memory.save(p.exchange.group(p.rows));
     Tensor gu_RFF = backend.arena().take(p.x_RH.dim(0), 2 * width);
-    backend.groupedLinear(p.x_RH.get(), gateUp_EFFH.value(), rows, gu_RFF);
+    Tensor h_RF = backend.arena().take(p.x_RH.dim(0), width);
+    backend.groupedSwiGlu(p.x_RH.get(), gateUp_EFFH.value(), p.exchange.offsets_E1(), gu_RFF, h_RF);
     p.gu_RFF = p.memory.save(gu_RFF);
-    p.h_RF = p.memory.save(gated(gu_RFF));
+    p.h_RF = p.memory.save(h_RF);
     Tensor y_RH = results(p);
     p.rows = p.exchange.ungroup(y_RH);
     if (memory.recompute().contains(Recompute.expertDown) && p.rows != y_RH) {
@@ -210,7 +208,7 @@ final class MoeLayer implements FeedForward {
   /** The down projection: results of this rank's experts. */
   private Tensor results(Pass p) {
     Tensor y_RH = backend.arena().take(p.h_RF.dim(0), p.x_TH.dim(1));
-    backend.groupedLinear(p.h_RF.get(), down_EHF.value(), p.exchange.rowsOfExpert(), y_RH);
+    backend.groupedLinear(p.h_RF.get(), down_EHF.value(), p.exchange.offsets_E1(), y_RH);
     return y_RH;
   }
 
@@ -253,9 +251,9 @@ final class MoeLayer implements FeedForward {
     Pass p = (Pass) out;
     p.backwardMemory = backend.arena().innermost();
     p.dy_TH = dy_TH;
-    int s = p.chosen_TK.length;
+    int s = p.chosen_TK.size();
     int h = dy_TH.dim(1);
-    p.dweight_TK = backend.arena().take(dy_TH.dim(0), router.chosen());
+    p.dweight_TK = backend.arena().takeFloats(dy_TH.dim(0), router.chosen());
     if (p.y_SH == null) {
       p.rows = backend.arena().take(s, h + 1);
       Tensor dy_SH = p.exchange.rows(dy_TH);
@@ -277,23 +275,23 @@ final class MoeLayer implements FeedForward {
   /** The gradients of the inputs of this rank's experts, and of the shared ones. */
   void expertsBackward(Output out) {
     Pass p = (Pass) out;
-    int[] rows = p.exchange.rowsOfExpert();
+    Indices offsets_E1 = p.exchange.offsets_E1();
     int h = p.x_TH.dim(1);
     Tensor arrived_RC = p.exchange.group(p.rows);
     int r = arrived_RC.dim(0);
     Tensor dweight_R1 = null;
     if (p.y_SH == null) {
-      dweight_R1 = backend.arena().take(r, 1);
+      dweight_R1 = backend.arena().takeFloats(r, 1);
       p.dy_RH = weighted(p, arrived_RC, dweight_R1);
     } else {
       p.dy_RH = arrived_RC;
     }
     Tensor dh_RF = backend.arena().take(r, width);
-    backend.groupedLinearBackwardInput(p.dy_RH, down_EHF.value(), rows, dh_RF);
+    backend.groupedLinearBackwardInput(p.dy_RH, down_EHF.value(), offsets_E1, dh_RF);
     p.dgu_RFF = backend.arena().take(r, 2 * width);
     backend.swiGluBackward(dh_RF, p.gu_RFF.get(), p.dgu_RFF);
     Tensor dx_RH = backend.arena().take(r, h);
-    backend.groupedLinearBackwardInput(p.dgu_RFF, gateUp_EFFH.value(), rows, dx_RH);
+    backend.groupedLinearBackwardInput(p.dgu_RFF, gateUp_EFFH.value(), offsets_E1, dx_RH);
     if (dweight_R1 != null) {
       Tensor both_RC = backend.arena().take(r, h + 1);
       backend.joinColumns(dx_RH, dweight_R1, both_RC);
@@ -312,14 +310,14 @@ final class MoeLayer implements FeedForward {
     int r = arrived_RC.dim(0);
     int h = arrived_RC.dim(1) - 1;
     Tensor alone_RH = backend.arena().take(r, h);
-    Tensor weight_R1 = backend.arena().take(r, 1);
+    Tensor weight_R1 = backend.arena().takeFloats(r, 1);
     backend.splitColumns(arrived_RC, alone_RH, weight_R1);
     p.backwardMemory.release(arrived_RC);
     Tensor y_RH = results(p);
     Tensor dy_RH = backend.arena().take(r, h);
     int[] each = new int[r];
     Arrays.setAll(each, i -> i);
-    backend.combineRowsBackward(alone_RH, y_RH, each, weight_R1, dy_RH, dweight_R1);
+    backend.combineRowsBackward(alone_RH, y_RH, Indices.of(each), weight_R1, dy_RH, dweight_R1);
     p.backwardMemory.release(alone_RH);
     p.backwardMemory.release(y_RH);
     return dy_RH;
@@ -337,7 +335,7 @@ final class MoeLayer implements FeedForward {
     Tensor dx_SH = p.rows;
     if (p.y_SH == null) {
       dx_SH = backend.arena().take(p.rows.dim(0), p.x_TH.dim(1));
-      Tensor dweight_S1 = backend.arena().take(p.rows.dim(0), 1);
+      Tensor dweight_S1 = backend.arena().takeFloats(p.rows.dim(0), 1);
       backend.splitColumns(p.rows, dx_SH, dweight_S1);
       p.exchange.fromColumn(dweight_S1, p.dweight_TK);
     }
@@ -351,15 +349,22 @@ final class MoeLayer implements FeedForward {
     return dx_TH;
   }
 
-  @Override
-  public void backwardWeight(Output out) {
+  /** Adds the gradients of the experts' weights, routed and shared. */
+  void expertsBackwardWeight(Output out) {
     Pass p = (Pass) out;
-    int[] rows = p.exchange.rowsOfExpert();
-    backend.groupedLinearBackwardWeight(p.dy_RH, p.h_RF.get(), rows, down_EHF.gradient());
-    backend.groupedLinearBackwardWeight(p.dgu_RFF, p.x_RH.get(), rows, gateUp_EFFH.gradient());
-    gate.backwardWeight(p.dlogits_TE, p.x_TH.get());
+    Indices offsets_E1 = p.exchange.offsets_E1();
+    backend.groupedLinearBackwardWeight(p.dy_RH, p.h_RF.get(), offsets_E1, down_EHF.gradient());
+    backend.groupedLinearBackwardWeight(
+        p.dgu_RFF, p.x_RH.get(), offsets_E1, gateUp_EFFH.gradient());
     if (shared != null) {
       shared.backwardWeight(p.shared);
     }
+  }
+
+  /** Adds the gradient of the router's. */
+  @Override
+  public void backwardWeight(Output out) {
+    Pass p = (Pass) out;
+    gate.backwardWeight(p.dlogits_TE, p.x_TH.get());
   }
 }

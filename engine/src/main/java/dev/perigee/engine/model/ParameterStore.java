@@ -26,7 +26,7 @@ final class ParameterStore {
     int used;
 
     Chunk(Backend backend, int size) {
-      values = backend.zeros(size);
+      values = backend.weights(size);
       gradients = backend.zeros(size);
     }
   }

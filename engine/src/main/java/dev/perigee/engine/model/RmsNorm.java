@@ -32,7 +32,7 @@ final class RmsNorm {
   }
 
   Output forward(Tensor x_TC) {
-    Tensor scale_T = backend.arena().take(x_TC.dim(0));
+    Tensor scale_T = backend.arena().takeFloats(x_TC.dim(0));
     Tensor y_TC = normalised(x_TC, scale_T);
     Arena.Region memory = backend.arena().innermost();
     return new Output(memory.save(y_TC), memory.save(x_TC), scale_T);

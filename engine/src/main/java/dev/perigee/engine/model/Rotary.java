@@ -1,6 +1,7 @@
 package dev.perigee.engine.model;
 
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 
@@ -100,12 +101,12 @@ final class Rotary {
   }
 
   /** Rotates the last columns of every {@code width} columns, in place. */
-  void apply(Tensor x_TC, int width, int[] positions_T) {
+  void apply(Tensor x_TC, int width, Indices positions_T) {
     backend.rotate(x_TC, width, positions_T, cos_PR, sin_PR, false);
   }
 
   /** The gradient of {@link #apply}, in place. */
-  void applyBackward(Tensor dx_TC, int width, int[] positions_T) {
+  void applyBackward(Tensor dx_TC, int width, Indices positions_T) {
     backend.rotate(dx_TC, width, positions_T, cos_PR, sin_PR, true);
   }
 }

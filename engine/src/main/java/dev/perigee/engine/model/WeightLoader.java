@@ -17,8 +17,11 @@ import java.util.regex.Pattern;
 /** Takes a rank's weights from a checkpoint of the whole model. */
 final class WeightLoader {
   private static final Pattern EXPERT =
-      Pattern.compile("mlp\\.experts\\.(\\d+)\\.(gate|up|down)_proj\\.weight");
-  private static final Pattern LAYER = Pattern.compile("model\\.layers\\.(\\d+)\\.(.*)");
+      Pattern.compile("mlp\\.experts\\.(\\d{1,9})\\.(gate|up|down)_proj\\.weight");
+  private static final Pattern LAYER = Pattern.compile("model\\.layers\\.(\\d{1,9})\\.(.*)");
+
+  /** What only a layer of multi-token prediction has (DeepSeek-V3, equation 21). */
+  private static final String PREDICTION = "eh_proj.weight";
 
   private final ModelConfig config;
 
@@ -42,7 +45,7 @@ final class WeightLoader {
     Set<Integer> layers = new HashSet<>();
     known.forEach(name -> layers.add(layer(name)));
     for (String name : new TreeSet<>(weights.names())) {
-      if (!known.contains(name) && !belongsElsewhere(name, layers)) {
+      if (!known.contains(name) && !belongsElsewhere(weights, name, layers)) {
         differences.add(name + " is not in the model");
       }
     }
@@ -76,15 +79,19 @@ final class WeightLoader {
   }
 
   /**
-   * Another rank's expert, a layer of another stage or after the last, or a tensor that is computed
-   * or shared.
+   * Another rank's expert, a layer of another stage, DeepSeek's multi-token prediction after the
+   * last layer, or a tensor that is computed or shared. Other layers after the last are not taken
+   * for granted: a config that names too few layers would give a model that is silently shorter.
    *
    * @param layers those that this rank holds
    */
-  private boolean belongsElsewhere(String name, Set<Integer> layers) {
+  private boolean belongsElsewhere(Safetensors weights, String name, Set<Integer> layers) {
     Matcher inLayer = LAYER.matcher(name);
     if (inLayer.matches()) {
       int layer = Integer.parseInt(inLayer.group(1));
+      if (layer >= config.numHiddenLayers()) {
+        return weights.contains("model.layers." + inLayer.group(1) + "." + PREDICTION);
+      }
       if (!layers.contains(layer)) {
         return true;
       }

@@ -1,10 +1,11 @@
 package dev.perigee.engine.model;
 
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 
 /** A checkpoint's tensors are not those of the model. The message lists the first differences. */
-public final class WeightMismatchException extends RuntimeException {
+public final class WeightMismatchException extends IOException {
   private static final long serialVersionUID = 1L;
   private static final int SHOWN = 5;
 

@@ -51,6 +51,11 @@ final class Bucket {
     return byOwner.stream().flatMap(List::stream).toList();
   }
 
+  /** Memory for so many numbers where this bucket's group exchanges them fastest. */
+  Tensor memory(int count) {
+    return group.buffer(count);
+  }
+
   /** Whether there is anybody to exchange with. */
   boolean isShared() {
     return group.size() > 1;
@@ -59,13 +64,13 @@ final class Bucket {
   /**
    * Sums the gradients over the group into those of their owner; the others' are left as they are.
    *
-   * @param memory at least {@link #size} numbers on the host, undefined before and afterwards
+   * @param memory at least {@link #size} numbers, undefined before and afterwards
    */
   void reduceGradients(Tensor memory) {
     Tensor buffer = memory.slice(0, size);
     for (int o = 0, at = 0; o < counts.length; o++) {
       for (Parameter p : byOwner.get(o)) {
-        buffer.slice(at, p.gradient().size()).assign(p.gradient().onHost());
+        buffer.slice(at, p.gradient().size()).assign(p.gradient());
         at += p.gradient().size();
       }
     }
@@ -88,7 +93,7 @@ final class Bucket {
       int place = at;
       if (o == group.index()) {
         for (Parameter p : byOwner.get(o)) {
-          buffer.slice(place, p.value().size()).assign(p.value().onHost());
+          buffer.slice(place, p.value().size()).assign(p.value());
           place += p.value().size();
         }
       }

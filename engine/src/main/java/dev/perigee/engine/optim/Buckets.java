@@ -63,15 +63,17 @@ final class Buckets {
     }
     for (Parameter p : parameters.reversed()) {
       Open filling = open.get(p.sharing());
-      if (filling.bytes > 0 && filling.bytes + bytes(p) > bytes) {
+      boolean shared = filling.group.size() > 1; // else nothing is exchanged
+      if (shared && filling.bytes > 0 && filling.bytes + bytes(p) > bytes) {
         close(filling);
       }
       filling.add(p, owners.get(p.name()));
     }
     open.values().stream().filter(o -> o.bytes > 0).forEach(this::close);
-    memory =
-        Tensor.zeros(
-            buckets.stream().filter(Bucket::isShared).mapToInt(Bucket::size).max().orElse(0));
+    List<Bucket> shared = buckets.stream().filter(Bucket::isShared).toList();
+    int largest = shared.stream().mapToInt(Bucket::size).max().orElse(0);
+    // A rank's groups all exchange on the host, or all on its device.
+    memory = shared.isEmpty() ? Tensor.zeros(0) : shared.getFirst().memory(largest);
     begin();
   }
 
@@ -119,12 +121,17 @@ final class Buckets {
     }
   }
 
+  /** Whether two parameters of this rank are in one bucket. */
+  boolean areTogether(Parameter a, Parameter b) {
+    return bucketOf.get(a.name()).equals(bucketOf.get(b.name()));
+  }
+
   /** How many there are. */
   int count() {
     return buckets.size();
   }
 
-  /** Numbers of memory that the exchange takes on the host. */
+  /** Numbers of memory that the exchange takes. */
   int exchangeSize() {
     return memory.size();
   }
@@ -161,9 +168,9 @@ final class Buckets {
   }
 
   /** Updates what this rank owns, and publishes each bucket while the next is updated. */
-  void update(Consumer<Parameter> update) {
+  void update(Consumer<List<Parameter>> update) {
     for (Bucket bucket : buckets) {
-      bucket.owned().forEach(update);
+      update.accept(bucket.owned());
       if (bucket.isShared()) {
         lane.start(() -> bucket.publishWeights(memory));
       }

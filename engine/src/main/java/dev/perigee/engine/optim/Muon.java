@@ -37,6 +37,23 @@ final class Muon implements UpdateRule {
       Backend backend,
       NewtonSchulz newtonSchulz,
       Scratch scratch) {
+    this(
+        parameter,
+        optimizer,
+        backend,
+        newtonSchulz,
+        scratch,
+        backend.zeros(parameter.value().shape()));
+  }
+
+  /** The same with the momentum's memory, which is zero. */
+  Muon(
+      Parameter parameter,
+      RunConfig.Optimizer optimizer,
+      Backend backend,
+      NewtonSchulz newtonSchulz,
+      Scratch scratch,
+      Tensor momentum) {
     if (parameter.value().rank() != 2) {
       throw new IllegalArgumentException("Muon updates matrices, not " + parameter.name());
     }
@@ -46,7 +63,7 @@ final class Muon implements UpdateRule {
     this.backend = backend;
     this.newtonSchulz = newtonSchulz;
     this.scratch = scratch;
-    this.momentum = backend.zeros(parameter.value().shape());
+    this.momentum = momentum;
   }
 
   @Override

@@ -42,17 +42,6 @@ final class NewtonSchulz {
     reserve(1, 1);
   }
 
-  /**
-   * Multiplications and additions of one matrix, as a measure of cost.
-   *
-   * @param n rows
-   * @param m columns
-   */
-  static double flops(int n, int m, int steps) {
-    double k = Math.min(n, m);
-    return steps * (4.0 * k * n * m + 2.0 * k * k * k);
-  }
-
   /** Replaces {@code x_NM} by its orthogonalisation. */
   void orthogonalize(Tensor x_NM) {
     int n = x_NM.dim(0);

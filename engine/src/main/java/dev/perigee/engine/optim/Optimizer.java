@@ -1,14 +1,19 @@
 package dev.perigee.engine.optim;
 
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.MuonStep;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.function.Consumer;
 
 /**
@@ -25,11 +30,15 @@ public final class Optimizer {
   /** Bytes of a bucket unless the configuration says something else. */
   public static final long DEFAULT_BUCKET_BYTES = 32L << 20;
 
+  private final RunConfig.Optimizer config;
   private final Backend backend;
   private final Buckets buckets;
 
   /** By name, in the order of the model. */
   private final SequencedMap<String, UpdateRule> rules = new LinkedHashMap<>();
+
+  /** What is updated together with a parameter. */
+  private final Map<String, Alike> batches = new HashMap<>();
 
   /** An optimizer with fresh state and buckets of {@link #DEFAULT_BUCKET_BYTES}. */
   public Optimizer(
@@ -53,18 +62,22 @@ public final class Optimizer {
       Backend backend,
       Fabric.Groups groups,
       long bucketBytes) {
+    this.config = config;
     this.backend = backend;
     this.buckets = new Buckets(parameters, groups, config, bucketBytes);
     NewtonSchulz newtonSchulz =
         new NewtonSchulz(
             backend, config.muon().newtonSchulzSteps(), config.muon().newtonSchulzCoefficients());
     Muon.Scratch scratch = new Muon.Scratch(backend);
-    for (Parameter p : parameters) {
-      if (buckets.owns(p)) {
+    List<Parameter> owned = parameters.stream().filter(buckets::owns).toList();
+    for (Alike alike : Alike.of(owned, config, buckets, backend)) {
+      for (int i = 0; i < alike.parameters().size(); i++) {
+        Parameter p = alike.parameters().get(i);
+        batches.put(p.name(), alike);
         rules.put(
             p.name(),
-            Ownership.usesMuon(p, config)
-                ? new Muon(p, config, backend, newtonSchulz, scratch)
+            alike.usesMuon()
+                ? new Muon(p, config, backend, newtonSchulz, scratch, alike.momentum(i))
                 : new AdamW(p, config, backend));
       }
     }
@@ -90,11 +103,8 @@ public final class Optimizer {
    */
   public double reduceGradients() {
     buckets.finishGradients();
-    double sum = 0;
-    for (UpdateRule rule : rules.values()) {
-      sum += backend.sumOfSquares(rule.parameter().gradient());
-    }
-    return sum;
+    return backend.sumOfSquares(
+        rules.values().stream().map(rule -> rule.parameter().gradient()).toList());
   }
 
   /** The first parameter that this rank owns whose summed gradient is not finite. */
@@ -118,10 +128,35 @@ public final class Optimizer {
   public void update(
       long step, double learningRate, double gradientScale, Consumer<Parameter> then) {
     buckets.update(
-        p -> {
-          rules.get(p.name()).update(p.gradient(), gradientScale, learningRate, step);
-          then.accept(p);
+        owned -> {
+          Set<Alike> together = new LinkedHashSet<>();
+          owned.forEach(p -> together.add(batches.get(p.name())));
+          for (Alike alike : together) {
+            if (!alike.usesMuon() || !fusedMuon(alike, learningRate, gradientScale)) {
+              for (Parameter p : alike.parameters().reversed()) {
+                rules.get(p.name()).update(p.gradient(), gradientScale, learningRate, step);
+              }
+            }
+            alike.parameters().reversed().forEach(then);
+          }
         });
+  }
+
+  private boolean fusedMuon(Alike alike, double learningRate, double gradientScale) {
+    RunConfig.Optimizer.Muon muon = config.muon();
+    return backend.muon(
+        new MuonStep(
+            (float) gradientScale,
+            (float) muon.momentum(),
+            muon.nesterov(),
+            muon.newtonSchulzSteps(),
+            muon.newtonSchulzCoefficients(),
+            muon.updateRms(),
+            learningRate,
+            config.weightDecay()),
+        alike.gradient_BNM(),
+        alike.momentum_BNM(),
+        alike.weight_BNM());
   }
 
   /** Returns when this rank has the new weights of every parameter from its owner. */
@@ -137,7 +172,7 @@ public final class Optimizer {
   /** Operations of the matrix products that one update of a parameter takes: none for AdamW. */
   public static double productFlops(Parameter parameter, RunConfig.Optimizer config) {
     return Ownership.usesMuon(parameter, config)
-        ? NewtonSchulz.flops(
+        ? dev.perigee.plan.Ownership.newtonSchulzFlops(
             parameter.value().dim(0), parameter.value().dim(1), config.muon().newtonSchulzSteps())
         : 0;
   }

@@ -20,6 +20,14 @@ public interface Collectives {
   /** This rank's place in the group, from 0. */
   int index();
 
+  /**
+   * Memory for numbers that go through these operations again and again, where that is fastest: on
+   * the host, or on the device that the group's tensors are on.
+   */
+  default Tensor buffer(int count) {
+    return Tensor.zeros(count);
+  }
+
   /** Replaces {@code x} on every rank by the sum over the group. */
   void allReduceSum(Tensor x);
 

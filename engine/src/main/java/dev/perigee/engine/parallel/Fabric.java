@@ -13,6 +13,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 
 /**
@@ -22,7 +23,7 @@ import java.util.stream.IntStream;
  *
  * <p>Threads of ranks must not be interrupted: the JDK closes a socket under an interrupted thread.
  */
-public final class Fabric implements AutoCloseable {
+public final class Fabric implements Fellowship, AutoCloseable {
   private final RankMap map;
   private final RankMap.Pod pod;
   private final Alarm alarm = new Alarm();
@@ -308,9 +309,14 @@ public final class Fabric implements AutoCloseable {
     return links.values();
   }
 
-  /** Why work together has ended, empty while it has not. */
+  @Override
   public Optional<String> failure() {
     return Optional.ofNullable(alarm.reason());
+  }
+
+  @Override
+  public void whenEnded(Consumer<String> told) {
+    alarm.whenRung(() -> told.accept(alarm.reason()));
   }
 
   /** Says goodbye to the other pods, so that the end of this one is no loss to them. */

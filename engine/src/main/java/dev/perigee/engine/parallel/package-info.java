@@ -6,7 +6,7 @@
  * Fabric             a pod's connections; ranks as threads
  * ├ Rendezvous       pods meet: Hello, checked on both sides
  * ├ PeerLink         one TCP connection: Frames, heartbeats, goodbye
- * ├ Alarm            ends everything when a peer is lost
+ * ├ Alarm            ends everything when a peer is lost; others hear of it as a Fellowship
  * └ Group            what the ranks of a group that share a pod lay open to each other
  *   GroupCollectives the operations of one rank
  *   ├ TreeReducer    sums of tensors in the order of ReductionTree

@@ -139,22 +139,33 @@ public final class Tensor {
   }
 
   /**
-   * Takes the numbers of {@code host}, which is on the host and of the same size. Together with
-   * {@link #onHost} it changes numbers wherever they are: {@code h = x.onHost()}, then changes to
-   * h, then {@code x.assign(h)}, which copies nothing when x is on the host itself.
+   * Takes the numbers of {@code other}, which has the same size, wherever the two are. Together
+   * with {@link #onHost} it changes numbers wherever they are: {@code h = x.onHost()}, then changes
+   * to h, then {@code x.assign(h)}, which copies nothing when x is on the host itself.
    */
   @SuppressWarnings("ReferenceEquality") // whether two views share one array
-  public void assign(Tensor host) {
-    if (host.size != size) {
-      throw new IllegalArgumentException(this + " cannot take the numbers of " + host);
+  public void assign(Tensor other) {
+    if (other.size != size) {
+      throw new IllegalArgumentException(this + " cannot take the numbers of " + other);
     }
     switch (storage) {
       case Storage.HostFloats mine -> {
-        if (mine.values() != host.floats() || offset != host.offset) {
-          System.arraycopy(host.floats(), host.offset, mine.values(), offset, size);
+        switch (other.storage) {
+          case Storage.HostFloats theirs -> {
+            if (mine.values() != theirs.values() || offset != other.offset) {
+              System.arraycopy(theirs.values(), other.offset, mine.values(), offset, size);
+            }
+          }
+          case Storage.DeviceFloats theirs ->
+              theirs.read(other.offset, mine.values(), offset, size);
         }
       }
-      case Storage.DeviceFloats device -> device.write(host.floats(), host.offset, offset, size);
+      case Storage.DeviceFloats mine -> {
+        switch (other.storage) {
+          case Storage.HostFloats theirs -> mine.write(theirs.values(), other.offset, offset, size);
+          case Storage.DeviceFloats theirs -> mine.copy(theirs, other.offset, offset, size);
+        }
+      }
     }
   }
 

@@ -153,8 +153,8 @@ final class ScheduleRun {
       case BACKWARD, BACKWARD_INPUT -> backward(key, step, done);
       case BACKWARD_WEIGHT -> {
         Running r = get(key);
-        r.chunk.backwardWeight(r.pass, done);
-        r.weightsDone = true;
+        r.chunk.backwardWeight(r.pass, step.part(), done);
+        r.weightsDone = step.part() == 0;
         endIfDone(key, r);
       }
       case SEND_GRADIENT -> {

@@ -149,14 +149,7 @@ def prefill(shapes):
         )
 
 
-def muon(matrices, rows, columns):
-    parameters = [torch.nn.Parameter(normal(rows, columns).float()) for _ in range(matrices)]
-    for p in parameters:
-        p.grad = torch.randn_like(p)
-    optimizer = torch.optim.Muon(parameters, lr=1e-3, adjust_lr_fn="match_rms_adamw")
-    cases["torch.optim.Muon"] = optimizer.step
-    g = normal(matrices, rows, columns)
-
+def muon(shapes):
     @torch.compile
     def newton_schulz(x):
         x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(x.dtype)
@@ -165,7 +158,14 @@ def muon(matrices, rows, columns):
             x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.775, alpha=2.0315), x, beta=3.4445)
         return x
 
-    cases["batched Newton-Schulz compiled"] = lambda: newton_schulz(g)
+    for name, (matrices, rows, columns) in shapes.items():
+        parameters = [torch.nn.Parameter(normal(rows, columns).float()) for _ in range(matrices)]
+        for p in parameters:
+            p.grad = torch.randn_like(p)
+        optimizer = torch.optim.Muon(parameters, lr=1e-3, adjust_lr_fn="match_rms_adamw")
+        cases[f"{name} torch.optim.Muon"] = optimizer.step
+        g = normal(matrices, rows, columns)
+        cases[f"{name} batched Newton-Schulz compiled"] = lambda g=g: newton_schulz(g)
 
 
 def loss(tokens, hidden, vocabulary):

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
@@ -108,7 +109,7 @@ class CpuBackendTest {
       Tensor k = tensor(t, 4);
       Tensor out = Tensor.zeros(t, 3 * 6);
       float[] max = {-5, -5, 1e9f};
-      backend.attention(s, q, kv, k, out, Tensor.zeros(s.probabilities()), max);
+      backend.attention(s, q, kv, k, out, Tensor.zeros(s.probabilities()), Tensor.of(max, 3));
       double[] expectedMax = {-5, -5, 1e9};
       float[] expected = plainAttention(s, q, kv, k, expectedMax);
       assertThat(out.floats()).containsExactly(expected, within(1e-5f));
@@ -180,9 +181,8 @@ class CpuBackendTest {
     RouterShape shape = new RouterShape(4, 2, 1, 1, true, 3);
     Tensor logits = Tensor.of(new float[] {0, 1, 2, -1}, 1, 4);
     Tensor bias = Tensor.of(new float[] {0, 0, -5, 5}, 4);
-    int[] chosen = new int[2];
     Tensor weight = Tensor.zeros(1, 2);
-    backend.route(shape, logits, bias, chosen, weight);
+    int[] chosen = backend.route(shape, logits, bias, weight).onHost();
     assertThat(chosen).containsExactly(3, 1);
     double s3 = 1 / (1 + Math.exp(1));
     double s1 = 1 / (1 + Math.exp(-1));
@@ -195,8 +195,7 @@ class CpuBackendTest {
     // The best single expert is in group 0, but group 1 has the best two.
     RouterShape shape = new RouterShape(6, 2, 2, 1, false, 1);
     Tensor logits = Tensor.of(new float[] {3, -3, -3, 2, 2, 2}, 1, 6);
-    int[] chosen = new int[2];
-    backend.route(shape, logits, Tensor.zeros(6), chosen, Tensor.zeros(1, 2));
+    int[] chosen = backend.route(shape, logits, Tensor.zeros(6), Tensor.zeros(1, 2)).onHost();
     assertThat(chosen).containsExactly(3, 4); // and equal scores choose the lower index
   }
 
@@ -204,8 +203,7 @@ class CpuBackendTest {
   void aRouterFedWithNaNSaysSo() {
     Tensor logits = Tensor.of(new float[] {Float.NaN, Float.NaN}, 1, 2);
     RouterShape shape = new RouterShape(2, 1, 1, 1, true, 1);
-    assertThatThrownBy(
-            () -> backend.route(shape, logits, Tensor.zeros(2), new int[1], Tensor.zeros(1, 1)))
+    assertThatThrownBy(() -> backend.route(shape, logits, Tensor.zeros(2), Tensor.zeros(1, 1)))
         .isInstanceOf(ArithmeticException.class)
         .hasMessageContaining("diverged");
   }
@@ -213,7 +211,7 @@ class CpuBackendTest {
   @Test
   void crossEntropyLeavesOutNegativeTargets() {
     Tensor logits = Tensor.of(new float[] {1, 2, 3, 9, 9, 9}, 2, 3);
-    double loss = backend.crossEntropy(logits, new int[] {0, -1}, 2);
+    double loss = backend.crossEntropy(logits, Indices.of(0, -1), 2);
     double sum = Math.exp(1) + Math.exp(2) + Math.exp(3);
     assertThat(loss).isCloseTo(Math.log(sum) - 1, within(1e-6));
     float[] expected = {
@@ -225,14 +223,14 @@ class CpuBackendTest {
       0
     };
     assertThat(logits.floats()).containsExactly(expected, within(1e-6f));
-    assertThatThrownBy(() -> backend.crossEntropy(logits, new int[] {3, 0}, 1))
+    assertThatThrownBy(() -> backend.crossEntropy(logits, Indices.of(3, 0), 1))
         .hasMessage("target 3 is not in the vocabulary of 3");
   }
 
   @Test
   void tokensOutsideTheVocabularyAreRefused() {
     assertThatThrownBy(
-            () -> backend.embedding(new int[] {4}, Tensor.zeros(4, 2), Tensor.zeros(1, 2)))
+            () -> backend.embedding(Indices.of(4), Tensor.zeros(4, 2), Tensor.zeros(1, 2)))
         .hasMessage("token 4 is not in the vocabulary of 4");
   }
 

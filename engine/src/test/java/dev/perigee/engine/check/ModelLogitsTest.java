@@ -58,6 +58,22 @@ class ModelLogitsTest {
   }
 
   @Test
+  void moreLayersThanTheWeightsHaveAreRefusedBeforeMemoryIsTaken() throws IOException {
+    Path config = folder.resolve(HfConfig.FILE);
+    String claim = "\"num_hidden_layers\" : ";
+    String text = Files.readString(config);
+    assertThat(text).contains(claim);
+    Files.writeString(config, text.replaceFirst(claim + "\\d+", claim + "2147483647"));
+    assertThatThrownBy(() -> ModelCheck.run(folder))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessage(
+            config
+                + ": num_hidden_layers: 2147483647; "
+                + folder.resolve(Safetensors.SINGLE)
+                + " holds no layer 2147483646");
+  }
+
+  @Test
   void aFolderWithoutNumbersToCompareWithSaysSoAndPasses() throws IOException {
     List<CheckRow> rows = ModelCheck.run(folder);
     assertThat(rows).isNotEmpty().noneMatch(CheckRow::present).allMatch(CheckRow::passes);

@@ -86,6 +86,14 @@ class HfConfigTest {
           kv_lora_rank         | null         | kv_lora_rank: missing; expected a whole number
           rms_norm_eps         | null         | rms_norm_eps: missing; expected a number
           rope_scaling         | {"type":"linear","factor":2} | rope_scaling.type: linear; expected yarn or default
+          attention_dropout    | "none"       | attention_dropout: "none"; expected 0
+          norm_topk_prob       | "maybe"      | norm_topk_prob: "maybe"; expected true or false
+          tie_word_embeddings  | 1            | tie_word_embeddings: 1; expected true or false
+          initializer_range    | "0.02"       | initializer_range: "0.02"; expected a number
+          rope_scaling         | "yarn"       | rope_scaling: "yarn"; expected an object or null
+          rope_scaling         | {"type":"yarn","factor":2,"original_max_position_embeddings":64,"beta_fast":"x"} | rope_scaling.beta_fast: "x"; expected a number
+          vocab_size           | 2147483647   | model.vocabSize × hiddenSize: 15393162781696 numbers; expected at most 2147483647 in one matrix
+          n_routed_experts     | 2147483646   | model.nRoutedExperts × hiddenSize:
           qk_rope_head_dim     | 63           | model.qkRopeHeadDim: 63; expected an even number
           """)
   void whatIsNotSupportedIsRefusedByName(String field, String value, String fault)
@@ -107,7 +115,7 @@ class HfConfigTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"", "{", "[]", "7"})
+  @ValueSource(strings = {"", "{", "[]", "7", "{} {}", "{\"vocab_size\": 1, \"vocab_size\": 2}"})
   void whatIsNoObjectIsRefused(String text) {
     assertThatThrownBy(() -> read(text)).isInstanceOf(CheckpointFormatException.class);
   }

@@ -20,6 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class SafetensorsTest {
   @TempDir Path folder;
@@ -116,10 +117,11 @@ class SafetensorsTest {
         .hasMessageContaining("names model-00002-of-00002.safetensors, which is not there");
   }
 
-  @Test
-  void anIndexThatPointsOutOfTheFolderIsRefused() throws IOException {
+  @ParameterizedTest
+  @ValueSource(strings = {"../a.safetensors", "/a.safetensors", "..", ".", "", "a\\u0000b"})
+  void anIndexThatPointsOutOfTheFolderIsRefused(String shard) throws IOException {
     Files.writeString(
-        folder.resolve(Safetensors.INDEX), "{\"weight_map\":{\"a\":\"../a.safetensors\"}}");
+        folder.resolve(Safetensors.INDEX), "{\"weight_map\":{\"a\":\"" + shard + "\"}}");
     assertThatThrownBy(() -> Safetensors.open(folder))
         .isInstanceOf(CheckpointFormatException.class)
         .hasMessageContaining("weight_map.a: expected the name of a file beside it");

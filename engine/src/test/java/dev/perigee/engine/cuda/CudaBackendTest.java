@@ -9,6 +9,7 @@ import dev.perigee.engine.model.Models;
 import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
@@ -40,12 +41,18 @@ class CudaBackendTest {
           48, 32, 64, 24, 3, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
           1e-6, 0.02, false);
 
+  /** Widths of heads and a vocabulary that have kernels of their own. */
+  private static final ModelConfig WIDE =
+      new ModelConfig(
+          4096, 64, 64, 24, 3, 1, 2, 0, 64, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
+          256, 1e-6, 0.02, false);
+
   @ParameterizedTest
   @CsvSource({"FP32, true", "FP32, false", "BF16, true", "BF16, false"})
   void everyLaunchOfTrainingAndDecodingFitsItsKernelAndItsMemory(Precision precision, boolean tiled)
       throws Exception {
     FakeGpu gpu = new FakeGpu();
-    List<ModelConfig> shapes = List.of(Models.tiny(), Models.groups(), Models.yarn(), EVEN);
+    List<ModelConfig> shapes = List.of(Models.tiny(), Models.groups(), Models.yarn(), EVEN, WIDE);
     for (ModelConfig shape : shapes) {
       CudaBackend backend = gpu.backend(precision, tiled);
       Model model = Model.create(shape, backend, Collectives.solo());
@@ -70,6 +77,22 @@ class CudaBackendTest {
           .as("the fast products of experts: %s", product)
           .isEqualTo(precision == Precision.BF16);
     }
+    for (String fast :
+        List.of(
+            "mla_prefill/mla_prefill_forward",
+            "mla_prefill/mla_prefill_dq",
+            "linear_cross_entropy/cross_entropy_logits",
+            "newton_schulz/newton_schulz_symmetric_wide",
+            "fused_norm/fused_norm_forward_2048",
+            "fused_norm/fused_norm_backward_2048",
+            "fused_rope/fused_rope",
+            "swiglu/swiglu_backward",
+            "grouped_gemm/grouped_gemm_swiglu",
+            "dispatch/dispatch_rows",
+            "dispatch/combine_rows",
+            "rows/rows_combine_backward_bf16")) {
+      assertThat(launched.contains(fast)).as(fast).isEqualTo(precision == Precision.BF16);
+    }
     assertThat(gpu.products.isEmpty()).isEqualTo(tiled);
     if (precision == Precision.BF16 && tiled) {
       launched.addAll(fp32Only());
@@ -81,7 +104,10 @@ class CudaBackendTest {
    * Forms of kernels that only the other precision uses; the case beside this one launches them.
    */
   private static List<String> fp32Only() {
-    return List.of("attention/attention_join_keys", "product/product_float");
+    return List.of(
+        "attention/attention_join_keys",
+        "product/product_float",
+        "rms_norm/rms_norm_backward_weight");
   }
 
   private static List<String> simpleKernels() throws Exception {
@@ -166,9 +192,9 @@ class CudaBackendTest {
     assertThatThrownBy(() -> backend.add(x, backend.zeros(5))).hasMessageContaining("differ");
     assertThatThrownBy(() -> backend.matmul(1, x, false, y, false, 0, x))
         .hasMessageContaining("a product of Tensor[4, 3] and Tensor[4, 3]");
-    assertThatThrownBy(() -> backend.embedding(new int[] {0, 4}, x, y))
+    assertThatThrownBy(() -> backend.embedding(Indices.of(0, 4), x, y))
         .hasMessageContaining("token 4 is not in the vocabulary of 4");
-    assertThatThrownBy(() -> backend.crossEntropy(x, new int[] {0, -1, 3, 1}, 1))
+    assertThatThrownBy(() -> backend.crossEntropy(x, Indices.of(0, -1, 3, 1), 1))
         .hasMessageContaining("target 3 is not in the vocabulary of 3");
   }
 

@@ -5,31 +5,47 @@ import java.nio.ByteOrder;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.Deque;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * Stands for NCCL among ranks that are threads, each with a {@link FakeGpu}: does what the calls
  * promise, from the start of a group to its end at once, and keeps a record of them.
  */
 final class FakeNccl implements Nccl {
-  static final long COMMUNICATOR = 0x600D;
   static final long STREAM = 0x57;
 
-  /** What the ranks share. */
+  /** What all ranks of a job share: the groups that they have joined, by name. */
   static final class World {
+    private final Map<String, Group> groups = new ConcurrentHashMap<>();
+    private final Set<String> named = ConcurrentHashMap.newKeySet();
+    private final AtomicInteger names = new AtomicInteger();
+  }
+
+  /** One communicator of all its ranks. */
+  private static final class Group {
     private final CyclicBarrier barrier;
     private final List<List<Call>> calls = new ArrayList<>();
 
-    World(int ranks) {
+    Group(int ranks) {
       barrier = new CyclicBarrier(ranks);
       for (int i = 0; i < ranks; i++) {
         calls.add(List.of());
       }
     }
   }
+
+  /** A communicator of this rank. */
+  private record Member(Group group, int rank) {}
 
   private enum Kind {
     ALL_REDUCE,
@@ -41,14 +57,25 @@ final class FakeNccl implements Nccl {
 
   /** A call with what it sends; {@code other} is a root or a peer. */
   @SuppressWarnings("ArrayRecordComponent") // never compared
-  private record Call(Kind kind, byte[] sent, DeviceBuffer to, Type type, Op op, int other) {}
+  private record Call(
+      Member member, Kind kind, byte[] sent, DeviceBuffer to, Type type, Op op, int other) {}
 
   private final World world;
   private final FakeGpu gpu;
-  private int rank;
-  private List<Call> group;
-  final List<String> record = new ArrayList<>();
-  String error;
+  private final Map<Long, Member> members = new ConcurrentHashMap<>();
+  private final AtomicLong nextCommunicator = new AtomicLong(0x600D);
+
+  /** As in NCCL, calls that go on together belong to a thread. */
+  private final ThreadLocal<List<Call>> together = new ThreadLocal<>();
+
+  private final CountDownLatch aborted = new CountDownLatch(1);
+  final List<String> record = Collections.synchronizedList(new ArrayList<>());
+
+  /** What NCCL has found out about work that never ends, null for work that ends. */
+  volatile String error;
+
+  /** Whether {@link #groupEnd} stays inside until the communicator is aborted. */
+  volatile boolean stuck;
 
   FakeNccl(World world, FakeGpu gpu) {
     this.world = world;
@@ -63,19 +90,24 @@ final class FakeNccl implements Nccl {
   @Override
   public byte[] uniqueId() {
     byte[] id = new byte[ID_BYTES];
+    int number = world.names.getAndIncrement();
     for (int i = 0; i < id.length; i++) {
-      id[i] = (byte) (3 * i - 100);
+      id[i] = (byte) (3 * i - 100 + number);
     }
+    world.named.add(Arrays.toString(id));
     return id;
   }
 
   @Override
   public long initRank(int ranks, byte[] id, int rankHere) {
-    if (!Arrays.equals(id, uniqueId()) || ranks != world.calls.size()) {
+    String name = Arrays.toString(id);
+    Group group = world.groups.computeIfAbsent(name, n -> new Group(ranks));
+    if (!world.named.contains(name) || group.calls.size() != ranks) {
       throw new CudaException("ncclCommInitRank: not the group that was named");
     }
-    rank = rankHere;
-    return COMMUNICATOR;
+    long communicator = nextCommunicator.getAndIncrement();
+    members.put(communicator, new Member(group, rankHere));
+    return communicator;
   }
 
   @Override
@@ -85,22 +117,40 @@ final class FakeNccl implements Nccl {
 
   @Override
   public void abort(long communicator) {
-    record.add("abort");
+    left(communicator, "abort");
+    aborted.countDown();
   }
 
   @Override
   public void destroy(long communicator) {
-    record.add("destroy");
+    left(communicator, "destroy");
+  }
+
+  private void left(long communicator, String how) {
+    if (members.remove(communicator) == null) {
+      throw new CudaException("a communicator that is gone");
+    }
+    record.add(how);
   }
 
   @Override
   public void groupStart() {
-    group = new ArrayList<>();
+    together.set(new ArrayList<>());
   }
 
   private void add(
-      Kind kind, long from, long to, long count, Type type, Op op, int other, long stream) {
-    if (stream != STREAM || group == null) {
+      Kind kind,
+      long from,
+      long to,
+      long count,
+      Type type,
+      Op op,
+      int other,
+      long communicator,
+      long stream) {
+    Member member = members.get(communicator);
+    List<Call> group = together.get();
+    if (stream != STREAM || group == null || member == null) {
       throw new CudaException("a call outside of its stream or group");
     }
     long bytes = count * type.bytes;
@@ -109,14 +159,14 @@ final class FakeNccl implements Nccl {
       sent = new byte[(int) bytes];
       gpu.at(new DeviceBuffer(from, bytes)).get(sent);
     }
-    group.add(new Call(kind, sent, new DeviceBuffer(to, bytes), type, op, other));
+    group.add(new Call(member, kind, sent, new DeviceBuffer(to, bytes), type, op, other));
     record.add(kind + " " + count + " " + type + (other < 0 ? "" : " " + other));
   }
 
   @Override
   public void allReduce(
       long send, long receive, long count, Type type, Op op, long communicator, long stream) {
-    add(Kind.ALL_REDUCE, send, receive, count, type, op, -1, stream);
+    add(Kind.ALL_REDUCE, send, receive, count, type, op, -1, communicator, stream);
   }
 
   @Override
@@ -129,32 +179,41 @@ final class FakeNccl implements Nccl {
       int root,
       long communicator,
       long stream) {
-    add(Kind.REDUCE, send, receive, count, type, op, root, stream);
+    add(Kind.REDUCE, send, receive, count, type, op, root, communicator, stream);
   }
 
   @Override
   public void broadcast(
       long send, long receive, long count, Type type, int root, long communicator, long stream) {
-    add(Kind.BROADCAST, send, receive, count, type, null, root, stream);
+    add(Kind.BROADCAST, send, receive, count, type, null, root, communicator, stream);
   }
 
   @Override
   public void send(long from, long count, Type type, int peer, long communicator, long stream) {
-    add(Kind.SEND, from, 0, count, type, null, peer, stream);
+    add(Kind.SEND, from, 0, count, type, null, peer, communicator, stream);
   }
 
   @Override
   public void receive(long to, long count, Type type, int peer, long communicator, long stream) {
-    add(Kind.RECEIVE, 0, to, count, type, null, peer, stream);
+    add(Kind.RECEIVE, 0, to, count, type, null, peer, communicator, stream);
   }
 
   @Override
   public void groupEnd() {
-    if (error != null) {
-      return; // the work never ends
+    List<Call> calls = together.get();
+    together.remove();
+    if (stuck) {
+      await(aborted);
+      throw new CudaException("ncclGroupEnd: error 2, aborted");
     }
-    world.calls.set(rank, group);
-    meet();
+    if (error != null || calls.isEmpty()) {
+      return; // the work never ends, or there is none
+    }
+    Member member = calls.getFirst().member;
+    int rank = member.rank;
+    Group world = member.group;
+    world.calls.set(rank, calls);
+    meet(world);
     int collective = 0;
     List<Deque<byte[]>> arriving = new ArrayList<>();
     for (List<Call> theirs : world.calls) {
@@ -164,7 +223,7 @@ final class FakeNccl implements Nccl {
           .forEach(c -> forThis.add(c.sent));
       arriving.add(forThis);
     }
-    for (Call call : group) {
+    for (Call call : calls) {
       switch (call.kind) {
         case SEND -> {}
         case RECEIVE -> gpu.at(call.to).put(arriving.get(call.other).remove());
@@ -173,8 +232,8 @@ final class FakeNccl implements Nccl {
           List<Call> all =
               world.calls.stream()
                   .map(
-                      calls ->
-                          calls.stream()
+                      theirs ->
+                          theirs.stream()
                               .filter(c -> c.kind != Kind.SEND && c.kind != Kind.RECEIVE)
                               .toList()
                               .get(place))
@@ -187,8 +246,7 @@ final class FakeNccl implements Nccl {
         }
       }
     }
-    group = null;
-    meet();
+    meet(world);
   }
 
   private static byte[] reduced(List<Call> all) {
@@ -214,9 +272,17 @@ final class FakeNccl implements Nccl {
     return ByteBuffer.wrap(of).order(ByteOrder.nativeOrder());
   }
 
-  private void meet() {
+  private static void await(CountDownLatch latch) {
     try {
-      world.barrier.await();
+      latch.await();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private static void meet(Group group) {
+    try {
+      group.barrier.await();
     } catch (InterruptedException | BrokenBarrierException e) {
       throw new IllegalStateException(e);
     }

@@ -79,7 +79,7 @@ class FusedKernelsGpuTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"3, 2, 192, 64", "1, 1, 8, 8", "70, 16, 192, 64", "9, 1, 64, 64"})
+  @CsvSource({"3, 2, 192, 64", "1, 1, 8, 8", "70, 16, 192, 64", "9, 1, 64, 64", "21, 6, 40, 24"})
   void headsTurnByTheirRowsPositionAndBack(int rows, int heads, int width, int rotated) {
     try (Gpu gpu = new Gpu()) {
       Random random = new Random(19);

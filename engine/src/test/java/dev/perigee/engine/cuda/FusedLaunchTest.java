@@ -94,7 +94,7 @@ class FusedLaunchTest {
   @Test
   void muonCompletesTheSquareAndDividesByTheNormInTheFirstStepAlone() {
     Muon.Rule rule = new Muon.Rule(0.95f, true, 2, 3.4445f, -4.775f, 2.0315f, 0.2f, 0.1f);
-    Muon tall = new Muon(3, 2048, 1408, rule);
+    Muon tall = new Muon(3, 2048, 1408, rule, Muon.Form.PLAIN);
     tall.step(132, Muon.Gradient.FLOAT32, big, big, big, big, big, Dispatch.NONE, big)
         .forEach(gpu::launch);
     assertThat(gpu.kernels())
@@ -120,6 +120,39 @@ class FusedLaunchTest {
     assertThatThrownBy(() -> new Muon(1, 10, 16, rule)).hasMessageContaining("10 x 16");
     assertThatThrownBy(() -> new Muon.Rule(0.9f, true, 5, 1, 1, 0, 1, 0))
         .hasMessageContaining("quintic");
+  }
+
+  @Test
+  void muonsGramFormMultipliesLongMatricesEverySecondStep() {
+    Muon.Rule rule = new Muon.Rule(0.95f, true, 5, 3.4445f, -4.775f, 2.0315f, 0.2f, 0.1f);
+    Muon k2 = new Muon(2, 2048, 7168, rule);
+    Muon plain = new Muon(2, 2048, 7168, rule, Muon.Form.PLAIN);
+    assertThat(k2.form()).isEqualTo(Muon.Form.GRAM);
+    assertThat(k2.scratchBytes())
+        .as("its further matrices lie in the iterate to come")
+        .isEqualTo(plain.scratchBytes());
+    assertThat(new Muon(2, 2048, 2048, rule).form()).isEqualTo(Muon.Form.PLAIN);
+    k2.step(132, Muon.Gradient.BF16, big, big, big, big, big, Dispatch.NONE, big)
+        .forEach(gpu::launch);
+    List<String> kernels =
+        gpu.launches.stream().map(l -> l.kernel().replace("newton_schulz_", "")).toList();
+    List<String> twoSteps =
+        List.of(
+            "symmetric_wide_two",
+            "symmetric_wide",
+            "symmetric_wide",
+            "symmetric_wide",
+            "symmetric_wide",
+            "symmetric_wide",
+            "product_wide");
+    assertThat(kernels.subList(2, 9)).isEqualTo(twoSteps);
+    assertThat(kernels.subList(9, 16)).isEqualTo(twoSteps);
+    assertThat(kernels.subList(16, 20))
+        .containsExactly("symmetric_wide", "symmetric_wide", "product_wide", "muon_update");
+    assertThat(map(gpu.launches.get(8), 2).address())
+        .as("the first product writes what the next two steps read")
+        .isEqualTo(map(gpu.launches.get(9), 0).address())
+        .isNotEqualTo(map(gpu.launches.get(2), 0).address());
   }
 
   private static Offset<Double> within(double x) {

@@ -46,7 +46,9 @@ class GroupedGemmGpuTest {
         new Case(List.of(0, 0), 64, 64, 3), // nobody has rows
         new Case(List.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), 8, 16, 1),
         new Case(List.of(70, 0, 300, 129), 488, 1008, 9), // every product in pairs
-        new Case(List.of(700, 90), 200, 1040, 0)); // more tiles than one pass of a few blocks
+        new Case(List.of(700, 90), 200, 1040, 0), // more tiles than one pass of a few blocks
+        new Case(List.of(700, 129, 1000), 648, 336, 2), // pairs along both sides
+        new Case(List.of(897), 1288, 384, 0)); // the same with a narrow last tile
   }
 
   /** rows × columns with NaN in the rows that no expert owns. */
@@ -179,6 +181,80 @@ class GroupedGemmGpuTest {
         assertUntouched("h", gpu.fromBf16(h), h_SG.length);
         assertClose("a", gpu.fromBf16(a), a_SF, 1e-2);
         assertUntouched("a", gpu.fromBf16(a), a_SF.length);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void theFusedGradientOfSwiGluGivesWhatItsFormulasSay(Case c) {
+    try (Gpu gpu = new Gpu()) {
+      assumeTrue(gpu.device.computeCapability() == 90, "the wgmma kernels are for Hopper");
+      Random random = new Random(13);
+      int s = c.used();
+      int e = c.rows.size();
+      int f = c.inputs;
+      int o = c.outputs;
+      float[] dy_SO = Gpu.normal(random, s * o);
+      float[] w_EOF = Gpu.normal(random, e * o * f);
+      float[] h_SG = Gpu.normal(random, s * 2 * f);
+      GroupedGemm.Sizes sizes = c.sizes();
+      int parts = GroupedGemm.dweightParts(f);
+      float[] weight = Gpu.normal(random, sizes.rows());
+      int[] order = new int[sizes.rows()];
+      Arrays.setAll(order, r -> sizes.rows() - 1 - r);
+      for (boolean weighted : new boolean[] {true, false}) {
+        double[] dh_SG = new double[s * 2 * f];
+        double[] scaled_SF = new double[s * f];
+        double[] dweight = new double[sizes.rows()];
+        int[] offsets = c.offsets();
+        for (int g = 0; g < e; g++) {
+          for (int r = offsets[g]; r < offsets[g + 1]; r++) {
+            double factor = weighted ? weight[order[r]] : 1;
+            for (int q = 0; q < f; q++) {
+              double u = 0;
+              for (int p = 0; p < o; p++) {
+                u += (double) dy_SO[r * o + p] * w_EOF[(g * o + p) * f + q];
+              }
+              double gate = h_SG[r * 2 * f + q];
+              double up = h_SG[r * 2 * f + f + q];
+              double sigma = 1 / (1 + Math.exp(-gate));
+              double a = gate * sigma * up;
+              dh_SG[r * 2 * f + q] = factor * u * up * sigma * (1 + gate * (1 - sigma));
+              dh_SG[r * 2 * f + f + q] = factor * u * gate * sigma;
+              scaled_SF[r * f + q] = factor * a;
+              dweight[order[r]] += u * a;
+            }
+          }
+        }
+        DeviceBuffer dy = gpu.bf16(withPoison(dy_SO, c.spare, o));
+        DeviceBuffer w = gpu.bf16(w_EOF);
+        DeviceBuffer h = gpu.bf16(withPoison(h_SG, c.spare, 2 * f));
+        DeviceBuffer at = gpu.ints(offsets);
+        DeviceBuffer order_S = weighted ? gpu.ints(order) : Dispatch.NONE;
+        DeviceBuffer weight_S = weighted ? gpu.floats(weight) : Dispatch.NONE;
+        for (int blocks : new int[] {3, 4, gpu.device.multiprocessors()}) {
+          DeviceBuffer dh = gpu.poisoned(4L * sizes.rows() * f);
+          DeviceBuffer scaled = gpu.poisoned(2L * sizes.rows() * f);
+          DeviceBuffer dw = weighted ? gpu.poisoned(4L * parts * sizes.rows()) : Dispatch.NONE;
+          gpu.stream.launch(
+              GroupedGemm.inputGradientSwiGlu(
+                  blocks, sizes, dy, w, at, h, order_S, weight_S, dh, scaled, dw));
+          assertClose("dh", gpu.fromBf16(dh), dh_SG, 1e-2);
+          assertUntouched("dh", gpu.fromBf16(dh), dh_SG.length);
+          assertClose("scaled", gpu.fromBf16(scaled), scaled_SF, 1e-2);
+          assertUntouched("scaled", gpu.fromBf16(scaled), scaled_SF.length);
+          if (weighted) {
+            float[] part = gpu.fromFloats(dw);
+            float[] sum = new float[sizes.rows()];
+            for (int r = 0; r < sizes.rows(); r++) {
+              for (int p = 0; p < parts && r < s; p++) {
+                sum[order[r]] += part[p * sizes.rows() + order[r]];
+              }
+            }
+            assertClose("dweight", sum, dweight, 1e-4);
+          }
+        }
       }
     }
   }

@@ -56,8 +56,8 @@ class LaunchTest {
             buffer(4 << 20, 2L * 49152 * 2816)));
     Launch l = gpu.last();
     assertThat(l.kernel())
-        .as("11 tiles of 256 columns form no pairs")
-        .isEqualTo("grouped_gemm_forward");
+        .as("11 tiles of 256 columns: the last one's blocks pair along the rows")
+        .isEqualTo("grouped_gemm_forward_pair");
     assertThat(l.grid()).isEqualTo(new Launch.Dim(132, 1, 1));
     assertThat(l.block()).as("a producer and two consumers").isEqualTo(new Launch.Dim(384, 1, 1));
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
@@ -86,6 +86,18 @@ class LaunchTest {
     assertThat(GroupedGemm.forward(131, even, big, big, big, big).kernel())
         .as("a block would be left alone")
         .doesNotEndWith("_pair");
+    GroupedGemm.Sizes odd = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
+    assertThat(GroupedGemm.inputGradient(132, odd, big, big, big, big).kernel())
+        .as("five tiles and a narrow one: two of six pair along the rows, of which there are many")
+        .endsWith("_pair");
+    GroupedGemm.Sizes few = new GroupedGemm.Sizes(64, 640, 1408, 2048);
+    assertThat(GroupedGemm.inputGradient(132, few, big, big, big, big).kernel())
+        .as("ten rows an expert: nothing to pair along")
+        .doesNotEndWith("_pair");
+    GroupedGemm.Sizes three = new GroupedGemm.Sizes(2, 1000, 768, 384);
+    assertThat(GroupedGemm.weightGradient(132, three, big, big, big, big).kernel())
+        .as("three by three tiles leave one alone")
+        .doesNotEndWith("_pair");
   }
 
   @Test
@@ -95,7 +107,7 @@ class LaunchTest {
     Launch l = GroupedGemm.weightGradient(132, down, big, big, big, big);
     assertThat(l.kernel())
         .as("16 x 6 tiles of 128 x 256 one way, 11 x 8 the other")
-        .isEqualTo("grouped_gemm_weight_gradient_transposed");
+        .isEqualTo("grouped_gemm_weight_gradient_transposed_pair");
     assertThat(List.of(integer(l, 4), integer(l, 5), integer(l, 6)))
         .containsExactly(64, 1408, 2048);
     assertThat(map(l, 2).x()).as("dw itself is not turned").isEqualTo(1408);
@@ -115,6 +127,20 @@ class LaunchTest {
   }
 
   @Test
+  void theGradientOfSwiGluStoresTheSixteenRowsOfAWarpAtATime() {
+    GroupedGemm.Sizes s = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
+    DeviceBuffer big = buffer(256, 1 << 30);
+    Launch l = GroupedGemm.inputGradientSwiGlu(132, s, big, big, big, big, big, big, big, big, big);
+    assertThat(l.kernel()).as("six tiles, the last a narrow one").endsWith("_pair");
+    assertThat(l.module()).isEqualTo("grouped_swiglu_gradient");
+    assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
+    assertThat(List.of(map(l, 2).boxY(), map(l, 3).boxY(), map(l, 4).boxY()))
+        .as("h in blocks of 64 rows; its gradient and the activation by the warp")
+        .containsExactly(64, 16, 16);
+    assertThat(GroupedGemm.dweightParts(1408)).isEqualTo(6);
+  }
+
+  @Test
   void dispatchCoversEveryAssignmentAndExpert() {
     Dispatch d = new Dispatch(8192, 384, 8);
     DeviceBuffer any = buffer(256, 1 << 24);
@@ -128,9 +154,13 @@ class LaunchTest {
   @Test
   void theRouterOfKimiK2FitsIntoSharedMemory() {
     Router k2 = new Router(4096, 7168, 384, 8, 2.827f);
-    DeviceBuffer any = buffer(256, 1 << 24);
+    DeviceBuffer any = buffer(256, 1 << 26);
     assertThat(k2.forward(any, any, any, any, any, any).sharedBytes())
         .isLessThanOrEqualTo(MOST_SHARED);
+    assertThat(k2.forward(132, any, any, any, any, any, any).kernel()).isEqualTo("router_forward");
+    Launch narrow = new Router(8192, 2048, 64, 6, 1).forward(132, any, any, any, any, any, any);
+    assertThat(narrow.kernel()).isEqualTo("narrow_router_forward");
+    assertThat(narrow.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThatThrownBy(() -> new Router(4096, 7168, 1025, 8, 1)).hasMessageContaining("not 1025");
   }
 

@@ -50,7 +50,7 @@ class LinearCrossEntropyGpuTest {
       DeviceBuffer dw_VH = gpu.poisoned(4L * w.length);
       new LinearCrossEntropy(gpu.device, gpu.arena, z)
           .lossAndGradients(
-              132, gpu.bf16(x), gpu.bf16(w), gpu.ints(target), scale, loss_T, dx_TH, dw_VH)
+              132, gpu.bf16(x), gpu.bf16(w), gpu.ints(target), scale, loss_T, dx_TH, dw_VH, false)
           .forEach(gpu.stream::launch);
       assertClose("loss of " + z, gpu.fromFloats(loss_T), loss, 1e-3);
       assertClose("dx of " + z, gpu.fromBf16(dx_TH), dx, 1e-2);

@@ -22,10 +22,16 @@ class MuonGpuTest {
 
   static Stream<Muon> cases() {
     return Stream.of(
-        new Muon(3, 72, 200, rule(true, 5)),
-        new Muon(2, 200, 72, rule(true, 5)),
-        new Muon(2, 136, 528, rule(false, 4)), // a tile below the diagonal is left out
-        new Muon(1, 600, 328, rule(true, 5)),
+        new Muon(3, 72, 200, rule(true, 5), Muon.Form.PLAIN),
+        new Muon(3, 72, 200, rule(true, 5), Muon.Form.GRAM),
+        new Muon(2, 200, 72, rule(true, 5), Muon.Form.PLAIN),
+        new Muon(2, 200, 72, rule(true, 5), Muon.Form.GRAM),
+        // A tile below the diagonal is left out.
+        new Muon(2, 136, 528, rule(false, 4), Muon.Form.PLAIN),
+        new Muon(2, 136, 528, rule(false, 4), Muon.Form.GRAM),
+        // Here the Gram form's matrices do not fit into the iterate.
+        new Muon(1, 600, 328, rule(true, 5), Muon.Form.PLAIN),
+        new Muon(1, 600, 328, rule(true, 5), Muon.Form.GRAM),
         new Muon(2, 328, 1040, rule(false, 5)),
         new Muon(5, 8, 16, rule(true, 1)));
   }

@@ -5,12 +5,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
+import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.parallel.LostPeerException;
 import dev.perigee.engine.tensor.Tensor;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Optional;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -21,7 +21,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(60)
 final class NcclCollectivesTest {
   private static NcclCollectives.Line line(FakeGpu gpu, boolean idle) {
-    return new NcclCollectives.Line(gpu, gpu, FakeNccl.STREAM, () -> idle);
+    CudaBackend backend = gpu.backend(Precision.FP32, true);
+    return new NcclCollectives.Line(gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> idle);
   }
 
   /** Whole numbers, whose sums are exact in any order. */
@@ -87,7 +88,7 @@ final class NcclCollectivesTest {
     Fabric threads = Fabric.local(ranks);
     List<String> expected = threads.run(r -> operate(threads.collectives(r, all), x -> x));
     for (boolean onDevice : new boolean[] {true, false}) {
-      FakeNccl.World world = new FakeNccl.World(ranks);
+      FakeNccl.World world = new FakeNccl.World();
       Fabric fabric = Fabric.local(ranks);
       List<String> got =
           fabric.run(
@@ -97,7 +98,7 @@ final class NcclCollectivesTest {
                 FakeNccl nccl = new FakeNccl(world, gpu);
                 try (NcclCollectives c =
                     NcclCollectives.join(
-                        nccl, line(gpu, true), fabric.collectives(r, all), fabric::failure)) {
+                        nccl, line(gpu, true), fabric.collectives(r, all), fabric)) {
                   return operate(c, x -> onDevice ? copied(backend, x) : x);
                 }
               });
@@ -113,7 +114,7 @@ final class NcclCollectivesTest {
 
   @Test
   void whatOneRankSendsTheOtherReceives() throws Exception {
-    FakeNccl.World world = new FakeNccl.World(2);
+    FakeNccl.World world = new FakeNccl.World();
     Fabric fabric = Fabric.local(2);
     fabric.run(
         r -> {
@@ -123,7 +124,7 @@ final class NcclCollectivesTest {
                   new FakeNccl(world, gpu),
                   line(gpu, true),
                   fabric.collectives(r, List.of(0, 1)),
-                  fabric::failure);
+                  fabric);
           if (r == 0) {
             c.send(1, 4, numbers(0, 11));
           } else {
@@ -138,9 +139,9 @@ final class NcclCollectivesTest {
   @Test
   void aShareIsReducedToItsOwnerInOneGroupOfCalls() {
     FakeGpu gpu = new FakeGpu();
-    FakeNccl nccl = new FakeNccl(new FakeNccl.World(1), gpu);
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
     NcclCollectives c =
-        NcclCollectives.join(nccl, line(gpu, true), Collectives.solo(), Optional::empty);
+        NcclCollectives.join(nccl, line(gpu, true), Collectives.solo(), Fellowship.ALONE);
     c.reduceScatterSum(Tensor.zeros(5), new int[] {5});
     c.allToAllCounts(new int[] {3});
     c.close();
@@ -154,15 +155,15 @@ final class NcclCollectivesTest {
   @Test
   void aPeerThatNcclHasLostEndsTheWaitAndEverythingLater() {
     FakeGpu gpu = new FakeGpu();
-    FakeNccl nccl = new FakeNccl(new FakeNccl.World(1), gpu);
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
     NcclCollectives c =
-        NcclCollectives.join(nccl, line(gpu, false), Collectives.solo(), Optional::empty);
+        NcclCollectives.join(nccl, line(gpu, false), Collectives.solo(), Fellowship.ALONE);
     nccl.error = "error 6, remote process exited";
     assertThatThrownBy(() -> c.allReduceSum(Tensor.zeros(3)))
         .isInstanceOf(LostPeerException.class)
         .hasMessageContaining("remote process exited");
     assertThat(nccl.record).endsWith("abort");
-    assertThatThrownBy(c::barrier).isInstanceOf(LostPeerException.class);
+    assertThatThrownBy(() -> c.allReduceMax(Tensor.zeros(3))).isInstanceOf(LostPeerException.class);
     c.close();
     assertThat(nccl.record).as("an aborted communicator is gone").endsWith("abort");
   }
@@ -170,24 +171,46 @@ final class NcclCollectivesTest {
   @Test
   void workTogetherThatHasEndedElsewhereEndsTheWait() {
     FakeGpu gpu = new FakeGpu();
-    FakeNccl nccl = new FakeNccl(new FakeNccl.World(1), gpu);
-    AtomicReference<String> ended = new AtomicReference<>();
-    NcclCollectives c =
-        NcclCollectives.join(
-            nccl, line(gpu, false), Collectives.solo(), () -> Optional.ofNullable(ended.get()));
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
+    Fabric fabric = Fabric.local(1);
+    NcclCollectives c = NcclCollectives.join(nccl, line(gpu, false), Collectives.solo(), fabric);
+    endsAfter(100, fabric);
+    assertThatThrownBy(() -> c.broadcast(Tensor.zeros(2), 0))
+        .isInstanceOf(LostPeerException.class)
+        .hasMessage(SILENT);
+    assertThat(nccl.record).endsWith("abort");
+  }
+
+  @Test
+  void aThreadThatIsStuckInsideOfNcclIsFreedWhenWorkTogetherEnds() {
+    FakeGpu gpu = new FakeGpu();
+    FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
+    Fabric fabric = Fabric.local(1);
+    NcclCollectives c = NcclCollectives.join(nccl, line(gpu, true), Collectives.solo(), fabric);
+    nccl.stuck = true;
+    endsAfter(100, fabric);
+    long start = System.nanoTime();
+    assertThatThrownBy(() -> c.allReduceSum(Tensor.zeros(2)))
+        .isInstanceOf(LostPeerException.class)
+        .hasMessage(SILENT);
+    assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
+    c.close();
+    assertThat(nccl.record).as("aborted once, and never used again").containsOnlyOnce("abort");
+    assertThat(nccl.record).endsWith("abort");
+  }
+
+  private static final String SILENT = "pod 1 (demo-1.demo) is lost: silent for 6000 ms";
+
+  private static void endsAfter(int milliseconds, Fabric fabric) {
     Thread.ofPlatform()
         .start(
             () -> {
               try {
-                Thread.sleep(100);
+                Thread.sleep(milliseconds);
               } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
               }
-              ended.set("pod 1 (demo-1.demo) is lost: silent for 6000 ms");
+              fabric.abort(SILENT);
             });
-    assertThatThrownBy(c::barrier)
-        .isInstanceOf(LostPeerException.class)
-        .hasMessage("pod 1 (demo-1.demo) is lost: silent for 6000 ms");
-    assertThat(nccl.record).endsWith("abort");
   }
 }

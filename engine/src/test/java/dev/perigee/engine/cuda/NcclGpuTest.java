@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
@@ -15,8 +16,13 @@ final class NcclGpuTest {
     try (Gpu gpu = new Gpu()) {
       Optional<String> why = NcclCollectives.whyAbsent();
       assumeTrue(why.isEmpty(), () -> why.orElse(""));
+      Stream stream = gpu.device.communication();
+      NcclCollectives.Line line =
+          new NcclCollectives.Line(
+              stream, gpu.stream, gpu.arena, Tensor::zeros, stream.handle(), stream::isIdle);
+      Nccl nccl = NcclLibrary.load().orElseThrow();
       try (NcclCollectives c =
-          NcclCollectives.join(gpu.stream, gpu.arena, Collectives.solo(), Optional::empty)) {
+          NcclCollectives.join(nccl, line, Collectives.solo(), Fellowship.ALONE)) {
         float[] numbers = {1, -2, 3.5f, 4, 5, 6};
         Tensor x = Tensor.of(numbers.clone(), 6);
         c.allReduceSum(x);

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.perigee.run.ExitCode;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -81,6 +82,47 @@ class TextFilesTest {
     Path lines = folder.resolve("a.jsonl");
     Files.write(lines, "{\"text\": \"\u00e9\"}".getBytes(StandardCharsets.ISO_8859_1));
     fails(lines, ExitCode.CORRUPT_DATA, "a.jsonl line 1: not UTF-8");
+  }
+
+  @Test
+  void aByteOrderMarkIsNoText() throws Exception {
+    assertThat(TextFiles.read("books", write("a.txt", "\ufeffone"))).containsExactly("one");
+    assertThat(TextFiles.read("books", write("a.jsonl", "\ufeff{\"text\": \"two\"}\r\n")))
+        .containsExactly("two");
+    fails(write("b.txt", "\ufeff"), ExitCode.BAD_CONFIG, "b.txt is empty");
+  }
+
+  @Test
+  void aDocumentMayBeAWholeLibrary() throws Exception {
+    String text = "x".repeat(20_100_000); // beyond what a JSON reader takes for a string by default
+    Path file = write("a.jsonl", "{\"text\": \"" + text + "\"}");
+    assertThat(TextFiles.read("books", file)).containsExactly(text);
+  }
+
+  @Test
+  void halfACharacterIsNotLearntAsAQuestionMark() throws Exception {
+    fails(
+        write("a.jsonl", "{\"text\": \"\\ud83d!\"}"),
+        ExitCode.CORRUPT_DATA,
+        "a.jsonl line 1: half a surrogate pair");
+    assertThat(TextFiles.read("books", write("b.jsonl", "{\"text\": \"\\ud83d\\ude00\"}")))
+        .containsExactly("😀");
+  }
+
+  @Test
+  void dataInAnotherFormIsNotLeftOutOfAFolderInSilence() throws IOException {
+    write("a.txt", "one");
+    Path other = write("b.jsonl.gz", "x");
+    fails(folder, ExitCode.BAD_CONFIG, other + " is neither .jsonl nor .txt; convert it, or move");
+  }
+
+  @Test
+  void aFileLargerThanAnArrayIsNamed() throws IOException {
+    Path file = folder.resolve("a.txt");
+    try (var sparse = new RandomAccessFile(file.toFile(), "rw")) {
+      sparse.setLength(1L << 31);
+    }
+    fails(file, ExitCode.BAD_CONFIG, "a.txt has 2147483648 bytes; expected at most 2147483639");
   }
 
   private Path write(String name, String text) throws IOException {

@@ -80,6 +80,26 @@ class TokenizerTest {
         .hasMessageContaining("tokenizer.path: there is no file");
   }
 
+  @Test
+  void ranksThatCannotSpellEveryTextAreRefused() throws Exception {
+    Path file = ranks("th");
+    String whole = Files.readString(file);
+    Files.writeString(file, whole.replace(line(new byte[] {65}, 65), line(new byte[] {1, 2}, 65)));
+    refused(file, "has no token for byte 65");
+    Files.writeString(file, whole + line(new byte[] {65}, 257));
+    refused(file, "line 258: the token QQ== is there twice");
+    Files.writeString(file, "{\n  \"version\": \"1.0\"\n}\n");
+    refused(file, "line 1: expected a base64 token, a space and its rank, as in a tiktoken file");
+    refused(folder, "is a folder; expected a tiktoken ranks file");
+  }
+
+  private static void refused(Path file, String fault) {
+    assertThatThrownBy(() -> TiktokenTokenizer.read(file))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("tokenizer.path: " + file)
+        .hasMessageContaining(fault);
+  }
+
   /** A ranks file of the 256 bytes and the given tokens. */
   private Path ranks(String... tokens) throws Exception {
     StringBuilder lines = new StringBuilder();

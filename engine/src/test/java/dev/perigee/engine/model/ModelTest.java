@@ -144,7 +144,10 @@ class ModelTest {
     changed.put("lm_head.weight", Tensor.zeros(23, 19));
     changed.put("model.layers.1.mlp.gate.e_score_correction_bias", null);
     changed.put("surprise", Tensor.zeros(1));
+    changed.put("model.layers.3.eh_proj.weight", Tensor.zeros(1)); // predicts a second token
     changed.put("model.layers.3.anything", Tensor.zeros(1)); // beyond the last layer: not ours
+    changed.put("model.layers.4.anything", Tensor.zeros(1)); // forgotten by the config
+    changed.put("model.layers.99999999999.anything", Tensor.zeros(1));
     save(saved, changed);
     Model model = Models.random(Models.tiny());
     String before = flat(model);
@@ -153,7 +156,9 @@ class ModelTest {
         .hasMessageContaining("lm_head.weight has shape [23, 19], the model's is [23, 18]")
         .hasMessageContaining("model.layers.1.mlp.gate.e_score_correction_bias is missing")
         .hasMessageContaining("surprise is not in the model")
-        .hasMessageNotContaining("anything");
+        .hasMessageContaining("model.layers.4.anything is not in the model")
+        .hasMessageContaining("model.layers.99999999999.anything is not in the model")
+        .hasMessageNotContaining("model.layers.3");
     assertThat(flat(model)).isEqualTo(before);
   }
 

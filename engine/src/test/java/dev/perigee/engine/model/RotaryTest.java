@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.perigee.engine.backend.CpuBackend;
+import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -37,11 +38,11 @@ class RotaryTest {
       x.floats()[i] = i;
     }
     int[] positions = {0, 7, 19};
-    rotary.apply(x, 9, positions);
+    rotary.apply(x, 9, Indices.of(positions));
     assertThat(x.floats()[0]).isEqualTo(0); // position 0 turns nothing
     assertThat(x.floats()[18 + 4]).isEqualTo(22); // and the part without position stays
     assertThat(x.floats()[18 + 5]).isNotEqualTo(23);
-    rotary.applyBackward(x, 9, positions);
+    rotary.applyBackward(x, 9, Indices.of(positions));
     for (int i = 0; i < x.size(); i++) {
       assertThat(x.floats()[i]).isCloseTo(i, within(1e-4f));
     }
@@ -61,8 +62,8 @@ class RotaryTest {
       q.floats()[n] = (float) Math.sin(n);
       k.floats()[n] = (float) Math.cos(3 * n);
     }
-    rotary.apply(q, 64, new int[] {i});
-    rotary.apply(k, 64, new int[] {j});
+    rotary.apply(q, 64, Indices.of(i));
+    rotary.apply(k, 64, Indices.of(j));
     float dot = 0;
     for (int n = 0; n < 64; n++) {
       dot += q.floats()[n] * k.floats()[n];

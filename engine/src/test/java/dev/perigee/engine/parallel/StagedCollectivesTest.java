@@ -2,7 +2,7 @@ package dev.perigee.engine.parallel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.perigee.engine.tensor.Storage;
+import dev.perigee.engine.tensor.DeviceFloatsFake;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.Mesh;
 import java.util.ArrayList;
@@ -14,31 +14,12 @@ import org.junit.jupiter.api.Timeout;
 /** Tensors in a device's memory go through the same operations to the same results. */
 @Timeout(60)
 class StagedCollectivesTest {
-  /** Stands for a device's memory. */
-  @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
-  private record Elsewhere(float[] memory) implements Storage.DeviceFloats {
-    @Override
-    public int length() {
-      return memory.length;
-    }
-
-    @Override
-    public void read(int from, float[] to, int at, int count) {
-      System.arraycopy(memory, from, to, at, count);
-    }
-
-    @Override
-    public void write(float[] from, int at, int to, int count) {
-      System.arraycopy(from, at, memory, to, count);
-    }
-  }
-
   private static Tensor numbers(boolean onDevice, int rank, int... shape) {
     Tensor x = Tensor.zeros(shape);
     for (int i = 0; i < x.size(); i++) {
       x.floats()[i] = (rank + 1) * (i + 0.1f);
     }
-    return onDevice ? new Tensor(new Elsewhere(x.floats()), 0, shape) : x;
+    return onDevice ? new Tensor(new DeviceFloatsFake(x.floats()), 0, shape) : x;
   }
 
   /** What a rank has after every operation. */

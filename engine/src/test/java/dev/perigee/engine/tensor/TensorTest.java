@@ -6,28 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import org.junit.jupiter.api.Test;
 
 class TensorTest {
-  /** Stands for a device's memory. */
-  @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
-  private record Elsewhere(float[] memory) implements Storage.DeviceFloats {
-    @Override
-    public int length() {
-      return memory.length;
-    }
-
-    @Override
-    public void read(int from, float[] to, int at, int count) {
-      System.arraycopy(memory, from, to, at, count);
-    }
-
-    @Override
-    public void write(float[] from, int at, int to, int count) {
-      System.arraycopy(from, at, memory, to, count);
-    }
-  }
-
   @Test
   void numbersOfADeviceAreReadAndWrittenOnlyByCopies() {
-    Tensor x = new Tensor(new Elsewhere(new float[] {0, 1, 2, 3, 4, 5}), 0, 3, 2).slice(1, 2);
+    Tensor x =
+        new Tensor(new DeviceFloatsFake(new float[] {0, 1, 2, 3, 4, 5}), 0, 3, 2).slice(1, 2);
     assertThatThrownBy(x::floats).hasMessageContaining("not on the host");
     Tensor h = x.onHost();
     assertThat(h.floats()).containsExactly(2, 3, 4, 5);
@@ -36,7 +18,7 @@ class TensorTest {
     assertThat(x.onHost().floats()).as("a copy").containsExactly(2, 3, 4, 5);
     x.assign(h);
     assertThat(x.onHost().floats()).containsExactly(9, 3, 4, 5);
-    assertThat(((Elsewhere) x.storage()).memory).containsExactly(0, 1, 9, 3, 4, 5);
+    assertThat(((DeviceFloatsFake) x.storage()).memory()).containsExactly(0, 1, 9, 3, 4, 5);
   }
 
   @Test
@@ -49,6 +31,29 @@ class TensorTest {
     assertThat(x.floats()).containsExactly(1, 7, 3, 4);
     x.assign(Tensor.of(new float[] {0, 5, 6}, 3).slice(1, 2));
     assertThat(x.floats()).containsExactly(1, 5, 6, 4);
+  }
+
+  @Test
+  void numbersGoFromWhereverTheyAreToWhereverTheyBelong() {
+    float[] numbers = {1, 2, 3, 4};
+    for (boolean from : new boolean[] {true, false}) {
+      for (boolean to : new boolean[] {true, false}) {
+        Tensor x = on(from, numbers.clone()).slice(1, 2);
+        Tensor y = on(to, new float[5]).slice(2, 2);
+        y.assign(x);
+        assertThat(all(y)).as("%s to %s", from, to).containsExactly(0, 0, 2, 3, 0);
+      }
+    }
+  }
+
+  private static Tensor on(boolean device, float[] numbers) {
+    return device
+        ? new Tensor(new DeviceFloatsFake(numbers), 0, numbers.length)
+        : Tensor.of(numbers, numbers.length);
+  }
+
+  private static float[] all(Tensor x) {
+    return x.storage() instanceof DeviceFloatsFake fake ? fake.memory() : x.floats();
   }
 
   @Test

@@ -55,6 +55,13 @@ class PlannedMemoryTest {
         run("two virtual stages", MIXTURE, new Mesh(2, 1, 1, 2), pipeline(2, false, false), kept),
         run("overlap", MIXTURE, new Mesh(2, 2, 2, 4), pipeline(1, true, false), kept),
         run("split", MIXTURE, new Mesh(2, 1, 1, 2), pipeline(1, false, true), kept),
+        run("overlap, split", MIXTURE, new Mesh(2, 2, 2, 4), pipeline(1, true, true), kept),
+        run(
+            "overlap, split, recompute",
+            MIXTURE,
+            new Mesh(2, 2, 2, 4),
+            pipeline(1, true, true),
+            recompute(Set.of())),
         run("recompute", MIXTURE, new Mesh(2, 1, 1, 2), plain, recompute(Set.of())),
         run(
             "eight bits",

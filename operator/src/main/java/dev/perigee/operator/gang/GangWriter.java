@@ -19,8 +19,8 @@ import java.util.concurrent.Semaphore;
 import java.util.function.Consumer;
 
 /**
- * Carries actions out: Service, NetworkPolicy and ConfigMap first and in order; then pods, many at once but never
- * more than the bound, so that a gang of a thousand does not swamp the API server.
+ * Carries actions out: Service, NetworkPolicy and ConfigMap first and in order; then pods, many at
+ * once but never more than the bound, so that a gang of a thousand does not swamp the API server.
  */
 public final class GangWriter {
   /** The one field manager of everything that the operator applies. */

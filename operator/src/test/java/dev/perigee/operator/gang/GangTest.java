@@ -88,7 +88,8 @@ class GangTest {
   }
 
   private static ObservedGang observed(Service service, ConfigMap configMap, PodState... pods) {
-    return new ObservedGang(Optional.of(service), Optional.empty(), List.of(configMap), List.of(pods));
+    return new ObservedGang(
+        Optional.of(service), Optional.empty(), List.of(configMap), List.of(pods));
   }
 
   private static PodState state(int index, int generation) {

@@ -74,10 +74,7 @@ final class FakeCluster {
         Step.take(
             job,
             new ObservedGang(
-                service,
-                policy,
-                List.copyOf(configMaps.values()),
-                List.copyOf(pods.values())),
+                service, policy, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
             Optional.ofNullable(said),
             neighbours,
             new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served, readers),

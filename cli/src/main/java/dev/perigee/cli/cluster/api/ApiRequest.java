@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.sun.net.httpserver.HttpExchange;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -125,5 +126,40 @@ final class ApiRequest {
           "the body of the request cannot be read: "
               + String.valueOf(e.getMessage()).lines().findFirst().orElse(""));
     }
+  }
+
+  /** Adds a warning that the client shows. */
+  void warn(String warning) {
+    exchange.getResponseHeaders().add("Warning", warning);
+  }
+
+  /** Answers with a document. */
+  void send(int code, JsonNode body) throws IOException {
+    send(code, body, "application/json");
+  }
+
+  /** Answers with a document of a type. */
+  void send(int code, JsonNode body, String contentType) throws IOException {
+    send(code, Json.bytes(body), contentType);
+  }
+
+  /** Answers with a line. */
+  void sendText(String text) throws IOException {
+    send(200, text.getBytes(StandardCharsets.UTF_8), "text/plain; charset=utf-8");
+  }
+
+  private void send(int code, byte[] body, String contentType) throws IOException {
+    exchange.getResponseHeaders().set("Content-Type", contentType);
+    exchange.sendResponseHeaders(code, body.length);
+    exchange.getResponseBody().write(body);
+  }
+
+  /** Begins an answer that comes bit by bit until the stream is closed. */
+  OutputStream open(String contentType) throws IOException {
+    exchange.getResponseHeaders().set("Content-Type", contentType);
+    exchange.sendResponseHeaders(200, 0); // 0 means chunks until the stream is closed
+    OutputStream body = exchange.getResponseBody();
+    body.flush();
+    return body;
   }
 }

@@ -68,6 +68,9 @@ final class CelRules {
 
   private static final Pattern OLD_SELF = Pattern.compile("\\boldSelf\\b");
 
+  /** What has been compiled when a definition was created, and what has run. */
+  private static final Map<String, CelAbstractSyntaxTree> TREES = new ConcurrentHashMap<>();
+
   private static final Map<String, CelRuntime.Program> PROGRAMS = new ConcurrentHashMap<>();
 
   /** Made when the first rule comes: the libraries take a while to load. */
@@ -77,7 +80,7 @@ final class CelRules {
             .setOptions(OPTIONS)
             .setStandardMacros(CelStandardMacro.STANDARD_MACROS)
             .addLibraries(CelExtensions.strings(), CelExtensions.sets(OPTIONS))
-            // Kubernetes has it, this CEL does not yet; the cheap way to put numbers in a message.
+            // Kubernetes has them, this CEL does not yet.
             .addFunctionDeclarations(
                 CelFunctionDecl.newFunctionDeclaration(
                     "format",
@@ -85,7 +88,11 @@ final class CelRules {
                         "string_format",
                         SimpleType.STRING,
                         SimpleType.STRING,
-                        ListType.create(SimpleType.DYN))))
+                        ListType.create(SimpleType.DYN))),
+                CelFunctionDecl.newFunctionDeclaration(
+                    "sum",
+                    CelOverloadDecl.newMemberOverload(
+                        "list_int_sum_int", SimpleType.INT, ListType.create(SimpleType.INT))))
             .addVar("self", SimpleType.DYN)
             .addVar("oldSelf", SimpleType.DYN)
             .build();
@@ -95,7 +102,8 @@ final class CelRules {
             .addLibraries(CelExtensions.strings(), CelExtensions.sets(OPTIONS))
             .addFunctionBindings(
                 CelFunctionBinding.from(
-                    "string_format", String.class, List.class, Environment::format))
+                    "string_format", String.class, List.class, Environment::format),
+                CelFunctionBinding.from("list_int_sum_int", List.class, Environment::sum))
             .build();
 
     /** {@code %s} and {@code %d} mean the same in CEL and in Java. */
@@ -104,6 +112,18 @@ final class CelRules {
         return String.format(Locale.ROOT, text, values.toArray());
       } catch (IllegalFormatException e) {
         throw new CelEvaluationException("format: " + e.getMessage(), e);
+      }
+    }
+
+    private static Object sum(List<?> numbers) throws CelEvaluationException {
+      try {
+        long sum = 0;
+        for (Object number : numbers) {
+          sum = Math.addExact(sum, (Long) number);
+        }
+        return sum;
+      } catch (ArithmeticException | ClassCastException e) {
+        throw new CelEvaluationException("sum: " + e.getMessage(), e);
       }
     }
 
@@ -144,7 +164,7 @@ final class CelRules {
       return;
     }
     try {
-      CelAbstractSyntaxTree tree = Environment.COMPILER.compile(expression).getAst();
+      CelAbstractSyntaxTree tree = tree(expression);
       if (!tree.getResultType().equals(type) && !tree.getResultType().equals(SimpleType.DYN)) {
         causes.add(
             Cause.invalid(
@@ -265,8 +285,17 @@ final class CelRules {
       throws CelValidationException, CelEvaluationException {
     CelRuntime.Program known = PROGRAMS.get(expression);
     if (known == null) {
-      known = Environment.RUNTIME.createProgram(Environment.COMPILER.compile(expression).getAst());
+      known = Environment.RUNTIME.createProgram(tree(expression));
       PROGRAMS.put(expression, known);
+    }
+    return known;
+  }
+
+  private static CelAbstractSyntaxTree tree(String expression) throws CelValidationException {
+    CelAbstractSyntaxTree known = TREES.get(expression);
+    if (known == null) {
+      known = Environment.COMPILER.compile(expression).getAst();
+      TREES.put(expression, known);
     }
     return known;
   }

@@ -4,9 +4,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.ObjectStore.ObjectKey;
-import dev.perigee.cli.cluster.api.Registry.Deletion;
-import dev.perigee.cli.cluster.api.Registry.Propagation;
-import dev.perigee.cli.cluster.api.Registry.Write;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -79,7 +76,7 @@ public final class GarbageCollector implements AutoCloseable {
     JsonNode owners = Json.at(object, "metadata", "ownerReferences");
     boolean deleting = Json.at(object, "metadata").has("deletionTimestamp");
     if (!owners.isEmpty() && !deleting && ownersGone(owners, byUid)) {
-      delete(type, key, Propagation.Background);
+      delete(type, key, Deletion.Propagation.Background);
       return;
     }
     if (!deleting) {
@@ -127,10 +124,10 @@ public final class GarbageCollector implements AutoCloseable {
     }
     catalog
         .ofStorageName(key.resource())
-        .ifPresent(type -> delete(type, key, Propagation.Foreground));
+        .ifPresent(type -> delete(type, key, Deletion.Propagation.Foreground));
   }
 
-  private void delete(ResourceType type, ObjectKey key, Propagation propagation) {
+  private void delete(ResourceType type, ObjectKey key, Deletion.Propagation propagation) {
     registry.delete(
         type, key.namespace(), key.name(), new Deletion(propagation, null, "", ""), false);
   }
@@ -209,7 +206,7 @@ public final class GarbageCollector implements AutoCloseable {
       if (!Json.at(objects.get(key), "metadata").has("deletionTimestamp")) {
         catalog
             .ofStorageName(key.resource())
-            .ifPresent(t -> delete(t, key, Propagation.Background));
+            .ifPresent(t -> delete(t, key, Deletion.Propagation.Background));
       }
     }
     if (content.isEmpty()) {
@@ -233,7 +230,9 @@ public final class GarbageCollector implements AutoCloseable {
         objects.keySet().stream().filter(k -> k.resource().equals(resource)).toList();
     for (ObjectKey key : content) {
       if (!Json.at(objects.get(key), "metadata").has("deletionTimestamp")) {
-        catalog.ofStorageName(resource).ifPresent(t -> delete(t, key, Propagation.Background));
+        catalog
+            .ofStorageName(resource)
+            .ifPresent(t -> delete(t, key, Deletion.Propagation.Background));
       }
     }
     if (content.isEmpty()) {

@@ -1,74 +1,17 @@
 package dev.perigee.cli.cluster.api;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.perigee.cli.cluster.api.Admission.FieldValidation;
 import dev.perigee.cli.cluster.api.ApiError.Cause;
 import dev.perigee.cli.cluster.api.FieldOwnership.Owner;
 import dev.perigee.cli.cluster.api.ObjectStore.ObjectKey;
-import java.time.Duration;
-import java.time.Instant;
-import java.time.temporal.ChronoUnit;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.UUID;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.UnaryOperator;
 
 /** Creates, updates, applies and deletes objects by the rules of the API. */
 public final class Registry {
-  private static final String FOREGROUND = "foregroundDeletion";
-  private static final String ORPHAN = "orphan";
-
   private final ObjectStore store;
   private final ResourceCatalog catalog;
-
-  /**
-   * How a write is to be done.
-   *
-   * @param manager who writes, for managedFields
-   * @param dryRun whether to check only
-   * @param validation what to do about unknown fields
-   * @param warnings gets lines for the client to show
-   */
-  public record Write(
-      String manager, boolean dryRun, FieldValidation validation, List<String> warnings) {
-    /** A write of what a person wrote, where an unknown field is an error. */
-    public static Write strictly(String manager) {
-      return new Write(manager, false, FieldValidation.Strict, new ArrayList<>());
-    }
-
-    /** The same write, checked but not done. */
-    public Write dry() {
-      return new Write(manager, true, validation, warnings);
-    }
-
-    /** A write by a part of the cluster itself. */
-    public static Write by(String manager) {
-      return new Write(manager, false, FieldValidation.Ignore, new ArrayList<>());
-    }
-  }
-
-  /** What to do with the objects that a deleted one owns. */
-  public enum Propagation {
-    Background,
-    Foreground,
-    Orphan
-  }
-
-  /**
-   * How to delete.
-   *
-   * @param gracePeriodSeconds for pods; null for the pod's own
-   * @param uid delete only this incarnation; empty for any
-   * @param resourceVersion delete only this version; empty for any
-   */
-  public record Deletion(
-      Propagation propagation, Integer gracePeriodSeconds, String uid, String resourceVersion) {
-    /** As clients that ask for nothing get it. */
-    public static final Deletion DEFAULT = new Deletion(Propagation.Background, null, "", "");
-  }
 
   /** A registry of what is in a store. */
   public Registry(ObjectStore store, ResourceCatalog catalog) {
@@ -97,17 +40,8 @@ public final class Registry {
   /** Creates an object; its tree is taken over. */
   public ObjectNode create(ResourceType type, String namespace, ObjectNode object, Write write) {
     ObjectNode metadata = Json.metadata(object);
-    checkIdentity(type, namespace, null, object);
-    metadata.remove(
-        List.of(
-            "uid",
-            "resourceVersion",
-            "creationTimestamp",
-            "generation",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "selfLink",
-            "managedFields"));
+    ServerFields.checkIdentity(type, namespace, null, object);
+    ServerFields.clear(object);
     if (Json.text(metadata, "name").isEmpty()) {
       if (Json.text(metadata, "generateName").isEmpty()) {
         throw ApiError.invalid(
@@ -129,11 +63,7 @@ public final class Registry {
 
   private ObjectNode insert(ResourceType type, ObjectNode object, Owner owner, Write write) {
     ObjectNode metadata = Json.metadata(object);
-    metadata.put("uid", UUID.randomUUID().toString());
-    metadata.put("creationTimestamp", now());
-    if (generational(type)) {
-      metadata.put("generation", 1);
-    }
+    ServerFields.begin(type, object);
     if (owner.operation().equals("Update")) {
       FieldOwnership.recordUpdate(type, null, object, owner);
     }
@@ -183,17 +113,13 @@ public final class Registry {
             "the object has been modified; please apply your changes to the latest version and try"
                 + " again");
       }
-      String uid = Json.text(next, "metadata", "uid");
-      if (!uid.isEmpty() && !uid.equals(Json.text(live, "metadata", "uid"))) {
-        throw ApiError.conflict(
-            type,
-            name,
-            "Precondition failed: UID in precondition: "
-                + uid
-                + ", UID in object meta: "
-                + Json.text(live, "metadata", "uid"));
-      }
-      checkIdentity(type, namespace, name, next);
+      precondition(
+          type,
+          name,
+          "UID",
+          Json.text(next, "metadata", "uid"),
+          Json.text(live, "metadata", "uid"));
+      ServerFields.checkIdentity(type, namespace, name, next);
       ObjectNode written = write(type, key, subresource, live, next, owner, write);
       if (written != null) {
         return written;
@@ -212,7 +138,7 @@ public final class Registry {
       Write write) {
     ObjectKey key = key(type, namespace, name);
     Owner owner = new Owner(write.manager(), "Apply", subresource);
-    checkIdentity(type, namespace, name, applied);
+    ServerFields.checkIdentity(type, namespace, name, applied);
     Json.metadata(applied).put("name", name);
     if (applied.path("metadata").path("managedFields").size() > 0) {
       throw ApiError.badRequest("metadata.managedFields must be nil");
@@ -275,7 +201,7 @@ public final class Registry {
       ObjectNode next,
       Owner owner,
       Write write) {
-    ObjectNode object = subresource.equals("status") ? withStatusOf(live, next) : next;
+    ObjectNode object = subresource.equals("status") ? ServerFields.withStatusOf(live, next) : next;
     if (subresource.isEmpty() && type.hasStatus()) {
       object = next.deepCopy();
       if (live.has("status")) {
@@ -284,10 +210,10 @@ public final class Registry {
         object.remove("status");
       }
     }
-    keepServerFields(live, object);
+    ServerFields.keep(live, object);
     Admission.decode(type, object, false, write.validation(), write.warnings());
     Admission.validate(type, object, live);
-    if (generational(type) && !sameButMetadataAndStatus(live, object)) {
+    if (ServerFields.generational(type) && !ServerFields.sameButMetadataAndStatus(live, object)) {
       Json.metadata(object)
           .put("generation", Json.at(live, "metadata", "generation").asLong(0) + 1);
     }
@@ -297,7 +223,8 @@ public final class Registry {
     if (object.equals(live) || write.dryRun()) {
       return object.equals(live) ? live : object;
     }
-    boolean finished = Json.at(object, "metadata").has("deletionTimestamp") && !held(type, object);
+    boolean finished =
+        Json.at(object, "metadata").has("deletionTimestamp") && !Deletion.held(type, object);
     ObjectNode stored = store.replace(key, live, finished ? null : object);
     if (stored != null) {
       if (finished) {
@@ -307,14 +234,6 @@ public final class Registry {
       }
     }
     return stored;
-  }
-
-  /** Whether something still keeps an object that is being deleted. */
-  private static boolean held(ResourceType type, ObjectNode object) {
-    return !Json.at(object, "metadata", "finalizers").isEmpty()
-        || (type.isCore("Namespace") && !Json.at(object, "spec", "finalizers").isEmpty())
-        || (type.isCore("Pod")
-            && Json.at(object, "metadata", "deletionGracePeriodSeconds").asInt(0) > 0);
   }
 
   /**
@@ -338,11 +257,11 @@ public final class Registry {
           "ResourceVersion",
           deletion.resourceVersion(),
           Json.text(live, "metadata", "resourceVersion"));
-      ObjectNode marked = mark(type, live, deletion);
+      ObjectNode marked = deletion.mark(type, live);
       if (dryRun || marked.equals(live)) {
         return marked;
       }
-      boolean held = held(type, marked);
+      boolean held = Deletion.held(type, marked);
       ObjectNode stored = store.replace(key, live, held ? marked : null);
       if (stored != null) {
         if (!held) {
@@ -363,57 +282,6 @@ public final class Registry {
                 Json.text(object, "metadata", "name")));
     return there != null
         && Json.text(there, "metadata", "uid").equals(Json.text(object, "metadata", "uid"));
-  }
-
-  private ObjectNode mark(ResourceType type, ObjectNode live, Deletion deletion) {
-    ObjectNode marked = live.deepCopy();
-    ObjectNode metadata = Json.metadata(marked);
-    int grace = type.isCore("Pod") ? graceOf(live, deletion) : 0;
-    boolean first = !metadata.has("deletionTimestamp");
-    if (first) {
-      ArrayNode finalizers =
-          metadata.get("finalizers") instanceof ArrayNode present ? present : Json.array();
-      switch (deletion.propagation()) {
-        case Background -> {}
-        case Foreground -> finalizers.add(FOREGROUND);
-        case Orphan -> finalizers.add(ORPHAN);
-      }
-      if (!finalizers.isEmpty()) {
-        metadata.set("finalizers", finalizers);
-      }
-      if (type.isCore("Namespace")) {
-        Json.child(marked, "status").put("phase", "Terminating");
-      }
-      if (type.storageName().startsWith("customresourcedefinitions.")) {
-        // The objects of the kind go first; see NamespaceLifecycle.
-        metadata.withArray("finalizers").add("customresourcecleanup.apiextensions.k8s.io");
-      }
-    }
-    boolean shorter =
-        type.isCore("Pod") && grace < metadata.path("deletionGracePeriodSeconds").asInt(0);
-    if (first || shorter) {
-      Instant at = Instant.now().truncatedTo(ChronoUnit.SECONDS).plus(Duration.ofSeconds(grace));
-      metadata.put("deletionTimestamp", at.toString());
-      metadata.put("deletionGracePeriodSeconds", grace);
-      if (generational(type)) {
-        metadata.put("generation", metadata.path("generation").asLong(0) + 1);
-      }
-    }
-    return marked;
-  }
-
-  private static int graceOf(ObjectNode pod, Deletion deletion) {
-    String phase = Json.text(pod, "status", "phase");
-    boolean running =
-        !Json.text(pod, "spec", "nodeName").isEmpty()
-            && !phase.equals("Succeeded")
-            && !phase.equals("Failed");
-    if (!running) {
-      return 0;
-    }
-    return deletion.gracePeriodSeconds() != null
-        ? deletion.gracePeriodSeconds()
-        : Json.at(pod, "spec", "terminationGracePeriodSeconds").asInt(30);
   }
 
   private static void precondition(
@@ -449,93 +317,6 @@ public final class Registry {
     }
   }
 
-  private static void checkIdentity(
-      ResourceType type, String namespace, String name, ObjectNode object) {
-    String apiVersion = Json.text(object, "apiVersion");
-    String kind = Json.text(object, "kind");
-    if (!apiVersion.isEmpty() && !apiVersion.equals(type.apiVersion())) {
-      throw ApiError.badRequest(
-          "the API version in the data ("
-              + apiVersion
-              + ") does not match the expected API version ("
-              + type.apiVersion()
-              + ")");
-    }
-    if (!kind.isEmpty() && !kind.equals(type.kind())) {
-      throw ApiError.badRequest(
-          "the kind in the data ("
-              + kind
-              + ") does not match the expected kind ("
-              + type.kind()
-              + ")");
-    }
-    object.put("apiVersion", type.apiVersion()).put("kind", type.kind());
-    String own = Json.text(object, "metadata", "namespace");
-    if (type.namespaced() && !own.isEmpty() && !own.equals(namespace)) {
-      throw ApiError.badRequest(
-          "the namespace of the provided object does not match the namespace sent on the request");
-    }
-    String ownName = Json.text(object, "metadata", "name");
-    if (name != null && !ownName.isEmpty() && !ownName.equals(name)) {
-      throw ApiError.badRequest(
-          "the name of the object ("
-              + ownName
-              + ") does not match the name on the URL ("
-              + name
-              + ")");
-    }
-  }
-
-  private static void keepServerFields(ObjectNode live, ObjectNode object) {
-    ObjectNode metadata = Json.metadata(object);
-    JsonNode old = live.path("metadata");
-    for (String field :
-        List.of(
-            "name",
-            "namespace",
-            "uid",
-            "resourceVersion",
-            "creationTimestamp",
-            "generation",
-            "generateName",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds")) {
-      if (old.has(field)) {
-        metadata.set(field, old.get(field));
-      } else {
-        metadata.remove(field);
-      }
-    }
-    if (!metadata.has("managedFields") && old.has("managedFields")) {
-      metadata.set("managedFields", old.get("managedFields"));
-    }
-  }
-
-  private static ObjectNode withStatusOf(ObjectNode live, ObjectNode next) {
-    ObjectNode object = live.deepCopy();
-    if (next.has("status")) {
-      object.set("status", next.get("status"));
-    } else {
-      object.remove("status");
-    }
-    if (next.path("metadata").has("managedFields")) {
-      Json.metadata(object).set("managedFields", next.path("metadata").get("managedFields"));
-    }
-    return object;
-  }
-
-  private static boolean sameButMetadataAndStatus(ObjectNode one, ObjectNode other) {
-    ObjectNode a = one.deepCopy();
-    ObjectNode b = other.deepCopy();
-    a.remove(List.of("metadata", "status"));
-    b.remove(List.of("metadata", "status"));
-    return a.equals(b);
-  }
-
-  private static boolean generational(ResourceType type) {
-    return type.custom() || type.kind().equals("CustomResourceDefinition") || type.isCore("Pod");
-  }
-
   private void defineIfCrd(ResourceType type, ObjectNode stored) {
     if (type.kind().equals("CustomResourceDefinition")) {
       catalog.define(stored);
@@ -555,9 +336,5 @@ public final class Registry {
       suffix.append(alphabet.charAt(ThreadLocalRandom.current().nextInt(alphabet.length())));
     }
     return suffix.toString();
-  }
-
-  private static String now() {
-    return Instant.now().truncatedTo(ChronoUnit.SECONDS).toString();
   }
 }

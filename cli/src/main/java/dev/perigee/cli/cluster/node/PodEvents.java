@@ -6,6 +6,7 @@ import dev.perigee.cli.cluster.api.ApiError;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.api.Registry;
 import dev.perigee.cli.cluster.api.ResourceType;
+import dev.perigee.cli.cluster.api.Write;
 import java.time.Instant;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.logging.Level;
@@ -52,7 +53,7 @@ final class PodEvents {
     event.putObject("source").put("component", source);
     event.put("reportingComponent", source).put("reportingInstance", "");
     try {
-      registry.create(events, namespace, event, Registry.Write.by(source));
+      registry.create(events, namespace, event, Write.by(source));
     } catch (ApiError e) {
       LOG.log(Level.FINE, e, () -> "an event about " + name); // its namespace is going
     }

@@ -6,9 +6,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.perigee.cli.cluster.api.Registry.Deletion;
-import dev.perigee.cli.cluster.api.Registry.Propagation;
-import dev.perigee.cli.cluster.api.Registry.Write;
 import java.time.Duration;
 import java.util.List;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
@@ -264,7 +261,11 @@ class RegistryTest {
     registry.update(toys, "default", "child", "", o -> withFinalizers(o, "x"), Write.by("t"));
 
     registry.delete(
-        toys, "default", "owner", new Deletion(Propagation.Foreground, null, "", ""), false);
+        toys,
+        "default",
+        "owner",
+        new Deletion(Deletion.Propagation.Foreground, null, "", ""),
+        false);
 
     await(
         () -> Json.at(registry.get(toys, "default", "child"), "metadata").has("deletionTimestamp"));
@@ -289,7 +290,7 @@ class RegistryTest {
     own("child", owner);
 
     registry.delete(
-        toys, "default", "owner", new Deletion(Propagation.Orphan, null, "", ""), false);
+        toys, "default", "owner", new Deletion(Deletion.Propagation.Orphan, null, "", ""), false);
 
     await(
         () ->

@@ -1,0 +1,48 @@
+package dev.perigee.engine.cuda;
+
+import dev.perigee.engine.tensor.Indices;
+import dev.perigee.engine.tensor.Tensor;
+
+/** Indices in the device's memory, until the region of the arena that they were taken in ends. */
+final class CudaIndices implements Indices {
+  private final Tensor words;
+  private final Staging staging;
+  private int[] host; // null until somebody asks, unless they came from the host
+
+  private CudaIndices(Tensor words, Staging staging, int[] host) {
+    this.words = words;
+    this.staging = staging;
+    this.host = host;
+  }
+
+  /** What a kernel writes, or will have written, into {@code words} of 32 bits. */
+  static CudaIndices computed(Tensor words, Staging staging) {
+    return new CudaIndices(words, staging, null);
+  }
+
+  /** What is copied from the host into {@code words} of 32 bits. */
+  static CudaIndices sent(int[] values, Tensor words, Staging staging) {
+    staging.send(values, TensorMemory.of(words));
+    return new CudaIndices(words, staging, values);
+  }
+
+  /** Where they are. */
+  DeviceBuffer at() {
+    return TensorMemory.of(words);
+  }
+
+  @Override
+  public int size() {
+    return words.size();
+  }
+
+  @Override
+  public int[] onHost() {
+    if (host == null) {
+      int[] values = new int[size()];
+      staging.read(at(), values);
+      host = values;
+    }
+    return host;
+  }
+}
