@@ -306,6 +306,91 @@ class GangIT {
     assertThat(pods().get("kept-1")).isNotEqualTo(before.get("kept-1"));
   }
 
+  @Test
+  void aJobDeletedWhileItRestartsIsGoneAndItsNameCanBeUsedAgain() throws IOException {
+    create(manifest("again", "{backoffSeconds: 1} => {backoffSeconds: 600, maxBackoffSeconds: 600}"));
+    await("again", GangIT::isTraining);
+    perigee.cluster().node().processesOf("default", "again-1").stream()
+        .filter(p -> p.info().command().orElse("").endsWith("java"))
+        .forEach(ProcessHandle::destroyForcibly);
+    await("again", v -> v.doing().equals("Restarting") || v.doing().equals("BackingOff"));
+
+    perigee
+        .cluster()
+        .api()
+        .registry()
+        .delete(
+            type("perigee.dev/v1alpha1", "pretrainjobs"),
+            "default",
+            "again",
+            Deletion.DEFAULT,
+            false);
+    Awaitility.await()
+        .atMost(PATIENCE)
+        .until(
+            () ->
+                store.all().keySet().stream()
+                    .noneMatch(
+                        k -> k.name().startsWith("again") && !k.resource().startsWith("events")));
+
+    create(manifest("again", ""));
+    JobView end = ended("again");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().attempt().number()).as("a new life").isEqualTo(1);
+  }
+
+  @Test
+  void aProgramThatStandsStillIsAHangAndTheGangRestarts() throws IOException {
+    create(
+        manifest(
+            "still", "{backoffSeconds: 1} => {backoffSeconds: 1, hang: {medianSteps: 2, minSeconds: 3}}"));
+    await("still", GangIT::isTraining);
+    for (ProcessHandle program : perigee.cluster().node().processesOf("default", "still-1")) {
+      new ProcessBuilder("kill", "-STOP", Long.toString(program.pid())).start().onExit().join();
+    }
+
+    JobView end = ended("still");
+
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().lastFailure().reason()).isEqualTo("Hang");
+    assertThat(end.status().restarts()).isEqualTo(1);
+  }
+
+  @Test
+  void aSpareTakesThePlaceOfAPodThatDied() throws IOException {
+    create(
+        manifest("spared", "{backoffSeconds: 1} => {backoffSeconds: 1, restart: InPlace, spares: 1}")
+            .replace("  sequenceLength:", "  scheduling: {adapter: None}\n  sequenceLength:"));
+    await("spared", GangIT::isTraining);
+    Awaitility.await().atMost(PATIENCE).until(() -> phase("spared-spare0").equals("Running"));
+    Map<String, String> before = pods();
+
+    perigee.cluster().node().processesOf("default", "spared-1").stream()
+        .filter(p -> p.info().command().orElse("").endsWith("java"))
+        .forEach(ProcessHandle::destroyForcibly);
+
+    JobView end = ended("spared");
+    assertThat(end.outcome()).as(end.toString()).contains(JobView.Outcome.Complete);
+    assertThat(end.status().attempt().number()).isEqualTo(2);
+    Map<String, String> after = pods();
+    assertThat(after).containsEntry("spared-0", before.get("spared-0"));
+    assertThat(after).containsEntry("spared-spare0", before.get("spared-spare0"));
+    assertThat(after).doesNotContainKey("spared-1");
+    assertThat(Json.text(pod("spared-spare0"), "metadata", "labels", "perigee.dev/pod-index"))
+        .isEqualTo("1");
+  }
+
+  private ObjectNode pod(String name) {
+    return store.list("pods", "default").objects().stream()
+        .filter(pod -> Json.text(pod, "metadata", "name").equals(name))
+        .findFirst()
+        .orElseGet(Json::object);
+  }
+
+  private String phase(String pod) {
+    return Json.text(pod(pod), "status", "phase");
+  }
+
   private void edit(String name, Consumer<ObjectNode> change) {
     perigee
         .cluster()

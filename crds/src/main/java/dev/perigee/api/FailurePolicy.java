@@ -54,7 +54,18 @@ public record FailurePolicy(
                 + " that restarts containers by their exit code (1.35), and falls back to Recreate"
                 + " where it does not.")
         @Default("Recreate")
-        RestartMode restart) {
+        RestartMode restart,
+    @JsonPropertyDescription(
+            "Pods beyond the gang's own that wait, started and with the resources of any other, to"
+                + " take the place of one that is lost: the restart does not wait for a new pod"
+                + " then. They need restart InPlace.")
+        @Default("0")
+        @Min(0)
+        @Max(64)
+        Integer spares) {
+  public FailurePolicy {
+    spares = spares == null ? Integer.valueOf(0) : spares; // where the definitions are older
+  }
 
   /** What a restart does with pods that are well. */
   public enum RestartMode {

@@ -134,6 +134,20 @@ import java.util.List;
             + " let each start in as a group of its own",
     fieldPath = ".failurePolicy.restart")
 @ValidationRule(
+    value = "self.failurePolicy.spares == 0 || self.failurePolicy.restart == 'InPlace'",
+    message =
+        "failurePolicy.spares: spare pods need failurePolicy.restart InPlace, because Recreate makes"
+            + " all pods anew",
+    fieldPath = ".failurePolicy.spares")
+@ValidationRule(
+    value =
+        "self.failurePolicy.spares == 0 || !has(self.scheduling.expertGroups) ||"
+            + " self.scheduling.expertGroups.mode != 'Required'",
+    message =
+        "failurePolicy.spares: a spare pod can take any place, which scheduling.expertGroups.mode"
+            + " Required does not allow; use Preferred",
+    fieldPath = ".failurePolicy.spares")
+@ValidationRule(
     value =
         "has(self.managedBy) == has(oldSelf.managedBy) && (!has(self.managedBy) || self.managedBy"
             + " == oldSelf.managedBy)",

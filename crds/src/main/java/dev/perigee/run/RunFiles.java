@@ -14,6 +14,12 @@ public final class RunFiles {
   /** Environment variable with the pod's index in the gang. */
   public static final String POD_INDEX_VARIABLE = "PERIGEE_POD_INDEX";
 
+  /**
+   * Environment variable of a spare pod, in place of its index: its own name, by which the rank map
+   * of a later start may give it a place.
+   */
+  public static final String SPARE_VARIABLE = "PERIGEE_SPARE";
+
   /** Environment variable with the pod's own address, which HTTP and peers are bound to. */
   public static final String POD_IP_VARIABLE = "PERIGEE_POD_IP";
 

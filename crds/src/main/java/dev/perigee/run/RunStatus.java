@@ -56,6 +56,8 @@ public record RunStatus(
   public enum Phase {
     /** Reading its configuration. */
     Starting,
+    /** Waiting for a start of the gang to be part of: a spare pod, or one that stayed over a restart. */
+    Waiting,
     /** Waiting for its peers. */
     Rendezvous,
     /** Reading data and weights. */

@@ -127,6 +127,8 @@ class OperatorImageIT {
           "operator image: ready after %d ms, %d MiB with 100 jobs%n",
           ready.toMillis(), kilobytes / 1024);
       assertThat(kilobytes).isLessThan(256 * 1024);
+      // 3 s is the goal; a machine that does other work too needs longer.
+      assertThat(ready).isLessThan(Duration.ofSeconds(10));
     } finally {
       operator.destroy();
       assertThat(operator.waitFor(20, TimeUnit.SECONDS)).as("stops when told to").isTrue();

@@ -15,6 +15,7 @@ import io.fabric8.kubeapitest.KubeAPIServer;
 import io.fabric8.kubeapitest.KubeAPIServerConfigBuilder;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Event;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
@@ -170,7 +171,75 @@ class RealApiServerIT {
       pods(name).forEach(pod -> setEnded(pod, 0));
       await().until(() -> jobs().withName(name).get().getStatus().holds(ConditionType.Complete));
       await().until(() -> events(name).contains("Complete"));
-      assertThat(events(name)).contains("Starting", "Training", "Restarting");
+      assertThat(events(name))
+          .as("one for each transition")
+          .containsExactlyInAnyOrder(
+              "Starting", "Training", "Restarting", "Starting", "Complete");
+    } finally {
+      remove(name);
+    }
+  }
+
+  @Test
+  void applyingTheSameManifestAgainChangesNothing() throws IOException {
+    String name = "again";
+    ObjectNode manifest = quickstart(name);
+    apply(manifest);
+    said = status(RunStatus.Phase.Training, 7);
+    try (OperatorRuntime operator = operator()) {
+      assertThat(operator).isNotNull();
+      await().until(() -> pods(name).size() == 2);
+      pods(name).forEach(pod -> setRunning(pod));
+      await().until(() -> reason(name).equals("Training"));
+      await().until(() -> jobs().withName(name).get().getStatus().attempt().formed());
+      Map<String, String> before = versions(name);
+      await().during(Duration.ofSeconds(1)).until(() -> versions(name).equals(before));
+      apply(manifest);
+      await().during(Duration.ofSeconds(1)).until(() -> versions(name).equals(before));
+      assertThat(jobs().withName(name).get().getMetadata().getGeneration()).isEqualTo(1);
+    } finally {
+      said = null;
+      remove(name);
+    }
+  }
+
+  @Test
+  void aNameOfSixtyThreeCharactersCarriesAGangWithSparesAndALongerOneIsRefused()
+      throws IOException {
+    String name = "n".repeat(63);
+    ObjectNode manifest = quickstart(name);
+    manifest.withObject("/spec/scheduling").put("adapter", "None");
+    manifest.withObject("/spec/failurePolicy").put("restart", "InPlace").put("spares", 1);
+    send("POST", "", manifest, false);
+    try (OperatorRuntime operator = operator()) {
+      assertThat(operator).isNotNull();
+      await().until(() -> pods(name).size() == 3);
+      assertThat(pods(name)).allMatch(pod -> pod.getMetadata().getName().length() <= 63);
+      assertThat(configMaps(name)).hasSize(1);
+      assertThat(client.services().inNamespace("default").withName(name).get()).isNotNull();
+      pods(name).forEach(pod -> setRunning(pod));
+      await().until(() -> configMaps(name).size() == 2); // with the peers' addresses
+    } finally {
+      remove(name);
+    }
+    assertThat(refused("POST", "", quickstart(name + "n")).getCode()).isEqualTo(422);
+  }
+
+  @Test
+  void aJobThatIsDeletedWhileItRestartsGetsNoPodsAnyMore() throws IOException {
+    String name = "deleted";
+    ObjectNode manifest = quickstart(name);
+    manifest.withObject("/spec/failurePolicy").put("backoffSeconds", 2);
+    send("POST", "", manifest, false);
+    try (OperatorRuntime operator = operator()) {
+      assertThat(operator).isNotNull();
+      await().until(() -> pods(name).size() == 2);
+      pods(name).forEach(pod -> setRunning(pod));
+      await().until(() -> jobs().withName(name).get().getStatus().attempt().formed());
+      setEnded(pods(name).getFirst(), 137);
+      await().until(() -> reason(name).equals("BackingOff"));
+      jobs().withName(name).delete();
+      await().during(Duration.ofSeconds(4)).until(() -> pods(name).isEmpty());
     } finally {
       remove(name);
     }
@@ -223,13 +292,25 @@ class RealApiServerIT {
 
   private static void create(String name) {
     try {
-      ObjectNode job = documents(Path.of("..", "examples", "quickstart.yaml")).getLast().deepCopy();
-      job.withObject("/metadata").put("name", name);
-      job.withObject("/spec/failurePolicy").put("backoffSeconds", 0);
-      send("POST", "", job, false);
+      send("POST", "", quickstart(name), false);
     } catch (IOException e) {
       throw new IllegalStateException(e);
     }
+  }
+
+  /** Restarts without waiting. */
+  private static ObjectNode quickstart(String name) throws IOException {
+    ObjectNode job = documents(Path.of("..", "examples", "quickstart.yaml")).getLast().deepCopy();
+    job.withObject("/metadata").put("name", name).put("namespace", "default");
+    job.withObject("/spec/failurePolicy").put("backoffSeconds", 0);
+    return job;
+  }
+
+  private static void apply(ObjectNode manifest) {
+    client
+        .resource(client.getKubernetesSerialization().convertValue(manifest, GenericKubernetesResource.class))
+        .fieldManager("kubectl")
+        .serverSideApply();
   }
 
   /** Nobody collects garbage here. */

@@ -23,6 +23,7 @@ import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.stream.Collectors;
 
 /**
@@ -31,10 +32,14 @@ import java.util.stream.Collectors;
  * @param root what relative paths in the configuration are relative to
  * @param config the run, without problems
  * @param ranks who is where
- * @param pod this pod's index
+ * @param pod this pod's index, -1 for a spare that has none yet
  * @param address where this pod listens
+ * @param name of this pod as rank maps know it; of a spare without what follows the first dot
  */
-record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress address) {
+record Launch(
+    Path root, RunConfig config, RankMap ranks, int pod, InetAddress address, String name) {
+  private static final int NO_PLACE = -1;
+
   private static final ObjectMapper JSON =
       JsonMapper.builder()
           .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
@@ -53,7 +58,7 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
    * Reads {@code run/run.json} and {@code run/ranks.json}.
    *
    * @param environment {@code PERIGEE_ROOT} (default {@code /perigee}), {@code PERIGEE_POD_INDEX}
-   *     (default 0) and {@code PERIGEE_POD_IP}
+   *     (default 0) or, of a spare, {@code PERIGEE_SPARE}, and {@code PERIGEE_POD_IP}
    * @throws TrainerException with one line that names the file, the field and what was expected
    */
   static Launch read(Map<String, String> environment) throws TrainerException {
@@ -70,10 +75,37 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
       throw bad(runFile + ": " + String.join("; ", impossible));
     }
     RankMap ranks = read(ranksFile, RankMap.class);
+    String spare = environment.getOrDefault(RunFiles.SPARE_VARIABLE, "");
+    if (!spare.isEmpty()) {
+      checkRanks(config, ranks, ranksFile);
+      return new Launch(root, config, ranks, NO_PLACE, address(environment, spare), spare);
+    }
     int pod = podIndex(environment.getOrDefault("PERIGEE_POD_INDEX", "0"), ranks, ranksFile);
     checkRanks(config, ranks, ranksFile);
-    return new Launch(root, config, ranks, pod, address(environment, ranks.pods().get(pod)));
+    String name = ranks.pods().get(pod).name();
+    return new Launch(root, config, ranks, pod, address(environment, name), name);
   }
+
+  /** Whether this pod waits for any place. */
+  boolean isSpare() {
+    return pod == NO_PLACE;
+  }
+
+  /**
+   * The same pod in a later start of its gang; empty when the map has no place for it. A pod that
+   * somebody else has replaced must not take part, so it is the name that counts.
+   */
+  Optional<Launch> in(RankMap later) {
+    return later.pods().stream()
+        .filter(
+            place ->
+                isSpare()
+                    ? place.name().startsWith(name + ".")
+                    : place.index() == pod && place.name().equals(name))
+        .findFirst()
+        .map(place -> new Launch(root, config, later, place.index(), address, name));
+  }
+
 
   private static <T> T read(Path file, Class<T> type) throws TrainerException {
     try {
@@ -159,7 +191,7 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
     }
   }
 
-  private static InetAddress address(Map<String, String> environment, RankMap.Pod self)
+  private static InetAddress address(Map<String, String> environment, String self)
       throws TrainerException {
     String ip = environment.getOrDefault("PERIGEE_POD_IP", "");
     try {
@@ -170,7 +202,7 @@ record Launch(Path root, RunConfig config, RankMap ranks, int pod, InetAddress a
       throw bad("PERIGEE_POD_IP: " + ip + " is not an IP address");
     }
     try {
-      return InetAddress.getByName(self.name());
+      return InetAddress.getByName(self);
     } catch (UnknownHostException e) {
       // A pod's own name may come into the DNS only after it is ready: listen everywhere.
       try {

@@ -9,7 +9,6 @@ import dev.perigee.plan.StepPlan;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
-import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus.Phase;
@@ -27,7 +26,7 @@ import java.util.Map;
 
 /**
  * The program of a PretrainJob's pod, from top to bottom: read the configuration ({@link Launch}),
- * listen ({@link HttpEndpoint}), meet the other pods ({@link Fabric}), load the data, and let each
+ * listen ({@link HttpEndpoint}), wait for a place ({@link Turn}), meet the other pods ({@link Fabric}), load the data, and let each
  * rank of the pod run ({@link RankRun}) until all is done or something fails ({@link Ending}).
  */
 public final class Trainer {
@@ -74,31 +73,32 @@ public final class Trainer {
   }
 
   private ExitCode run() throws Exception {
-    Launch launch = Launch.read(System.getenv());
-    RunConfig config = launch.config();
-    ModelConfig shape = shape(launch);
+    Launch given = Launch.read(System.getenv());
+    RunConfig config = given.config();
+    ModelConfig shape = shape(given);
     progress = new Progress(config.steps());
     ending.sayLast(progress::lastWords);
     Accelerator accelerator = Accelerator.find(config.compute());
     Pod pod = new Pod(progress, new Metrics(shape, config.steps()), requests, log, accelerator);
     try (HttpEndpoint _ =
         HttpEndpoint.start(
-            launch.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
+            given.address(), config.network().httpPort(), progress, pod.metrics(), requests)) {
+      enter(pod, Phase.Waiting);
+      Launch launch = new Turn(given.root()).take(given, log);
       introduce(launch, shape);
       accelerator
           .describe(launch.ranks().pods().get(launch.pod()).ranks().size())
           .ifPresent(log::line);
       enter(pod, Phase.Rendezvous);
-      RankMap ranks = new Turn(launch.root()).take(launch.ranks(), log);
       Fabric fabric =
           Fabric.connect(
               config.job(),
               launch.digest(),
-              ranks,
+              launch.ranks(),
               launch.pod(),
               config.network(),
               launch.address(),
-              PeerFile.in(launch.root(), ranks.generation()));
+              PeerFile.in(launch.root(), launch.ranks().generation()));
       fabric.whenEnded(why -> Thread.ofVirtual().start(() -> endIfNobodyDoes(why)));
       ExitCode exitCode;
       try {
@@ -216,7 +216,10 @@ public final class Trainer {
     requests.stop();
     Progress now = progress;
     Phase phase = now == null ? Phase.Starting : now.phase();
-    if (phase == Phase.Starting || phase == Phase.Rendezvous || phase == Phase.Loading) {
+    if (phase == Phase.Starting
+        || phase == Phase.Waiting
+        || phase == Phase.Rendezvous
+        || phase == Phase.Loading) {
       // Nothing has been done since the last checkpoint.
       ending.now(ExitCode.STOPPED);
     }

@@ -11,9 +11,10 @@ import java.nio.file.Path;
 import java.util.Optional;
 
 /**
- * Which start of its gang this program takes part in. A container that was started again in its
+ * Which start of its gang this program takes part in, and in which place. A container that was started again in its
  * place still has the rank map of the start that is over; it waits for that of the next, which the
- * operator publishes where addresses are published too.
+ * operator publishes where addresses are published too. So does a spare, whose first place may be
+ * any.
  */
 final class Turn {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -33,30 +34,38 @@ final class Turn {
   }
 
   /**
-   * The rank map of the start that is now to come; waits for it when the given one is over.
+   * The start that is now to come, and this pod's place in it; waits when the given one is over, or
+   * has no place for this pod.
    *
-   * @param given the rank map that the pod was made with
+   * @param given what the pod was made with
    * @param log is told when it waits
    */
-  RankMap take(RankMap given, Log log) throws IOException, InterruptedException {
+  Launch take(Launch given, Log log) throws IOException, InterruptedException {
     if (!Files.isDirectory(state)) {
       return given; // a pod whose container is never started again
     }
     Path mark = state.resolve("generation");
     int over = Files.exists(mark) ? Integer.parseInt(Files.readString(mark).strip()) : 0;
-    RankMap next = given;
-    if (given.generation() <= over) {
-      log.line("start " + over + " of the gang is over; waiting for the next");
-      Optional<RankMap> known = published();
-      while (known.isEmpty() || known.get().generation() <= over) {
+    Launch next = given;
+    if (given.isSpare() || given.ranks().generation() <= over) {
+      log.line(
+          over == 0
+              ? given.name() + " is a spare; waiting for a place in the gang"
+              : "start " + over + " of the gang is over; waiting for the next");
+      Optional<Launch> known = later(given, over);
+      while (known.isEmpty()) {
         Thread.sleep(POLL_MILLIS);
-        known = published();
+        known = later(given, over);
       }
       next = known.get();
-      log.line("start " + next.generation() + " of the gang begins");
+      log.line("start " + next.ranks().generation() + " of the gang begins");
     }
-    Files.write(mark, Integer.toString(next.generation()).getBytes(StandardCharsets.UTF_8));
+    Files.write(mark, Integer.toString(next.ranks().generation()).getBytes(StandardCharsets.UTF_8));
     return next;
+  }
+
+  private Optional<Launch> later(Launch given, int over) throws IOException {
+    return published().filter(map -> map.generation() > over).flatMap(given::in);
   }
 
   private Optional<RankMap> published() throws IOException {

@@ -39,7 +39,7 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
    * reason of its own is blamed before one that lost a peer, and among equals the first that ended.
    *
    * @param pods pods of the current start
-   * @param names all names that the gang should have
+   * @param names of the gang's places by index; a spare that took one has a name of its own
    * @param formed whether all of them existed at once before; only then a missing one is a loss
    * @param nodeConditions types of node conditions that break a gang
    * @param now the time
@@ -55,11 +55,14 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
       suspect(pod, nodeConditions).ifPresent(suspects::add);
     }
     if (formed) {
-      for (String name : names) {
-        if (pods.stream().noneMatch(p -> p.name().equals(name))) {
+      for (int i = 0; i < names.size(); i++) {
+        int index = i;
+        if (pods.stream().noneMatch(p -> p.index() == index)) {
           suspects.add(
               new Suspect(
-                  Guilt.OWN, now, new Breakage(name, null, PodReason.Deleted, "the pod is gone")));
+                  Guilt.OWN,
+                  now,
+                  new Breakage(names.get(i), null, PodReason.Deleted, "the pod is gone")));
         }
       }
     }

@@ -14,13 +14,12 @@ import dev.perigee.operator.gang.GangAction.DeletePod;
 import dev.perigee.run.ExitCode;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.Pod;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.Set;
 import java.util.function.Predicate;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
+import java.util.stream.IntStream;
 
 /** The difference between what should be and what is, as actions. */
 public final class Gang {
@@ -36,17 +35,16 @@ public final class Gang {
    * starts never overlap, because both would write to the same checkpoints. A pod that exists is
    * never touched, nor is the ConfigMap that it reads.
    *
-   * @param stays which pods of the start before wait to be part of this one; they become so once
-   *     all others have an address
+   * @param stays which pods of the start before wait to be part of this one
+   * @param roster who has which place; pods that have waited get theirs once all others have an
+   *     address
    */
   public static List<GangAction> start(
-      GangPlan plan, ObservedGang observed, Predicate<PodState> stays) {
+      GangPlan plan, ObservedGang observed, Predicate<PodState> stays, Roster roster) {
     List<GangAction> actions = new ArrayList<>();
     List<PodState> old = observed.notOf(plan.generation());
-    List<PodState> staying = old.stream().filter(stays).toList();
-    if (staying.size() < old.size()) {
-      return delete(
-          observed, pod -> pod.generation() != plan.generation() && !stays.test(pod), false);
+    if (!old.stream().allMatch(stays)) {
+      return delete(observed, pod -> old.contains(pod) && !stays.test(pod), false);
     }
     if (!holds(plan.service(), observed.service())) {
       actions.add(new ApplyService(plan.service()));
@@ -56,8 +54,7 @@ public final class Gang {
         .map(ApplyNetworkPolicy::new)
         .ifPresent(actions::add);
     String own = plan.configMap().getMetadata().getName();
-    // A pod that stayed has the ConfigMap of the start that it was made for still mounted.
-    if (observed.pods().stream().allMatch(pod -> pod.restarts() == 0)) {
+    if (observed.pods().stream().allMatch(pod -> isMadeFor(plan, pod))) {
       observed.configMaps().stream()
           .filter(c -> GangLabels.generation(c) != plan.generation())
           .map(c -> c.getMetadata().getName())
@@ -68,13 +65,10 @@ public final class Gang {
     if (!observed.configMapNames().contains(own)) {
       actions.add(new CreateConfigMap(plan.configMap()));
     }
-    Set<String> there =
-        Stream.concat(observed.of(plan.generation()).stream(), staying.stream())
-            .map(PodState::name)
-            .collect(Collectors.toSet());
     List<CreatePod> missing =
-        plan.pods().stream()
-            .filter(pod -> !there.contains(pod.getMetadata().getName()))
+        IntStream.range(0, plan.pods().size())
+            .filter(index -> !roster.places().containsKey(index))
+            .mapToObj(plan.pods()::get)
             .map(CreatePod::new)
             .toList();
     if (!missing.isEmpty()) {
@@ -87,11 +81,32 @@ public final class Gang {
         actions.add(new ApplyConfigMap(peers));
       }
       // After the ConfigMap: a kubelet looks at a pod's volumes anew when the pod changes.
-      for (PodState pod : staying) {
-        actions.add(new AdoptPod(pod.name(), pod.uid(), plan.generation(), pod.restarts()));
-      }
+      roster
+          .newcomers()
+          .forEach(
+              (index, pod) ->
+                  actions.add(
+                      new AdoptPod(
+                          pod.name(), pod.uid(), index, plan.generation(), pod.restarts())));
     }
     return actions;
+  }
+
+  /** Actions that delete spares that are over, and make new ones. */
+  public static List<GangAction> tend(List<PodState> leaving, List<Pod> spares) {
+    List<GangAction> actions = new ArrayList<>();
+    leaving.forEach(pod -> actions.add(new DeletePod(pod.name(), pod.uid(), GOODBYE_SECONDS)));
+    spares.forEach(pod -> actions.add(new CreatePod(pod)));
+    return actions;
+  }
+
+  /**
+   * Whether a pod cannot have the ConfigMap of an earlier start mounted, as one that stayed over a
+   * restart has, and one that was a spare.
+   */
+  private static boolean isMadeFor(GangPlan plan, PodState pod) {
+    return pod.restarts() == 0
+        && plan.pods().stream().anyMatch(p -> p.getMetadata().getName().equals(pod.name()));
   }
 
   /**

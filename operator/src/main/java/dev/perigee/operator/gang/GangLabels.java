@@ -14,7 +14,7 @@ public final class GangLabels {
   /** Index of a pod in its gang, from 0. */
   public static final String POD_INDEX = "perigee.dev/pod-index";
 
-  /** Which start of the gang a pod belongs to, from 1. */
+  /** Which start of the gang a pod belongs to, from 1; 0 for a spare, which belongs to none yet. */
   public static final String GENERATION = "perigee.dev/generation";
 
   /** How many pods the gang has. */

@@ -14,6 +14,8 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 
 /**
  * Where a gang is in its life, and what has to be remembered of it. The status of its resource is
@@ -60,7 +62,7 @@ public record GangLife(
   /**
    * What is asked of a gang.
    *
-   * @param podNames all names that it should have
+   * @param podNames names of its places by index; a spare that took one has a name of its own
    * @param suspend whether it should hold no pods
    * @param changed whether the current attempt was started for another specification than this
    * @param inPlace whether pods that are well stay over a restart
@@ -165,7 +167,7 @@ public record GangLife(
     return switch (Breakage.find(
         gang, wish.podNames(), life.attempt.formed(), wish.policy().nodeConditions(), now)) {
       case Breakage.Finding.Broken(var breakage) ->
-          life.after(breakage, wish.policy(), observed.pods().size(), now);
+          life.after(breakage, wish.policy(), observed.members().size(), now);
       case Breakage.Finding.Settling() -> life;
       case Breakage.Finding.Intact() -> life.proceed(wish, observed, said, now);
     };
@@ -183,8 +185,10 @@ public record GangLife(
       return in(new State.Waiting(old, notBefore));
     }
     List<PodState> gang = observed.of(attempt.number());
-    List<String> there = gang.stream().map(PodState::name).toList();
-    boolean formed = attempt.formed() || there.containsAll(wish.podNames());
+    Set<Integer> there = gang.stream().map(PodState::index).collect(Collectors.toSet());
+    boolean formed =
+        attempt.formed()
+            || IntStream.range(0, wish.podNames().size()).allMatch(there::contains);
     GangAttempt advanced =
         StartPhase.advance(
             new GangAttempt(
@@ -200,7 +204,7 @@ public record GangLife(
     GangLife life = new GangLife(new State.Running(), advanced, restarts, disruptions, lastFailure);
     return StartPhase.overdue(advanced, wish.policy().deadlines(), gang, now)
         .or(() -> HangWatch.find(wish.policy(), gang, said))
-        .map(breakage -> life.after(breakage, wish.policy(), observed.pods().size(), now))
+        .map(breakage -> life.after(breakage, wish.policy(), observed.members().size(), now))
         .orElse(life);
   }
 

@@ -16,7 +16,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
-import java.util.function.UnaryOperator;
+import java.util.function.Consumer;
 
 /**
  * Carries actions out: Service, NetworkPolicy and ConfigMap first and in order; then pods, many at
@@ -30,7 +30,7 @@ public final class GangWriter {
 
   private final KubernetesClient client;
   private final String namespace;
-  private final UnaryOperator<HasMetadata> create;
+  private final Consumer<HasMetadata> create;
 
   /**
    * A writer for one namespace.
@@ -38,7 +38,7 @@ public final class GangWriter {
    * @param create creates an object and remembers it, so that the next look sees it even when the
    *     watch has not told of it yet
    */
-  public GangWriter(KubernetesClient client, String namespace, UnaryOperator<HasMetadata> create) {
+  public GangWriter(KubernetesClient client, String namespace, Consumer<HasMetadata> create) {
     this.client = client;
     this.namespace = namespace;
     this.create = create;
@@ -57,7 +57,7 @@ public final class GangWriter {
         case GangAction.ApplyService(var service) -> createOrApply(service);
         case GangAction.ApplyConfigMap(var configMap) -> createOrApply(configMap);
         case GangAction.ApplyNetworkPolicy(var policy) -> createOrApply(policy);
-        case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
+        case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
             podActions.add(
                 () -> {
                   unless(
@@ -65,11 +65,11 @@ public final class GangWriter {
                       () ->
                           unless(
                               HttpURLConnection.HTTP_NOT_FOUND,
-                              () -> adopt(name, uid, generation, restarts)));
+                              () -> adopt(name, uid, index, generation, restarts)));
                   return null;
                 });
         case GangAction.CreateConfigMap(var configMap) ->
-            unless(HttpURLConnection.HTTP_CONFLICT, () -> create.apply(configMap));
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> create.accept(configMap));
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
         case GangAction.CreateGroup(var group) ->
@@ -81,7 +81,7 @@ public final class GangWriter {
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> create.apply(pod));
+                  unless(HttpURLConnection.HTTP_CONFLICT, () -> create.accept(pod));
                   return null;
                 });
         case GangAction.DeletePod(var name, var uid, var grace) ->
@@ -98,7 +98,7 @@ public final class GangWriter {
   /** Mostly it is not there yet, and creating costs the API server less than applying. */
   private void createOrApply(HasMetadata object) {
     try {
-      create.apply(object);
+      create.accept(object);
     } catch (KubernetesClientException e) {
       if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
         throw e;
@@ -119,7 +119,7 @@ public final class GangWriter {
   }
 
   /** With the uid in the patch, which the API server refuses to change on another pod. */
-  private void adopt(String name, String uid, int generation, int restarts) {
+  private void adopt(String name, String uid, int index, int generation, int restarts) {
     client
         .resource(
             new PodBuilder()
@@ -131,9 +131,17 @@ public final class GangWriter {
         .patch(
             PatchContext.of(PatchType.JSON_MERGE),
             """
-            {"metadata": {"uid": "%s", "labels": {"%s": "%d"}, "annotations": {"%s": "%d"}}}
+            {"metadata": {"uid": "%s", "labels": {"%s": "%d", "%s": "%d"},
+             "annotations": {"%s": "%d"}}}
             """
-                .formatted(uid, GangLabels.GENERATION, generation, GangLabels.ADOPTED, restarts));
+                .formatted(
+                    uid,
+                    GangLabels.POD_INDEX,
+                    index,
+                    GangLabels.GENERATION,
+                    generation,
+                    GangLabels.ADOPTED,
+                    restarts));
   }
 
   /** By uid, so that a later pod of the same name is never hit. */

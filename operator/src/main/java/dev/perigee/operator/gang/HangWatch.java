@@ -56,7 +56,7 @@ final class HangWatch {
               ? unmeasured(policy, usual)
               : Optional.of(Math.max(usual, hang.medianSteps() * said.checkpointSeconds()));
       case Evaluating -> unmeasured(policy, usual);
-      case Starting, Rendezvous, Loading, Done, Failed -> Optional.empty();
+      case Starting, Waiting, Rendezvous, Loading, Done, Failed -> Optional.empty();
     };
   }
 

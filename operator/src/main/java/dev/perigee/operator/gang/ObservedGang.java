@@ -67,8 +67,26 @@ public record ObservedGang(
     return configMaps.stream().map(c -> c.getMetadata().getName()).collect(Collectors.toSet());
   }
 
-  /** Pods of other starts, which have to go before that one can begin. */
+  /** Pods of other starts, which have to go before that one can begin; spares are of none. */
   public List<PodState> notOf(int generation) {
-    return pods.stream().filter(p -> p.generation() != generation).toList();
+    return pods.stream().filter(p -> p.generation() != generation && !p.isSpare()).toList();
+  }
+
+  /** Pods of any start, without spares. */
+  public List<PodState> members() {
+    return pods.stream().filter(p -> !p.isSpare()).toList();
+  }
+
+  /** The same as if there were no spares. */
+  public ObservedGang withoutSpares() {
+    return new ObservedGang(service, policy, configMaps, members());
+  }
+
+  /** Spares, by name. */
+  public List<PodState> spares() {
+    return pods.stream()
+        .filter(PodState::isSpare)
+        .sorted(Comparator.comparing(PodState::name))
+        .toList();
   }
 }

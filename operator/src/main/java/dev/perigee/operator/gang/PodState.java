@@ -17,8 +17,9 @@ import java.util.function.Function;
  *
  * @param name the pod's name
  * @param uid tells it from a later pod of the same name
- * @param index its index in the gang, -1 when its label is not a number
- * @param generation the start of the gang that it belongs to, -1 when its label is not a number
+ * @param index its index in the gang, -1 when it has none
+ * @param generation the start of the gang that it belongs to, 0 for a spare, -1 when its label is
+ *     not a number
  * @param phase where it is in its life
  * @param ready whether it is ready
  * @param deleting whether it is being deleted
@@ -74,6 +75,16 @@ public record PodState(
   /** Whether the pod will do nothing more. */
   public boolean ended() {
     return phase == Phase.Succeeded || phase == Phase.Failed;
+  }
+
+  /** Whether it waits to take any place of the gang. */
+  public boolean isSpare() {
+    return generation == 0;
+  }
+
+  /** Whether its program runs and can be reached. */
+  public boolean isUp() {
+    return phase == Phase.Running && ip != null && !deleting && !onLostNode();
   }
 
   /** Whether it can be part of the next start as it is. */

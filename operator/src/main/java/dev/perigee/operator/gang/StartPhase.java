@@ -54,7 +54,7 @@ final class StartPhase {
       return ready ? Phase.Training : Phase.Rendezvous;
     }
     return switch (said.get().phase()) {
-      case Starting, Rendezvous -> Phase.Rendezvous;
+      case Starting, Waiting, Rendezvous -> Phase.Rendezvous;
       case Loading -> Phase.Loading;
       case Training, Evaluating, Saving ->
           said.get().loss() == null ? Phase.FirstStep : Phase.Training;

@@ -25,6 +25,15 @@ final class JobNames {
     return stem(job, LABEL - 1 - digits) + "-" + index;
   }
 
+  /**
+   * Spare {@code <job>-spare<number>}: no pod of any job is called so, because those end with a
+   * hyphen and their index.
+   */
+  static String spare(String job, int number) {
+    String suffix = "-spare" + number;
+    return stem(job, LABEL - suffix.length()) + suffix;
+  }
+
   /** One start of the gang at its scheduler, {@code <job>-attempt-<n>}; fits into a label. */
   static String group(String job, int generation) {
     String suffix = "-attempt-" + generation;

@@ -110,7 +110,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       new GangWriter(
               context.getClient(),
               job.getMetadata().getNamespace(),
-              object -> context.resourceOperations().create(object))
+              context.resourceOperations()::create)
           .write(step.actions());
     } catch (KubernetesClientException e) {
       String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();

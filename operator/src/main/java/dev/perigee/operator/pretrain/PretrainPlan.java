@@ -11,6 +11,7 @@ import dev.perigee.operator.gang.GangNetworkPolicy;
 import dev.perigee.operator.gang.GangPlan;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.Roster;
 import dev.perigee.operator.placement.ExpertGroups;
 import dev.perigee.operator.placement.Placement;
 import dev.perigee.operator.placement.Placements;
@@ -36,7 +37,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.function.Predicate;
 import java.util.stream.IntStream;
 
 /** What a job comes to: a pure function of the job. */
@@ -142,7 +142,6 @@ public sealed interface PretrainPlan {
 
   private static RankMap ranks(PretrainJob job, Mesh mesh, int generation) {
     String name = job.getMetadata().getName();
-    String domain = "." + JobNames.service(name) + "." + job.getMetadata().getNamespace() + ".svc";
     return new RankMap(
         generation,
         IntStream.range(0, mesh.pods())
@@ -150,12 +149,18 @@ public sealed interface PretrainPlan {
                 index ->
                     new RankMap.Pod(
                         index,
-                        JobNames.pod(name, index, mesh.pods()) + domain,
+                        JobNames.pod(name, index, mesh.pods()) + domain(job),
                         null,
                         IntStream.range(0, mesh.ranksPerPod())
                             .mapToObj(i -> index * mesh.ranksPerPod() + i)
                             .toList()))
             .toList());
+  }
+
+  /** What a pod's name goes on with, for its peers. */
+  private static String domain(PretrainJob job) {
+    ObjectMeta metadata = job.getMetadata();
+    return "." + JobNames.service(metadata.getName()) + "." + metadata.getNamespace() + ".svc";
   }
 
   private static PodGang podGang(PretrainJob job, Mesh mesh, int generation) {
@@ -222,25 +227,27 @@ public sealed interface PretrainPlan {
    * which pods mount before they have an address. It has one name for all starts, so that a pod
    * that stays over a restart hears from it of the next.
    *
-   * @param stays which pods of the start before are to be part of this one
+   * @param roster who has which place
    */
-  static Optional<ConfigMap> peers(
-      PretrainJob job, RankMap ranks, ObservedGang observed, Predicate<PodState> stays) {
-    Map<Integer, String> addresses = new HashMap<>();
-    for (PodState pod : observed.pods()) {
-      boolean part = pod.generation() == ranks.generation() || stays.test(pod);
-      if (part && pod.ip() != null) {
-        addresses.put(pod.index(), pod.ip());
-      }
-    }
-    if (ranks.pods().size() < 2 || addresses.size() < ranks.pods().size()) {
+  static Optional<ConfigMap> peers(PretrainJob job, RankMap ranks, Roster roster) {
+    Map<Integer, PodState> places = roster.places();
+    boolean alone = ranks.pods().size() == 1 && job.getSpec().failurePolicy().spares() == 0;
+    if (alone
+        || places.size() < ranks.pods().size()
+        || places.values().stream().anyMatch(pod -> pod.ip() == null)) {
       return Optional.empty();
     }
     RankMap known =
         new RankMap(
             ranks.generation(),
             ranks.pods().stream()
-                .map(p -> new RankMap.Pod(p.index(), p.name(), addresses.get(p.index()), p.ranks()))
+                .map(
+                    p ->
+                        new RankMap.Pod(
+                            p.index(),
+                            places.get(p.index()).name() + domain(job),
+                            places.get(p.index()).ip(),
+                            p.ranks()))
                 .toList());
     return Optional.of(
         new ConfigMapBuilder()
@@ -256,6 +263,21 @@ public sealed interface PretrainPlan {
         metadata(job, JobNames.service(name)),
         Map.of(GangLabels.KIND, PretrainJob.KIND, GangLabels.JOB, name),
         readers);
+  }
+
+  /** The rank map with addresses that the pods of a job see now. */
+  static Optional<RankMap> published(PretrainJob job, ObservedGang observed) {
+    return observed
+        .configMap(peersName(job))
+        .map(c -> c.getData().get(RunFiles.RANK_MAP))
+        .flatMap(
+            json -> {
+              try {
+                return Optional.of(new ObjectMapper().readValue(json, RankMap.class));
+              } catch (JsonProcessingException e) {
+                return Optional.empty(); // changed by hand; it will be written anew
+              }
+            });
   }
 
   /** Name of the ConfigMap with the pods' addresses. */

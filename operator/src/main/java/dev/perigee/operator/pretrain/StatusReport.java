@@ -214,7 +214,8 @@ final class StatusReport {
   private static Summary saying(RunStatus said, int pods) {
     return switch (said.phase()) {
       case Starting -> starting(pods);
-      case Rendezvous -> new Summary(ConditionReason.Rendezvous, "Pods wait for their peers.");
+      case Waiting, Rendezvous ->
+          new Summary(ConditionReason.Rendezvous, "Pods wait for their peers.");
       case Loading -> new Summary(ConditionReason.Loading, "Data and weights are being read.");
       case Training -> new Summary(ConditionReason.Training, "Steps are being taken.");
       case Evaluating -> new Summary(ConditionReason.Evaluating, "Held-out data is being scored.");

@@ -12,10 +12,13 @@ import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.Roster;
+import dev.perigee.operator.gang.Spares;
 import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
+import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
 import java.time.Instant;
@@ -200,23 +203,67 @@ record Step(
               job,
               plan,
               observed.notOf(plan.generation()),
-              Gang.start(
-                  plan.gang()
-                      .withPeers(PretrainPlan.peers(owner, plan.ranks(), observed, stays))
-                      .withPolicy(settings.readers().map(r -> PretrainPlan.policy(owner, r))),
-                  observed,
-                  stays));
+              running(owner, plan, observed, settings, stays, inPlace, now));
       case GangLife.State.Waiting(var left, var notBefore) ->
           letGo(
               job,
               plan,
               observed.pods(),
-              Gang.stop(observed, life.hung(), pod -> inPlace && life.mayStay(pod, now)));
+              Gang.stop(
+                  observed,
+                  life.hung(),
+                  pod -> inPlace && (pod.isSpare() || life.mayStay(pod, now))));
       case GangLife.State.Suspended(var left) ->
           letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
       case GangLife.State.Complete() -> Gang.finish(observed);
       case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
     };
+  }
+
+  private static List<GangAction> running(
+      PretrainJob job,
+      PretrainPlan.Workable plan,
+      ObservedGang observed,
+      Settings settings,
+      Predicate<PodState> stays,
+      boolean inPlace,
+      Instant now) {
+    int size = plan.gang().pods().size();
+    // Spares read the configuration that they were made with; for another they are made anew.
+    Roster roster =
+        Roster.of(
+            plan.generation(),
+            size,
+            inPlace ? observed : observed.withoutSpares(),
+            stays,
+            PretrainPlan.published(job, observed));
+    List<GangAction> actions =
+        Gang.start(
+            plan.gang()
+                .withPeers(PretrainPlan.peers(job, plan.ranks(), roster))
+                .withPolicy(settings.readers().map(r -> PretrainPlan.policy(job, r))),
+            observed,
+            stays,
+            roster);
+    // A new operator may plan a little differently: it leaves what waits until the next start.
+    boolean whole = roster.isWhole(size);
+    Spares spares =
+        Spares.of(
+            inPlace || whole ? job.getSpec().failurePolicy().spares() : 0,
+            roster.idle(observed),
+            observed,
+            number -> JobNames.spare(job.getMetadata().getName(), number),
+            now);
+    // The gang's own pods come first to nodes and quotas.
+    List<Pod> made =
+        (inPlace && whole ? spares.names() : List.<String>of())
+            .stream()
+                .map(
+                    name ->
+                        TrainerPods.spare(
+                            job, plan.run(), plan.ranks(), name, settings.trainerImage()))
+                .toList();
+    return Stream.concat(actions.stream(), Gang.tend(spares.leaving(), made).stream()).toList();
   }
 
   /**

@@ -16,6 +16,7 @@ import io.fabric8.kubernetes.api.model.Container;
 import io.fabric8.kubernetes.api.model.ContainerBuilder;
 import io.fabric8.kubernetes.api.model.ContainerRestartRule;
 import io.fabric8.kubernetes.api.model.ContainerRestartRuleBuilder;
+import io.fabric8.kubernetes.api.model.EnvVar;
 import io.fabric8.kubernetes.api.model.LocalObjectReference;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.Pod;
@@ -60,23 +61,53 @@ final class TrainerPods {
     return spec.failurePolicy().restart() == FailurePolicy.RestartMode.InPlace;
   }
 
+  /**
+   * What a pod is in its gang.
+   *
+   * @param name its name
+   * @param index its place, null for a spare
+   */
+  private record Seat(String name, Integer index) {
+    /** How the program learns of it. */
+    EnvVar variable() {
+      return index == null
+          ? new EnvVar(RunFiles.SPARE_VARIABLE, name, null)
+          : new EnvVar(RunFiles.POD_INDEX_VARIABLE, Integer.toString(index), null);
+    }
+  }
+
   /** The pod of one index. */
   static Pod pod(PretrainJob job, RunConfig run, RankMap ranks, int index, String defaultImage) {
+    String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
+    return pod(job, run, ranks, new Seat(name, index), defaultImage);
+  }
+
+  /**
+   * A pod that waits for a place.
+   *
+   * @param ranks of the start whose configuration it reads meanwhile
+   */
+  static Pod spare(
+      PretrainJob job, RunConfig run, RankMap ranks, String name, String defaultImage) {
+    return pod(job, run, ranks, new Seat(name, null), defaultImage);
+  }
+
+  private static Pod pod(
+      PretrainJob job, RunConfig run, RankMap ranks, Seat seat, String defaultImage) {
     PretrainJobSpec spec = job.getSpec();
     PodOverrides overrides = spec.podOverrides();
-    String name = JobNames.pod(job.getMetadata().getName(), index, ranks.pods().size());
     PodOverrides.Identity identity = Objects.requireNonNullElse(overrides.identity(), NOBODY);
     Mounts mounts = mounts(job, ranks);
     long grace = Grace.seconds(job);
     return new PodBuilder()
-        .withMetadata(metadata(job, name, index, ranks))
+        .withMetadata(metadata(job, seat, ranks))
         .withNewSpec()
-        .withContainers(container(spec, run, mounts.mounts(), index, grace, defaultImage))
+        .withContainers(container(spec, run, mounts.mounts(), seat, grace, defaultImage))
         .withVolumes(mounts.volumes())
         // A gang restarts as a whole or not at all; a container that was started again in its place
         // waits for the next start.
         .withRestartPolicy("Never")
-        .withHostname(name)
+        .withHostname(seat.name())
         .withSubdomain(JobNames.service(job.getMetadata().getName()))
         .withEnableServiceLinks(false)
         .withAutomountServiceAccountToken(false)
@@ -116,14 +147,18 @@ final class TrainerPods {
         .build();
   }
 
-  private static ObjectMeta metadata(PretrainJob job, String name, int index, RankMap ranks) {
+  private static ObjectMeta metadata(PretrainJob job, Seat seat, RankMap ranks) {
     PodOverrides overrides = job.getSpec().podOverrides();
-    ObjectMeta metadata = PretrainPlan.metadata(job, name);
+    ObjectMeta metadata = PretrainPlan.metadata(job, seat.name());
     Map<String, String> labels = new HashMap<>();
     labels.putAll(Objects.requireNonNullElse(overrides.labels(), Map.of()));
     labels.putAll(metadata.getLabels());
-    labels.put(GangLabels.POD_INDEX, Integer.toString(index));
-    labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    if (seat.index() == null) {
+      labels.put(GangLabels.GENERATION, "0");
+    } else {
+      labels.put(GangLabels.POD_INDEX, Integer.toString(seat.index()));
+      labels.put(GangLabels.GENERATION, Integer.toString(ranks.generation()));
+    }
     labels.put(GangLabels.SIZE, Integer.toString(ranks.pods().size()));
     metadata.setLabels(labels);
     metadata.setAnnotations(overrides.annotations());
@@ -134,7 +169,7 @@ final class TrainerPods {
       PretrainJobSpec spec,
       RunConfig run,
       List<VolumeMount> mounts,
-      int index,
+      Seat seat,
       long grace,
       String defaultImage) {
     boolean inPlace = isInPlace(spec);
@@ -145,10 +180,7 @@ final class TrainerPods {
         .withImage(Objects.requireNonNullElse(spec.image(), defaultImage))
         .withImagePullPolicy(spec.imagePullPolicy().name())
         .withEnv(Objects.requireNonNullElse(spec.podOverrides().env(), List.of()))
-        .addNewEnv()
-        .withName(RunFiles.POD_INDEX_VARIABLE)
-        .withValue(Integer.toString(index))
-        .endEnv()
+        .addToEnv(seat.variable())
         .addNewEnv()
         .withName(RunFiles.GRACE_VARIABLE)
         .withValue(Long.toString(grace))
@@ -242,7 +274,7 @@ final class TrainerPods {
             .build(),
         path(RunFiles.RUN_FOLDER),
         true);
-    if (ranks.pods().size() > 1) {
+    if (ranks.pods().size() > 1 || spec.failurePolicy().spares() > 0) {
       all.add(
           new VolumeBuilder()
               .withName("peers")

@@ -32,7 +32,7 @@ class GangTest {
 
   @Test
   void theFirstStartAppliesThenCreates() {
-    assertThat(Gang.start(plan(1), ObservedGang.NOTHING, pod -> false))
+    assertThat(start(plan(1), ObservedGang.NOTHING))
         .containsExactly(
             new GangAction.ApplyService(SERVICE),
             new GangAction.CreateConfigMap(CONFIG),
@@ -43,7 +43,7 @@ class GangTest {
   @Test
   void nothingIsDoneWhenAllIsThereWhateverTheServerAdded() {
     Service added = new ServiceBuilder(SERVICE).editSpec().withType("ClusterIP").endSpec().build();
-    assertThat(Gang.start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)), pod -> false))
+    assertThat(start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1))))
         .isEmpty();
   }
 
@@ -51,7 +51,7 @@ class GangTest {
   void theConfigMapOfAnEarlierStartGoes() {
     ConfigMap old =
         new ConfigMapBuilder(CONFIG).editMetadata().withName("old").endMetadata().build();
-    assertThat(Gang.start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1)), pod -> false))
+    assertThat(start(plan(1), observed(SERVICE, old, state(0, 1), state(1, 1))))
         .containsExactly(
             new GangAction.DeleteConfigMap("old"), new GangAction.CreateConfigMap(CONFIG));
   }
@@ -59,7 +59,7 @@ class GangTest {
   @Test
   void podsOfAnEarlierStartGoBeforeAnythingElseHappens() {
     assertThat(
-            Gang.start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1)), pod -> false))
+            start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1))))
         .containsExactly(
             new GangAction.DeletePod("demo-0", "uid-0", null),
             new GangAction.DeletePod("demo-1", "uid-1", null));
@@ -71,6 +71,11 @@ class GangTest {
     assertThat(Gang.finish(observed(SERVICE, CONFIG, ended, state(1, 1))))
         .as("nothing can be saved without the one that failed")
         .containsExactly(new GangAction.DeletePod("demo-1", "uid-1", Gang.GOODBYE_SECONDS));
+  }
+
+  private static List<GangAction> start(GangPlan plan, ObservedGang observed) {
+    Roster roster = Roster.of(plan.generation(), 2, observed, pod -> false, Optional.empty());
+    return Gang.start(plan, observed, pod -> false, roster);
   }
 
   private static GangPlan plan(int generation) {

@@ -159,14 +159,15 @@ final class FakeCluster {
 
   /** A pod's program ended and its container was started again. */
   void startAgain(String pod, int code) {
-    pods.computeIfPresent(pod, (name, p) -> again(p, code, p.generation(), true));
+    pods.computeIfPresent(pod, (name, p) -> again(p, code, p.index(), p.generation(), true));
   }
 
-  private PodState again(PodState p, Integer code, int generation, boolean waits) {
+  private PodState again(
+      PodState p, Integer code, int index, int generation, boolean waits) {
     return new PodState(
         p.name(),
         p.uid(),
-        p.index(),
+        index,
         generation,
         Phase.Running,
         false,
@@ -250,8 +251,8 @@ final class FakeCluster {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
       case GangAction.ApplyNetworkPolicy(var p) -> policy = Optional.of(p);
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
-      case GangAction.AdoptPod(var name, var uid, var generation, var restarts) ->
-          pods.computeIfPresent(name, (n, p) -> again(p, null, generation, false));
+      case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
+          pods.computeIfPresent(name, (n, p) -> again(p, null, index, generation, false));
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
       case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());
@@ -272,7 +273,7 @@ final class FakeCluster {
         new PodState(
             pod.getMetadata().getName(),
             "uid-" + uids++,
-            Integer.parseInt(labels.get(GangLabels.POD_INDEX)),
+            Integer.parseInt(labels.getOrDefault(GangLabels.POD_INDEX, "-1")),
             Integer.parseInt(labels.get(GangLabels.GENERATION)),
             Phase.Pending,
             false,
@@ -362,7 +363,7 @@ final class FakeCluster {
         phase,
         phase == Phase.Running,
         p.deleting(),
-        "127.0.0." + (p.index() + 2),
+        "127.0.0." + (Integer.parseInt(p.uid().substring("uid-".length())) + 2),
         code,
         reason,
         message,
