@@ -308,7 +308,8 @@ class GangIT {
 
   @Test
   void aJobDeletedWhileItRestartsIsGoneAndItsNameCanBeUsedAgain() throws IOException {
-    create(manifest("again", "{backoffSeconds: 1} => {backoffSeconds: 600, maxBackoffSeconds: 600}"));
+    create(
+        manifest("again", "{backoffSeconds: 1} => {backoffSeconds: 600, maxBackoffSeconds: 600}"));
     await("again", GangIT::isTraining);
     perigee.cluster().node().processesOf("default", "again-1").stream()
         .filter(p -> p.info().command().orElse("").endsWith("java"))
@@ -343,7 +344,8 @@ class GangIT {
   void aProgramThatStandsStillIsAHangAndTheGangRestarts() throws IOException {
     create(
         manifest(
-            "still", "{backoffSeconds: 1} => {backoffSeconds: 1, hang: {medianSteps: 2, minSeconds: 3}}"));
+            "still",
+            "{backoffSeconds: 1} => {backoffSeconds: 1, hang: {medianSteps: 2, minSeconds: 3}}"));
     await("still", GangIT::isTraining);
     for (ProcessHandle program : perigee.cluster().node().processesOf("default", "still-1")) {
       new ProcessBuilder("kill", "-STOP", Long.toString(program.pid())).start().onExit().join();
@@ -359,7 +361,8 @@ class GangIT {
   @Test
   void aSpareTakesThePlaceOfAPodThatDied() throws IOException {
     create(
-        manifest("spared", "{backoffSeconds: 1} => {backoffSeconds: 1, restart: InPlace, spares: 1}")
+        manifest(
+                "spared", "{backoffSeconds: 1} => {backoffSeconds: 1, restart: InPlace, spares: 1}")
             .replace("  sequenceLength:", "  scheduling: {adapter: None}\n  sequenceLength:"));
     await("spared", GangIT::isTraining);
     Awaitility.await().atMost(PATIENCE).until(() -> phase("spared-spare0").equals("Running"));

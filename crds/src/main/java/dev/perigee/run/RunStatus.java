@@ -56,7 +56,10 @@ public record RunStatus(
   public enum Phase {
     /** Reading its configuration. */
     Starting,
-    /** Waiting for a start of the gang to be part of: a spare pod, or one that stayed over a restart. */
+    /**
+     * Waiting for a start of the gang to be part of: a spare pod, or one that stayed over a
+     * restart.
+     */
     Waiting,
     /** Waiting for its peers. */
     Rendezvous,

@@ -173,8 +173,7 @@ class RealApiServerIT {
       await().until(() -> events(name).contains("Complete"));
       assertThat(events(name))
           .as("one for each transition")
-          .containsExactlyInAnyOrder(
-              "Starting", "Training", "Restarting", "Starting", "Complete");
+          .containsExactlyInAnyOrder("Starting", "Training", "Restarting", "Starting", "Complete");
     } finally {
       remove(name);
     }
@@ -308,7 +307,10 @@ class RealApiServerIT {
 
   private static void apply(ObjectNode manifest) {
     client
-        .resource(client.getKubernetesSerialization().convertValue(manifest, GenericKubernetesResource.class))
+        .resource(
+            client
+                .getKubernetesSerialization()
+                .convertValue(manifest, GenericKubernetesResource.class))
         .fieldManager("kubectl")
         .serverSideApply();
   }

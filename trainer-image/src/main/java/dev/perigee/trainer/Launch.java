@@ -106,7 +106,6 @@ record Launch(
         .map(place -> new Launch(root, config, later, place.index(), address, name));
   }
 
-
   private static <T> T read(Path file, Class<T> type) throws TrainerException {
     try {
       T value = JSON.readValue(Files.readAllBytes(file), type);

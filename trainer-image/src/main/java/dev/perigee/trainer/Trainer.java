@@ -26,8 +26,9 @@ import java.util.Map;
 
 /**
  * The program of a PretrainJob's pod, from top to bottom: read the configuration ({@link Launch}),
- * listen ({@link HttpEndpoint}), wait for a place ({@link Turn}), meet the other pods ({@link Fabric}), load the data, and let each
- * rank of the pod run ({@link RankRun}) until all is done or something fails ({@link Ending}).
+ * listen ({@link HttpEndpoint}), wait for a place ({@link Turn}), meet the other pods ({@link
+ * Fabric}), load the data, and let each rank of the pod run ({@link RankRun}) until all is done or
+ * something fails ({@link Ending}).
  */
 public final class Trainer {
   /** Kubernetes' default time between SIGTERM and SIGKILL, for a program that is not told. */

@@ -11,10 +11,10 @@ import java.nio.file.Path;
 import java.util.Optional;
 
 /**
- * Which start of its gang this program takes part in, and in which place. A container that was started again in its
- * place still has the rank map of the start that is over; it waits for that of the next, which the
- * operator publishes where addresses are published too. So does a spare, whose first place may be
- * any.
+ * Which start of its gang this program takes part in, and in which place. A container that was
+ * started again in its place still has the rank map of the start that is over; it waits for that of
+ * the next, which the operator publishes where addresses are published too. So does a spare, whose
+ * first place may be any.
  */
 final class Turn {
   private static final ObjectMapper JSON = new ObjectMapper();

@@ -23,7 +23,8 @@ public sealed interface GangAction {
    * @param index its place in the gang
    * @param restarts of its container until now
    */
-  record AdoptPod(String name, String uid, int index, int generation, int restarts) implements GangAction {}
+  record AdoptPod(String name, String uid, int index, int generation, int restarts)
+      implements GangAction {}
 
   /** Creates a ConfigMap that is not there. */
   record CreateConfigMap(ConfigMap configMap) implements GangAction {}

@@ -187,8 +187,7 @@ public record GangLife(
     List<PodState> gang = observed.of(attempt.number());
     Set<Integer> there = gang.stream().map(PodState::index).collect(Collectors.toSet());
     boolean formed =
-        attempt.formed()
-            || IntStream.range(0, wish.podNames().size()).allMatch(there::contains);
+        attempt.formed() || IntStream.range(0, wish.podNames().size()).allMatch(there::contains);
     GangAttempt advanced =
         StartPhase.advance(
             new GangAttempt(

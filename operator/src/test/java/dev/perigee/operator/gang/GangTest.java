@@ -43,8 +43,7 @@ class GangTest {
   @Test
   void nothingIsDoneWhenAllIsThereWhateverTheServerAdded() {
     Service added = new ServiceBuilder(SERVICE).editSpec().withType("ClusterIP").endSpec().build();
-    assertThat(start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1))))
-        .isEmpty();
+    assertThat(start(plan(1), observed(added, CONFIG, state(0, 1), state(1, 1)))).isEmpty();
   }
 
   @Test
@@ -58,8 +57,7 @@ class GangTest {
 
   @Test
   void podsOfAnEarlierStartGoBeforeAnythingElseHappens() {
-    assertThat(
-            start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1))))
+    assertThat(start(plan(2), observed(SERVICE, CONFIG, state(0, 1), state(1, 1))))
         .containsExactly(
             new GangAction.DeletePod("demo-0", "uid-0", null),
             new GangAction.DeletePod("demo-1", "uid-1", null));

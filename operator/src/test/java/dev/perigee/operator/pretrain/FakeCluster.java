@@ -162,8 +162,7 @@ final class FakeCluster {
     pods.computeIfPresent(pod, (name, p) -> again(p, code, p.index(), p.generation(), true));
   }
 
-  private PodState again(
-      PodState p, Integer code, int index, int generation, boolean waits) {
+  private PodState again(PodState p, Integer code, int index, int generation, boolean waits) {
     return new PodState(
         p.name(),
         p.uid(),

@@ -51,6 +51,11 @@ class SparesTest {
 
   @Test
   void aSpareTakesThePlaceOfALostPodAndAnotherSpareIsMade() throws IOException {
+    loseOneAndTakeASpare();
+  }
+
+  /** Pod 1 is lost with its node, spare 0 takes its place, and a new spare is made. */
+  private void loseOneAndTakeASpare() throws IOException {
     start();
     String zero = cluster.uid("demo-0");
     cluster.node("demo-1", NodeState.gone("n1"));
@@ -61,8 +66,7 @@ class SparesTest {
     assertThat(cluster.reconcile().actions())
         .as("nobody is waited for")
         .noneMatch(GangAction.CreatePod.class::isInstance)
-        .contains(
-            new GangAction.AdoptPod("demo-spare0", cluster.uid("demo-spare0"), 1, 2, 0));
+        .contains(new GangAction.AdoptPod("demo-spare0", cluster.uid("demo-spare0"), 1, 2, 0));
     assertThat(places()).containsExactly("demo-0.demo.lab.svc", "demo-spare0.demo.lab.svc");
     cluster.reconcile();
     assertThat(cluster.uid("demo-0")).isEqualTo(zero);
@@ -87,7 +91,7 @@ class SparesTest {
 
   @Test
   void aSpareThatTookAPlaceIsAMemberLikeAnyOther() throws IOException {
-    aSpareTakesThePlaceOfALostPodAndAnotherSpareIsMade();
+    loseOneAndTakeASpare();
     cluster.exit("demo-spare0", 137, null);
     cluster.reconcile();
     assertThat(cluster.job.getStatus().lastFailure().pod()).isEqualTo("demo-spare0");

@@ -124,8 +124,7 @@ public final class ApiError extends RuntimeException {
 
   /** The body is longer than the server takes. */
   public static ApiError tooLarge(String message) {
-    return new ApiError(
-        413, "RequestEntityTooLarge", "Request entity too large: " + message);
+    return new ApiError(413, "RequestEntityTooLarge", "Request entity too large: " + message);
   }
 
   /** The body's media type is not one that the path takes. */

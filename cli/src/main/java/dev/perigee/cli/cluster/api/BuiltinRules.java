@@ -300,8 +300,7 @@ final class BuiltinRules {
 
   private static void checkQuantities(JsonNode container, String at, List<Cause> causes) {
     for (String part : List.of("limits", "requests")) {
-      for (Map.Entry<String, JsonNode> e :
-          container.path("resources").path(part).properties()) {
+      for (Map.Entry<String, JsonNode> e : container.path("resources").path(part).properties()) {
         if (!Quantities.isQuantity(e.getValue().asText())) {
           causes.add(
               Cause.invalid(

@@ -54,8 +54,7 @@ class ApiServerTest {
   private HttpResponse<String> post(String type, String body)
       throws IOException, InterruptedException {
     HttpRequest request =
-        HttpRequest.newBuilder(
-                URI.create(server.url() + "/api/v1/namespaces/default/configmaps"))
+        HttpRequest.newBuilder(URI.create(server.url() + "/api/v1/namespaces/default/configmaps"))
             .header("Content-Type", type)
             .POST(BodyPublishers.ofString(body))
             .build();
