@@ -167,6 +167,7 @@ class RealApiServerIT {
       await().until(() -> pods(name).stream().allMatch(pod -> generation(pod).equals("2")));
       await().until(() -> pods(name).size() == 2);
       assertThat(jobs().withName(name).get().getStatus().restarts()).isEqualTo(1);
+      await().until(() -> reason(name).equals("Starting"));
 
       pods(name).forEach(pod -> setEnded(pod, 0));
       await().until(() -> jobs().withName(name).get().getStatus().holds(ConditionType.Complete));
