@@ -31,7 +31,14 @@ final class EventWriter {
       String name =
           about.getMetadata().getName()
               + "."
-              + JobNames.sha256(about.getMetadata().getUid() + time + transition.reason() + message)
+              + JobNames.sha256(
+                      String.join(
+                          "\n",
+                          about.getMetadata().getUid(),
+                          time,
+                          Integer.toString(transition.attempt()),
+                          transition.reason(),
+                          message))
                   .substring(0, 16);
       var event =
           new EventBuilder()

@@ -12,11 +12,13 @@ import java.util.Set;
 /**
  * A change that people should hear of; it becomes one Event.
  *
+ * @param attempt the attempt at which it happened, 0 before the first: two attempts within a second
+ *     may say the same, and are two changes
  * @param warning whether something went wrong
  * @param reason one word
  * @param message one line
  */
-record Transition(boolean warning, String reason, String message) {
+record Transition(int attempt, boolean warning, String reason, String message) {
   private static final Set<ConditionReason> TROUBLE =
       EnumSet.of(
           ConditionReason.CreationRefused,
@@ -61,6 +63,7 @@ record Transition(boolean warning, String reason, String message) {
     }
     return List.of(
         new Transition(
+            after.attempt() == null ? 0 : after.attempt().number(),
             ConditionReason.of(ready.reason()).map(TROUBLE::contains).orElse(false),
             ready.reason(),
             ready.message()));
