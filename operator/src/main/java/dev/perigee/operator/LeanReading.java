@@ -2,6 +2,7 @@ package dev.perigee.operator;
 
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.fabric8.kubernetes.api.model.Container;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.PodSpec;
 import io.fabric8.kubernetes.client.utils.KubernetesSerialization;
@@ -18,7 +19,8 @@ final class LeanReading {
     return new KubernetesSerialization(
         new ObjectMapper()
             .addMixIn(ObjectMeta.class, Metadata.class)
-            .addMixIn(PodSpec.class, Pods.class),
+            .addMixIn(PodSpec.class, Pods.class)
+            .addMixIn(Container.class, Containers.class),
         true);
   }
 
@@ -28,7 +30,6 @@ final class LeanReading {
   @JsonIgnoreProperties(
       value = {
         "affinity",
-        "containers",
         "initContainers",
         "securityContext",
         "tolerations",
@@ -37,4 +38,28 @@ final class LeanReading {
       },
       allowGetters = true)
   private interface Pods {}
+
+  /** Its rules for starting again are looked at. */
+  @JsonIgnoreProperties(
+      value = {
+        "args",
+        "command",
+        "env",
+        "envFrom",
+        "image",
+        "imagePullPolicy",
+        "lifecycle",
+        "livenessProbe",
+        "ports",
+        "readinessProbe",
+        "resources",
+        "securityContext",
+        "startupProbe",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "volumeMounts",
+        "workingDir"
+      },
+      allowGetters = true)
+  private interface Containers {}
 }

@@ -3,6 +3,7 @@ package dev.perigee.operator;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.perigee.operator.gang.PodState;
+import io.fabric8.kubernetes.api.model.ContainerBuilder;
 import io.fabric8.kubernetes.api.model.ManagedFieldsEntryBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
@@ -27,6 +28,13 @@ class LeanReadingTest {
           .addNewContainer()
           .withName("trainer")
           .withImage("perigee-trainer")
+          .addNewRestartPolicyRule()
+          .withAction("Restart")
+          .withNewExitCodes()
+          .withOperator("In")
+          .withValues(69)
+          .endExitCodes()
+          .endRestartPolicyRule()
           .endContainer()
           .addNewVolume()
           .withName("tmp")
@@ -54,12 +62,38 @@ class LeanReadingTest {
   @Test
   void aPodIsReadWithoutWhatTheOperatorNeverLooksAt() {
     Pod read = lean.unmarshal(new KubernetesSerialization().asJson(POD), Pod.class);
-    assertThat(read.getSpec().getContainers()).isEmpty();
+    assertThat(read.getSpec().getContainers())
+        .containsExactly(
+            new ContainerBuilder()
+                .withName("trainer")
+                .withRestartPolicyRules(
+                    POD.getSpec().getContainers().getFirst().getRestartPolicyRules())
+                .build());
     assertThat(read.getSpec().getVolumes()).isEmpty();
     assertThat(read.getSpec().getTolerations()).isEmpty();
     assertThat(read.getSpec().getAdditionalProperties()).isEmpty();
     assertThat(read.getMetadata().getManagedFields()).isEmpty();
     assertThat(PodState.of(read)).isEqualTo(PodState.of(POD));
+  }
+
+  /** Seen on a kubelet: without its rules a pod that is about to start again looked ended. */
+  @Test
+  void aContainerThatIsAboutToStartAgainIsKnown() {
+    Pod ended =
+        new PodBuilder(POD)
+            .editStatus()
+            .editFirstContainerStatus()
+            .withNewState()
+            .withNewTerminated()
+            .withExitCode(69)
+            .endTerminated()
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    Pod read = lean.unmarshal(new KubernetesSerialization().asJson(ended), Pod.class);
+    assertThat(PodState.of(read).returns()).isTrue();
+    assertThat(PodState.of(read)).isEqualTo(PodState.of(ended));
   }
 
   @Test
