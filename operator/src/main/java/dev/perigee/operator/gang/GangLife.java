@@ -271,14 +271,14 @@ public record GangLife(
 
   /**
    * Whether a pod of the attempt before may yet come to stay: its program is about to notice what
-   * happened to another, or to save with it.
+   * happened to another, or to save with it, or has ended and is about to be started again.
    */
   public boolean mayStay(PodState pod, Instant now) {
     if (stays(pod)) {
       return true;
     }
     if (!isOfBroken(pod)
-        || pod.phase() != PodState.Phase.Running
+        || (pod.phase() != PodState.Phase.Running && !pod.returns())
         || pod.deleting()
         || pod.onLostNode()) {
       return false;

@@ -38,6 +38,8 @@ import java.util.function.Function;
  * @param restarts how often its container was started again
  * @param waits whether its container was started again since the pod was last made part of a start;
  *     then exit code, message and end are those of the container before
+ * @param returns whether its program has just ended in a way upon which the pod's own rules start
+ *     the container again; the kubelet says so by leaving the pod's phase at Running
  */
 public record PodState(
     String name,
@@ -60,7 +62,8 @@ public record PodState(
     boolean bound,
     boolean alone,
     int restarts,
-    boolean waits) {
+    boolean waits,
+    boolean returns) {
 
   private static final String GATED = "SchedulingGated";
 
@@ -164,7 +167,19 @@ public record PodState(
         nodeName.isPresent(),
         GangLabels.number(pod, GangLabels.SIZE) == 1,
         restarts,
-        before.isPresent());
+        before.isPresent(),
+        podPhase.equals("Running") && end.map(e -> startsAgain(pod, e)).orElse(false));
+  }
+
+  private static boolean startsAgain(Pod pod, ContainerStateTerminated end) {
+    return Optional.ofNullable(pod.getSpec()).stream()
+        .flatMap(spec -> spec.getContainers().stream())
+        .flatMap(container -> container.getRestartPolicyRules().stream())
+        .filter(rule -> "Restart".equals(rule.getAction()) && rule.getExitCodes() != null)
+        .anyMatch(
+            rule ->
+                "In".equals(rule.getExitCodes().getOperator())
+                    && rule.getExitCodes().getValues().contains(end.getExitCode()));
   }
 
   /** The container's end counts before the pod's phase, which follows a little later. */

@@ -34,6 +34,32 @@ class PodStateTest {
   }
 
   @ParameterizedTest
+  @CsvSource({"69, Running, true", "69, Failed, false", "137, Running, false"})
+  void aContainerWhoseRulesStartItAgainReturns(int code, String phase, boolean returns) {
+    Pod ended = GangTest.ended(NEW, code);
+    Pod pod =
+        new PodBuilder(ended)
+            .withNewSpec()
+            .addNewContainer()
+            .addNewRestartPolicyRule()
+            .withAction("Restart")
+            .withNewExitCodes()
+            .withOperator("In")
+            .withValues(69, 75)
+            .endExitCodes()
+            .endRestartPolicyRule()
+            .endContainer()
+            .endSpec()
+            .editStatus()
+            .withPhase(phase)
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).returns()).isEqualTo(returns);
+    Pod withoutRules = new PodBuilder(ended).editStatus().withPhase(phase).endStatus().build();
+    assertThat(PodState.of(withoutRules).returns()).isFalse();
+  }
+
+  @ParameterizedTest
   @CsvSource({
     "PreemptionByScheduler, Preempted",
     "DeletionByTaintManager, NodeLost",

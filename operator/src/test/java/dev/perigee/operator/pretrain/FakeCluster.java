@@ -144,7 +144,8 @@ final class FakeCluster {
                 p.bound(),
                 p.alone(),
                 p.restarts(),
-                p.waits()));
+                p.waits(),
+                false));
   }
 
   /** One pod runs. */
@@ -155,6 +156,37 @@ final class FakeCluster {
   void exit(String pod, int code, String message) {
     Phase phase = code == 0 ? Phase.Succeeded : Phase.Failed;
     pods.computeIfPresent(pod, (name, p) -> with(p, phase, code, null, message, now));
+  }
+
+  /** A pod's program ended in a way upon which its container will be started again. */
+  void exitToReturn(String pod, int code) {
+    exit(pod, code, null);
+    pods.computeIfPresent(
+        pod,
+        (name, p) ->
+            new PodState(
+                p.name(),
+                p.uid(),
+                p.index(),
+                p.generation(),
+                p.phase(),
+                p.ready(),
+                p.deleting(),
+                p.ip(),
+                p.exitCode(),
+                p.reason(),
+                p.message(),
+                p.finishedAt(),
+                p.waiting(),
+                p.unschedulable(),
+                p.gated(),
+                p.grace(),
+                p.node(),
+                p.bound(),
+                p.alone(),
+                p.restarts(),
+                p.waits(),
+                true));
   }
 
   /** A pod's program ended and its container was started again. */
@@ -184,7 +216,8 @@ final class FakeCluster {
         true,
         p.alone(),
         waits ? p.restarts() + 1 : p.restarts(),
-        waits);
+        waits,
+        false);
   }
 
   /** The uid of a pod. */
@@ -290,6 +323,7 @@ final class FakeCluster {
             false,
             labels.get(GangLabels.SIZE).equals("1"),
             0,
+            false,
             false);
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
@@ -324,7 +358,8 @@ final class FakeCluster {
         bound,
         p.alone(),
         p.restarts(),
-        p.waits());
+        p.waits(),
+        false);
   }
 
   private static PodState deleting(PodState p) {
@@ -349,7 +384,8 @@ final class FakeCluster {
         p.bound(),
         p.alone(),
         p.restarts(),
-        p.waits());
+        p.waits(),
+        false);
   }
 
   private static PodState with(
@@ -375,6 +411,7 @@ final class FakeCluster {
         true,
         p.alone(),
         p.restarts(),
+        false,
         false);
   }
 }

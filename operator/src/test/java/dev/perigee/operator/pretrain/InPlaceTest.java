@@ -66,6 +66,35 @@ class InPlaceTest {
     assertThat(cluster.reconcile().actions()).isEmpty();
   }
 
+  /** Between a program's end and its container's next start the kubelet reports it as ended. */
+  @Test
+  void aPodWhoseContainerIsAboutToStartAgainIsLeftAlone() {
+    cluster.exit("demo-1", 137, null);
+    cluster.exitToReturn("demo-0", 69);
+    cluster.reconcile();
+    cluster.pass(2);
+    cluster.reconcile();
+    assertThat(cluster.graces).doesNotContainKey("demo-0");
+    cluster.startAgain("demo-0", 69);
+    cluster.finishDeletions();
+    cluster.pass(2);
+    cluster.reconcile();
+    assertThat(cluster.podNames()).containsExactly("demo-0", "demo-1");
+    assertThat(cluster.uid("demo-0")).isEqualTo(uid);
+  }
+
+  @Test
+  void aContainerThatWasNotStartedAgainAfterAllIsMadeAnew() {
+    cluster.exit("demo-1", 137, null);
+    cluster.exitToReturn("demo-0", 69);
+    cluster.reconcile();
+    cluster.pass(30);
+    cluster.reconcile();
+    cluster.finishDeletions();
+    cluster.reconcile();
+    assertThat(cluster.uid("demo-0")).isNotEqualTo(uid);
+  }
+
   @Test
   void aProgramThatDoesNotNoticeIsNotWaitedForForever() {
     cluster.exit("demo-1", 137, null);
