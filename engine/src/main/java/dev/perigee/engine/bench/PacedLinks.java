@@ -49,7 +49,8 @@ record PacedLinks(Collectives beneath, int ranksPerPod, Network network) impleme
   public void allToAll(Tensor send, int[] sendRows, Tensor receive, int[] receiveRows) {
     long begin = System.nanoTime();
     beneath.allToAll(send, sendRows, receive, receiveRows);
-    long end = begin + network.nanos(ofOtherPods(send, sendRows), ofOtherPods(receive, receiveRows));
+    long end =
+        begin + network.nanos(ofOtherPods(send, sendRows), ofOtherPods(receive, receiveRows));
     for (long left = end - System.nanoTime(); left > 0; left = end - System.nanoTime()) {
       LockSupport.parkNanos(left);
     }
