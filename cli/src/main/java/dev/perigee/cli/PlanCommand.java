@@ -22,6 +22,7 @@ import dev.perigee.plan.TimelineSvg;
 import dev.perigee.plan.Timing;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -94,6 +95,7 @@ final class PlanCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     Calibration calibration = calibration();
+    checkTrace();
     List<Manifests.Document> documents = Manifests.read(files);
     if (documents.stream().noneMatch(d -> d.kind().equals(PretrainJob.KIND))) {
       throw new CommandFailure(
@@ -223,6 +225,23 @@ final class PlanCommand implements Callable<Integer> {
     }
   }
 
+  /** Before anything is computed: a trace that cannot be written ends the command. */
+  private void checkTrace() {
+    if (trace == null) {
+      return;
+    }
+    Path folder = trace.toAbsolutePath().getParent();
+    if (folder == null || Files.isDirectory(trace)) {
+      throw new CommandFailure("--trace: " + trace + " is a folder; expected a file to write", 2);
+    }
+    if (!Files.isDirectory(folder)) {
+      throw new CommandFailure("--trace: there is no folder " + folder + " for " + trace, 2);
+    }
+    if (!Files.isWritable(Files.exists(trace) ? trace : folder)) {
+      throw new CommandFailure("--trace: " + trace + " may not be written", 2);
+    }
+  }
+
   /** What the options say, or null for what the job asks for. */
   private Hardware hardware(PretrainJob job) {
     Hardware asked = JobPlan.of(job, null).hardware();
@@ -284,8 +303,15 @@ final class PlanCommand implements Callable<Integer> {
           2);
     } catch (NoSuchFileException e) {
       throw new CommandFailure("--calibrate: there is no file " + calibrate, 2);
+    } catch (CharacterCodingException e) {
+      throw new CommandFailure(
+          "--calibrate: " + calibrate + " is not UTF-8; expected JSON, see docs/plan.md", 2);
     } catch (IOException e) {
-      throw new CommandFailure("--calibrate: " + e.getMessage(), 2);
+      throw new CommandFailure(
+          Files.isDirectory(calibrate)
+              ? "--calibrate: " + calibrate + " is a folder; expected a file of JSON"
+              : "--calibrate: " + e.getMessage(),
+          2);
     }
     if (read == null || !read.problems().isEmpty()) {
       throw new CommandFailure(

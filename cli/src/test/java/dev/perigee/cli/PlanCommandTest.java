@@ -140,12 +140,17 @@ class PlanCommandTest {
     "--gpu, RTX, --gpu: RTX is not known; expected one of A100",
     "--network, 1, --node-link and --network are for GPUs",
     "--search, 0, --search: 0 ranks; expected 1 or more",
-    "--calibrate, none.json, --calibrate: there is no file none.json"
+    "--calibrate, none.json, --calibrate: there is no file none.json",
+    "--calibrate, ., --calibrate: . is a folder; expected a file of JSON",
+    "--trace, ., --trace: . is a folder; expected a file to write",
+    "--trace, /, --trace: / is a folder; expected a file to write",
+    "--trace, /none/step.json, --trace: there is no folder /none for /none/step.json"
   })
   void anOptionThatMakesNoSenseIsOneClearLine(String option, String value, String message) {
     Result result = plan(QUICKSTART, option, value);
 
     assertThat(result.code()).isEqualTo(2);
+    assertThat(result.out()).isEmpty();
     assertThat(result.err()).startsWith("perigee: " + message).hasLineCount(1);
   }
 
@@ -182,6 +187,15 @@ class PlanCommandTest {
 
     assertThat(result.code()).isEqualTo(2);
     assertThat(result.err()).startsWith("perigee: --calibrate: ").contains(message).hasLineCount(1);
+  }
+
+  @Test
+  void aFileOfFiguresThatIsNoTextIsRefusedByName() throws IOException {
+    Path file = Files.write(folder.resolve("figures.json"), new byte[] {(byte) 0xff, (byte) 0xfe});
+
+    assertThat(plan(QUICKSTART, "--calibrate", file.toString()).err())
+        .isEqualTo(
+            "perigee: --calibrate: " + file + " is not UTF-8; expected JSON, see docs/plan.md\n");
   }
 
   @Test

@@ -35,6 +35,7 @@ import java.util.concurrent.Future;
  * What it is worth to exchange experts' rows under the compute of another micro-batch: four ranks
  * that share the experts, in two pods joined by TCP over the loopback, train the same model with
  * overlap and without, step by step in turns so that what else the machine does hits both alike.
+ * Once on the loopback as it is, and once with exchanges that take what a network would.
  */
 public final class OverlapBench {
   private static final int PODS = 2;
@@ -46,17 +47,25 @@ public final class OverlapBench {
   /**
    * What to measure.
    *
+   * @param network that exchanges wait for, null for the loopback as it is
    * @param warmupSteps steps of each kind before the measurement
    * @param steps measured steps of each kind
-   * @param trace folder that gets a trace of the last step of each kind, null for none
+   * @param traces path that the traces' names begin with, for the last step of each kind; null for
+   *     none
    */
-  public record Options(
+  record Options(
       ModelConfig model,
+      PacedLinks.Network network,
       int sequenceLength,
       int sequencesPerRank,
       int warmupSteps,
       int steps,
-      Path trace) {}
+      Path traces) {
+    /** The trace of one kind. */
+    Path trace(String kind) {
+      return traces.resolveSibling(traces.getFileName() + "-" + kind + ".trace.json");
+    }
+  }
 
   /**
    * What came out of one kind.
@@ -67,7 +76,7 @@ public final class OverlapBench {
    * @param hidden share of these during which the same rank computed, 0 to 1
    * @param timeline of the recorded step's passes
    */
-  public record Result(double seconds, double exchangeSeconds, double hidden, Timeline timeline) {}
+  record Result(double seconds, double exchangeSeconds, double hidden, Timeline timeline) {}
 
   /**
    * Measures the quickstart's model; writes the page to the file named by the argument, and the
@@ -75,23 +84,25 @@ public final class OverlapBench {
    */
   public static void main(String[] args) throws Exception {
     Path page = args.length > 0 ? Path.of(args[0]).toAbsolutePath() : null;
-    Options options =
-        new Options(
-            ModelPresets.find("quickstart").orElseThrow(),
-            128,
-            8,
-            10,
-            30,
-            page == null ? null : page.getParent());
-    String text = page(options, run(options));
+    Options loopback = quickstart(null, page == null ? null : page.resolveSibling("overlap"));
+    Options network =
+        quickstart(
+            PacedLinks.Network.GIGABIT,
+            page == null ? null : page.resolveSibling("overlap-network"));
+    String text = page(loopback, run(loopback), network, run(network));
     System.out.println(text);
     if (page != null) {
       Files.writeString(page, text);
     }
   }
 
+  private static Options quickstart(PacedLinks.Network network, Path traces) {
+    return new Options(
+        ModelPresets.find("quickstart").orElseThrow(), network, 128, 8, 5, 25, traces);
+  }
+
   /** The result without overlap and the one with it. */
-  public static List<Result> run(Options o) throws Exception {
+  static List<Result> run(Options o) throws Exception {
     List<RankMap.Pod> pods = new ArrayList<>();
     for (int pod = 0; pod < PODS; pod++) {
       List<Integer> ranks = List.of(pod * RANKS_PER_POD, pod * RANKS_PER_POD + 1);
@@ -110,9 +121,9 @@ public final class OverlapBench {
         ranks.addAll(future.get());
       }
       List<Result> results = List.of(result(ranks, 0), result(ranks, 1));
-      if (o.trace != null) {
-        ChromeTrace.write(results.get(0).timeline, o.trace.resolve("overlap-off.trace.json"));
-        ChromeTrace.write(results.get(1).timeline, o.trace.resolve("overlap-on.trace.json"));
+      if (o.traces != null) {
+        ChromeTrace.write(results.get(0).timeline, o.trace("off"));
+        ChromeTrace.write(results.get(1).timeline, o.trace("on"));
       }
       return results;
     }
@@ -147,7 +158,7 @@ public final class OverlapBench {
       this.options = options;
       for (boolean overlap : new boolean[] {false, true}) {
         RunConfig config = config(options, overlap);
-        Fabric.Groups groups = fabric.groups(config.mesh(), rank);
+        Fabric.Groups groups = paced(fabric.groups(config.mesh(), rank), options.network);
         Model model = Model.create(options.model, new CpuBackend(), groups.expert());
         model.initialize(config.seed());
         steps.add(
@@ -182,6 +193,19 @@ public final class OverlapBench {
         targets[at + i] = random.nextInt(options.model.vocabSize());
       }
     }
+  }
+
+  /** The groups, with a network under the experts' exchanges. */
+  private static Fabric.Groups paced(Fabric.Groups groups, PacedLinks.Network network) {
+    return network == null
+        ? groups
+        : new Fabric.Groups(
+            groups.data(),
+            new PacedLinks(groups.expert(), RANKS_PER_POD, network),
+            groups.dense(),
+            groups.replica(),
+            groups.pipeline(),
+            groups.world());
   }
 
   private static RunConfig config(Options o, boolean overlap) {
@@ -226,9 +250,8 @@ public final class OverlapBench {
         timeline);
   }
 
-  private static String page(Options o, List<Result> results) {
-    Result off = results.get(0);
-    Result on = results.get(1);
+  private static String page(
+      Options o, List<Result> loopback, Options paced, List<Result> network) {
     return String.format(
         Locale.ROOT,
         """
@@ -238,19 +261,43 @@ public final class OverlapBench {
         loopback, all on this machine's %d cores; the quickstart's model, %d sequences of %d tokens
         a rank, micro-batches of one sequence, %d steps of each kind in turns.
 
-        | | overlap off | overlap on |
-        |---|---|---|
-        | a step, median | %.1f ms | %.1f ms |
-        | exchanges of the recorded step, over all ranks | inside the passes | %.1f ms |
-        | of these while the same rank computed | none | %.0f %% |
+        ## With a network between the pods
 
-        The recorded steps are in `overlap-off.trace.json` and `overlap-on.trace.json` (Chrome's trace
-        format) beside this page, with the names of the schedule's steps.
+        The loopback has no network to wait for, so here each exchange takes at least %.1f ms, and the
+        time in which the rows of other pods go through a link of %.0f MB/s a rank, each way
+        (`PacedLinks`). The rank's thread that exchanges sleeps for it; the rows still travel over TCP.
+
+        %s
+        The recorded steps: `overlap-network-off.trace.json` and `overlap-network-on.trace.json`.
+
+        ## On the loopback as it is
+
+        %s
+        The recorded steps: `overlap-off.trace.json` and `overlap-on.trace.json`. All traces are in
+        Chrome's format, beside this page, with the names of the schedule's steps.
         """,
         Runtime.getRuntime().availableProcessors(),
         o.sequencesPerRank,
         o.sequenceLength,
         o.steps,
+        paced.network.latencyNanos() / 1e6,
+        paced.network.bytesPerSecond() / 1e6,
+        table(network),
+        table(loopback));
+  }
+
+  private static String table(List<Result> results) {
+    Result off = results.get(0);
+    Result on = results.get(1);
+    return String.format(
+        Locale.ROOT,
+        """
+        | | overlap off | overlap on |
+        |---|---|---|
+        | a step, median | %.1f ms | %.1f ms |
+        | exchanges of the recorded step, over all ranks | inside the passes | %.1f ms |
+        | of these while the same rank computed | none | %.0f %% |
+        """,
         1e3 * off.seconds,
         1e3 * on.seconds,
         1e3 * on.exchangeSeconds,

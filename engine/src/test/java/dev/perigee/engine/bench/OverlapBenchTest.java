@@ -21,7 +21,8 @@ class OverlapBenchTest {
   @Test
   void exchangesRunUnderComputeOnlyWithOverlapAndTheTracesShowIt() throws Exception {
     List<OverlapBench.Result> results =
-        OverlapBench.run(new OverlapBench.Options(MODEL, 32, 8, 2, 3, folder));
+        OverlapBench.run(
+            new OverlapBench.Options(MODEL, null, 32, 8, 2, 3, folder.resolve("overlap")));
 
     assertThat(results.get(0).exchangeSeconds()).isZero();
     assertThat(results.get(1).exchangeSeconds()).isPositive();
