@@ -41,10 +41,19 @@ public final class Perigee implements Runnable {
   /** Runs one command. */
   static int execute(String... args) {
     Logging.toConsole();
-    return new CommandLine(new Perigee())
-        .setParameterExceptionHandler(Perigee::usageError)
-        .setExecutionExceptionHandler((e, commandLine, parsed) -> failure(e))
-        .execute(args);
+    return execute(new CommandLine(new Perigee()), args);
+  }
+
+  /** Runs a command; whatever it throws becomes a line and an exit code. */
+  static int execute(CommandLine line, String... args) {
+    try {
+      return line.setParameterExceptionHandler(Perigee::usageError)
+          .setExecutionExceptionHandler((e, commandLine, parsed) -> failure(e))
+          .execute(args);
+    } catch (Error e) {
+      // Thrown on, it would end this thread alone, and others may keep the process alive.
+      return failure(e);
+    }
   }
 
   @Override
@@ -59,12 +68,12 @@ public final class Perigee implements Runnable {
   }
 
   /** One line for a person; the stack trace of what nobody expected goes to a file. */
-  private static int failure(Exception e) {
+  private static int failure(Throwable e) {
     if (e instanceof CommandFailure || e instanceof IOException) {
       System.err.println("perigee: " + e.getMessage());
       return e instanceof CommandFailure expected ? expected.exitCode() : 1;
     }
-    if (e.getCause() instanceof OutOfMemoryError) {
+    if (e instanceof OutOfMemoryError || e.getCause() instanceof OutOfMemoryError) {
       System.err.println(
           "perigee: out of memory (at most %d MB for this program); use a smaller model or input, or give it more with JAVA_TOOL_OPTIONS=-Xmx…"
               .formatted(Runtime.getRuntime().maxMemory() >> 20));

@@ -17,10 +17,13 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.function.IntSupplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.api.parallel.ResourceLock;
 import org.junit.jupiter.api.parallel.Resources;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
 
 /** What the command says, and with which exit code. */
 @ResourceLock(Resources.SYSTEM_ERR)
@@ -30,6 +33,10 @@ class PerigeeTest {
   private record Result(int code, String out, String err) {}
 
   private static Result perigee(String... args) {
+    return said(() -> Perigee.execute(args));
+  }
+
+  private static Result said(IntSupplier command) {
     PrintStream out = System.out;
     PrintStream err = System.err;
     ByteArrayOutputStream said = new ByteArrayOutputStream();
@@ -37,13 +44,31 @@ class PerigeeTest {
     System.setOut(new PrintStream(said, true, StandardCharsets.UTF_8));
     System.setErr(new PrintStream(complained, true, StandardCharsets.UTF_8));
     try {
-      int code = Perigee.execute(args);
+      int code = command.getAsInt();
       return new Result(
           code, said.toString(StandardCharsets.UTF_8), complained.toString(StandardCharsets.UTF_8));
     } finally {
       System.setOut(out);
       System.setErr(err);
     }
+  }
+
+  @Command(name = "broken")
+  private static final class Broken implements Runnable {
+    @Override
+    public void run() {
+      throw new NoClassDefFoundError("dev/perigee/Gone");
+    }
+  }
+
+  @Test
+  void anErrorOfTheVirtualMachineIsALineAndAnExitCode() {
+    Result result = said(() -> Perigee.execute(new CommandLine(new Broken())));
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.err())
+        .startsWith("perigee: java.lang.NoClassDefFoundError: dev/perigee/Gone")
+        .contains("a defect of Perigee; details in ");
   }
 
   @Test
