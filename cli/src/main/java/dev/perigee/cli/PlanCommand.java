@@ -17,6 +17,7 @@ import dev.perigee.plan.Hardware;
 import dev.perigee.plan.LayoutSearch;
 import dev.perigee.plan.MeasuredCosts;
 import dev.perigee.plan.Plan;
+import dev.perigee.plan.RankMemory;
 import dev.perigee.plan.Timeline;
 import dev.perigee.plan.TimelineSvg;
 import dev.perigee.plan.Timing;
@@ -29,6 +30,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.regex.Pattern;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -41,6 +43,12 @@ import picocli.CommandLine.Parameters;
             + " job cannot work; then the nearest layouts that can are named.",
     mixinStandardHelpOptions = true)
 final class PlanCommand implements Callable<Integer> {
+  /** What Jackson adds for programmers. */
+  private static final Pattern JAVA_CLASS = Pattern.compile(" \\(class [^)]*\\)");
+
+  /** Layouts that are named in place of one that does not fit. */
+  private static final int NAMED = 3;
+
   private static final int SHOWN = 5;
 
   @Parameters(
@@ -161,7 +169,39 @@ final class PlanCommand implements Callable<Integer> {
     if (trace != null) {
       writeTrace(name, asked, calibration, out);
     }
-    return true;
+    return fits(name, asked, plan, calibration);
+  }
+
+  /**
+   * Whether the fullest rank has the memory that the plan says it takes, activations and all; if
+   * not, says so with layouts of as many ranks that do fit. Unlike weights that are too large this
+   * is an estimate, so the API and the operator let the job try.
+   */
+  private static boolean fits(String name, JobPlan asked, Plan plan, Calibration calibration) {
+    RankMemory fullest = plan.fullest();
+    if (plan.memoryLimit() == null || fullest.total() <= plan.memoryLimit()) {
+      return true;
+    }
+    System.err.printf(
+        Locale.ROOT,
+        "perigee: %s: by this plan a rank of stage %d needs %s and has %s%n",
+        name,
+        fullest.stage(),
+        Figures.bytes(fullest.total()),
+        Figures.bytes(plan.memoryLimit()));
+    List<LayoutSearch.Found> best =
+        LayoutSearch.best(
+            plan.ranks(), asked.workload(), asked.layout(), asked.hardware(), calibration, NAMED);
+    if (best.isEmpty()) {
+      System.err.printf(
+          "  no layout of %d ranks fits with these memory options; more ranks, memory.recompute or"
+              + " memory.offload may help%n",
+          plan.ranks());
+    } else {
+      System.err.printf("  layouts of %d ranks that fit, the fastest first:%n", plan.ranks());
+      best.forEach(found -> System.err.println("    " + found.layout()));
+    }
+    return false;
   }
 
   private List<LayoutSearch.Found> search(JobPlan asked, Calibration calibration) {
@@ -298,7 +338,9 @@ final class PlanCommand implements Callable<Integer> {
           "--calibrate: "
               + calibrate
               + ": "
-              + e.getOriginalMessage().lines().findFirst().orElse("not JSON")
+              + JAVA_CLASS
+                  .matcher(e.getOriginalMessage().lines().findFirst().orElse("not JSON"))
+                  .replaceAll("")
               + "; docs/plan.md names the fields",
           2);
     } catch (NoSuchFileException e) {

@@ -119,6 +119,23 @@ class PlanCommandTest {
   }
 
   @Test
+  void activationsThatDoNotFitAreSaidWithLayoutsThatDo() throws IOException {
+    String kept =
+        Files.readString(Path.of(KIMI_K2))
+            .replace("    offload: true\n", "")
+            .replace("    recompute: [norms, swiGlu, latentProjections, expertDown]\n", "");
+    Path file = Files.writeString(folder.resolve("kept.yaml"), kept);
+
+    Result result = plan(file.toString());
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.out()).contains("does NOT fit into 85.5 GB");
+    assertThat(result.err())
+        .startsWith("perigee: kimi-k2: by this plan a rank of stage ")
+        .containsPattern("layouts? of 256 ranks");
+  }
+
+  @Test
   void weightsThatDoNotFitAreRefusedWithThreeLayoutsThatDo() throws IOException {
     String small =
         Files.readString(Path.of(KIMI_K2))
@@ -174,7 +191,7 @@ class PlanCommandTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "{\"speed\": 3} | Unrecognized field \"speed\"",
+        "{\"speed\": 3} | Unrecognized field \"speed\", not marked as ignorable",
         "{\"denseShare\": 2} | calibration.denseShare: 2.0; expected a share in (0, 1]",
         "{\"forwardSeconds\": 1} | give forwardSeconds and backwardSeconds together",
         "{\"networkBytesPerSecond\": 0} | calibration.networkBytesPerSecond: 0.0; expected a number above 0",
