@@ -6,11 +6,8 @@ import dev.perigee.api.FailurePolicy.PodReason;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
-import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.ObservedGang;
-import dev.perigee.operator.gang.PodState;
-import dev.perigee.operator.gang.PodState.Phase;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
@@ -28,6 +25,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.function.Consumer;
 
 /** A cluster in memory, with a clock that is moved by hand and pods that do what a test says. */
 final class FakeCluster {
@@ -53,7 +51,7 @@ final class FakeCluster {
   final List<Transition> events = new ArrayList<>();
   int writes;
 
-  private final Map<String, PodState> pods = new TreeMap<>();
+  private final Map<String, FakePod> pods = new TreeMap<>();
   private Optional<Service> service = Optional.empty();
   private Optional<NetworkPolicy> policy = Optional.empty();
   private final Map<String, ConfigMap> configMaps = new TreeMap<>();
@@ -74,7 +72,10 @@ final class FakeCluster {
         Step.take(
             job,
             new ObservedGang(
-                service, policy, List.copyOf(configMaps.values()), List.copyOf(pods.values())),
+                service,
+                policy,
+                List.copyOf(configMaps.values()),
+                pods.values().stream().map(FakePod::state).toList()),
             Optional.ofNullable(said),
             neighbours,
             new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served, readers),
@@ -105,119 +106,45 @@ final class FakeCluster {
 
   /** All pods of the gang run. */
   void runAll() {
-    pods.replaceAll((name, pod) -> with(pod, Phase.Running, null, null, null, null));
+    pods.values().forEach(FakePod::run);
   }
 
   /** No node takes any pod yet. */
   void pend(boolean gated, String unschedulable) {
-    pods.replaceAll((name, pod) -> pending(pod, gated, false, null, unschedulable, null));
+    pods.values().forEach(pod -> pod.pend(gated, false, null, unschedulable));
   }
 
   /** All pods have a node, and their containers wait. */
   void bind(String waiting) {
-    pods.replaceAll((name, pod) -> pending(pod, false, true, waiting, null, null));
+    pods.values().forEach(pod -> pod.pend(false, true, waiting, null));
   }
 
   /** What is now said of a pod's node. */
   void node(String pod, NodeState node) {
-    pods.computeIfPresent(
-        pod,
-        (name, p) ->
-            new PodState(
-                p.name(),
-                p.uid(),
-                p.index(),
-                p.generation(),
-                p.phase(),
-                p.ready(),
-                p.deleting(),
-                p.ip(),
-                p.exitCode(),
-                p.reason(),
-                p.message(),
-                p.finishedAt(),
-                p.waiting(),
-                p.unschedulable(),
-                p.gated(),
-                p.grace(),
-                node,
-                p.bound(),
-                p.alone(),
-                p.restarts(),
-                p.waits(),
-                false));
+    with(pod, p -> p.on(node));
   }
 
   /** One pod runs. */
   void running(String pod) {
-    pods.computeIfPresent(pod, (name, p) -> with(p, Phase.Running, null, null, null, null));
+    with(pod, FakePod::run);
   }
 
   void exit(String pod, int code, String message) {
-    Phase phase = code == 0 ? Phase.Succeeded : Phase.Failed;
-    pods.computeIfPresent(pod, (name, p) -> with(p, phase, code, null, message, now));
+    with(pod, p -> p.exit(code, message, now));
   }
 
   /** A pod's program ended in a way upon which its container will be started again. */
   void exitToReturn(String pod, int code) {
-    exit(pod, code, null);
-    pods.computeIfPresent(
-        pod,
-        (name, p) ->
-            new PodState(
-                p.name(),
-                p.uid(),
-                p.index(),
-                p.generation(),
-                p.phase(),
-                p.ready(),
-                p.deleting(),
-                p.ip(),
-                p.exitCode(),
-                p.reason(),
-                p.message(),
-                p.finishedAt(),
-                p.waiting(),
-                p.unschedulable(),
-                p.gated(),
-                p.grace(),
-                p.node(),
-                p.bound(),
-                p.alone(),
-                p.restarts(),
-                p.waits(),
-                true));
+    with(pod, p -> p.exitToReturn(code, now));
   }
 
   /** A pod's program ended and its container was started again. */
   void startAgain(String pod, int code) {
-    pods.computeIfPresent(pod, (name, p) -> again(p, code, p.index(), p.generation(), true));
+    with(pod, p -> p.startAgain(code, now));
   }
 
-  private PodState again(PodState p, Integer code, int index, int generation, boolean waits) {
-    return new PodState(
-        p.name(),
-        p.uid(),
-        index,
-        generation,
-        Phase.Running,
-        false,
-        p.deleting(),
-        p.ip(),
-        code,
-        null,
-        null,
-        waits ? now : null,
-        null,
-        null,
-        false,
-        p.grace(),
-        p.node(),
-        true,
-        p.alone(),
-        waits ? p.restarts() + 1 : p.restarts(),
-        waits,
-        false);
+  private void with(String pod, Consumer<FakePod> happens) {
+    Optional.ofNullable(pods.get(pod)).ifPresent(happens);
   }
 
   /** The uid of a pod. */
@@ -226,7 +153,7 @@ final class FakeCluster {
   }
 
   void lose(String pod, PodReason reason) {
-    pods.computeIfPresent(pod, (name, p) -> with(p, Phase.Failed, null, reason, null, now));
+    with(pod, p -> p.lose(reason, now));
   }
 
   void vanish(String pod) {
@@ -235,7 +162,7 @@ final class FakeCluster {
 
   /** Pods that were told to go are gone. */
   void finishDeletions() {
-    pods.values().removeIf(PodState::deleting);
+    pods.values().removeIf(FakePod::deleting);
   }
 
   Optional<NetworkPolicy> policy() {
@@ -260,7 +187,7 @@ final class FakeCluster {
   }
 
   List<Integer> generations() {
-    return pods.values().stream().map(PodState::generation).distinct().toList();
+    return pods.values().stream().map(FakePod::generation).distinct().toList();
   }
 
   String reason() {
@@ -284,7 +211,7 @@ final class FakeCluster {
       case GangAction.ApplyNetworkPolicy(var p) -> policy = Optional.of(p);
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
-          pods.computeIfPresent(name, (n, p) -> again(p, null, index, generation, false));
+          with(name, p -> p.adopt(index, generation));
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
       case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());
@@ -292,126 +219,22 @@ final class FakeCluster {
       case GangAction.CreatePod(var pod) -> create(pod);
       case GangAction.DeletePod(var name, var uid, var grace) -> {
         graces.put(name, grace);
-        pods.computeIfPresent(
-            name,
-            (n, p) -> !p.uid().equals(uid) ? p : grace != null && grace == 0 ? null : deleting(p));
+        FakePod pod = pods.get(name);
+        if (pod != null && pod.uid().equals(uid)) {
+          if (grace != null && grace == 0) {
+            pods.remove(name);
+          } else {
+            pod.delete();
+          }
+        }
       }
     }
   }
 
   private void create(Pod pod) {
-    Map<String, String> labels = pod.getMetadata().getLabels();
-    PodState created =
-        new PodState(
-            pod.getMetadata().getName(),
-            "uid-" + uids++,
-            Integer.parseInt(labels.getOrDefault(GangLabels.POD_INDEX, "-1")),
-            Integer.parseInt(labels.get(GangLabels.GENERATION)),
-            Phase.Pending,
-            false,
-            false,
-            null,
-            null,
-            null,
-            null,
-            null,
-            null,
-            null,
-            false,
-            pod.getSpec().getTerminationGracePeriodSeconds(),
-            null,
-            false,
-            labels.get(GangLabels.SIZE).equals("1"),
-            0,
-            false,
-            false);
+    FakePod created = new FakePod(pod, uids++);
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
     }
-  }
-
-  private static PodState pending(
-      PodState p,
-      boolean gated,
-      boolean bound,
-      String waiting,
-      String unschedulable,
-      NodeState node) {
-    return new PodState(
-        p.name(),
-        p.uid(),
-        p.index(),
-        p.generation(),
-        Phase.Pending,
-        false,
-        p.deleting(),
-        null,
-        null,
-        null,
-        null,
-        null,
-        waiting,
-        unschedulable,
-        gated,
-        p.grace(),
-        node,
-        bound,
-        p.alone(),
-        p.restarts(),
-        p.waits(),
-        false);
-  }
-
-  private static PodState deleting(PodState p) {
-    return new PodState(
-        p.name(),
-        p.uid(),
-        p.index(),
-        p.generation(),
-        p.phase(),
-        p.ready(),
-        true,
-        p.ip(),
-        p.exitCode(),
-        p.reason(),
-        p.message(),
-        p.finishedAt(),
-        p.waiting(),
-        p.unschedulable(),
-        p.gated(),
-        p.grace(),
-        p.node(),
-        p.bound(),
-        p.alone(),
-        p.restarts(),
-        p.waits(),
-        false);
-  }
-
-  private static PodState with(
-      PodState p, Phase phase, Integer code, PodReason reason, String message, Instant end) {
-    return new PodState(
-        p.name(),
-        p.uid(),
-        p.index(),
-        p.generation(),
-        phase,
-        phase == Phase.Running,
-        p.deleting(),
-        "127.0.0." + (Integer.parseInt(p.uid().substring("uid-".length())) + 2),
-        code,
-        reason,
-        message,
-        end,
-        null,
-        null,
-        false,
-        p.grace(),
-        p.node(),
-        true,
-        p.alone(),
-        p.restarts(),
-        false,
-        false);
   }
 }

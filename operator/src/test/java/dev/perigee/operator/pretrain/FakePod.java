@@ -1,0 +1,184 @@
+package dev.perigee.operator.pretrain;
+
+import dev.perigee.api.FailurePolicy.PodReason;
+import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.PodState.Phase;
+import io.fabric8.kubernetes.api.model.Pod;
+import java.time.Instant;
+import java.util.Map;
+
+/** A pod of a {@link FakeCluster}, to which things happen. */
+final class FakePod {
+  private final String name;
+  private final int number;
+  private final Long grace;
+  private final boolean alone;
+
+  private int index;
+  private int generation;
+  private Phase phase = Phase.Pending;
+  private boolean ready;
+  private boolean deleting;
+  private String ip;
+  private Integer exitCode;
+  private PodReason reason;
+  private String message;
+  private Instant finishedAt;
+  private String waiting;
+  private String unschedulable;
+  private boolean gated;
+  private NodeState node;
+  private boolean bound;
+  private int restarts;
+  private boolean waits;
+  private boolean returns;
+
+  /** As it is made, the nth of its cluster. */
+  FakePod(Pod pod, int number) {
+    Map<String, String> labels = pod.getMetadata().getLabels();
+    this.name = pod.getMetadata().getName();
+    this.number = number;
+    this.grace = pod.getSpec().getTerminationGracePeriodSeconds();
+    this.alone = labels.get(GangLabels.SIZE).equals("1");
+    this.index = Integer.parseInt(labels.getOrDefault(GangLabels.POD_INDEX, "-1"));
+    this.generation = Integer.parseInt(labels.get(GangLabels.GENERATION));
+  }
+
+  /** What an operator reads of it. */
+  PodState state() {
+    return new PodState(
+        name,
+        uid(),
+        index,
+        generation,
+        phase,
+        ready,
+        deleting,
+        ip,
+        exitCode,
+        reason,
+        message,
+        finishedAt,
+        waiting,
+        unschedulable,
+        gated,
+        grace,
+        node,
+        bound,
+        alone,
+        restarts,
+        waits,
+        returns);
+  }
+
+  String name() {
+    return name;
+  }
+
+  String uid() {
+    return "uid-" + number;
+  }
+
+  int generation() {
+    return generation;
+  }
+
+  boolean deleting() {
+    return deleting;
+  }
+
+  /** Somebody deletes it. */
+  void delete() {
+    deleting = true;
+  }
+
+  /** What is now said of its node. */
+  void on(NodeState now) {
+    node = now;
+  }
+
+  /** It waits to be scheduled, or on a node for its container. */
+  void pend(boolean isGated, boolean isBound, String waitsFor, String notScheduledBecause) {
+    phase = Phase.Pending;
+    ready = false;
+    ip = null;
+    ended(null, null, null, null);
+    waiting = waitsFor;
+    unschedulable = notScheduledBecause;
+    gated = isGated;
+    bound = isBound;
+    node = null;
+    returns = false;
+  }
+
+  /** It runs and is ready. */
+  void run() {
+    reach(Phase.Running);
+    ended(null, null, null, null);
+  }
+
+  /** Its program ends by itself. */
+  void exit(int code, String saying, Instant when) {
+    reach(code == 0 ? Phase.Succeeded : Phase.Failed);
+    ended(code, null, saying, when);
+  }
+
+  /** Its program ends, and its container will be started again. */
+  void exitToReturn(int code, Instant when) {
+    exit(code, null, when);
+    returns = true;
+  }
+
+  /** The cluster ends it. */
+  void lose(PodReason why, Instant when) {
+    reach(Phase.Failed);
+    ended(null, why, null, when);
+  }
+
+  /** Its program ended, and its container was started again. */
+  void startAgain(int code, Instant when) {
+    restarts++;
+    again(code, when, true);
+  }
+
+  /** It has a place in a start of the gang now. */
+  void adopt(int place, int start) {
+    index = place;
+    generation = start;
+    again(null, null, false);
+  }
+
+  private void again(Integer code, Instant when, boolean isWaiting) {
+    phase = Phase.Running;
+    ready = false;
+    bound = true;
+    ended(code, null, null, when);
+    clear();
+    waits = isWaiting;
+  }
+
+  private void reach(Phase reached) {
+    phase = reached;
+    ready = reached == Phase.Running;
+    ip = "127.0.0." + (number + 2);
+    bound = true;
+    clear();
+    waits = false;
+  }
+
+  private void clear() {
+    waiting = null;
+    unschedulable = null;
+    gated = false;
+    returns = false;
+  }
+
+  private void ended(Integer code, PodReason why, String saying, Instant when) {
+    exitCode = code;
+    reason = why;
+    message = saying;
+    finishedAt = when;
+  }
+}
