@@ -29,6 +29,7 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.regex.Pattern;
 import picocli.CommandLine.Command;
@@ -161,6 +162,7 @@ final class PlanCommand implements Callable<Integer> {
     } else {
       out.println(name);
       out.print(plan.text());
+      sparesOf(job).ifPresent(out::println);
       out.flush();
       if (search != null) {
         print(best, out);
@@ -170,6 +172,15 @@ final class PlanCommand implements Callable<Integer> {
       writeTrace(name, asked, calibration, out);
     }
     return fits(name, asked, plan, calibration);
+  }
+
+  /** The plan counts the gang's own pods; spares take as much beside them. */
+  private static Optional<String> sparesOf(PretrainJob job) {
+    int spares = job.getSpec().failurePolicy().spares();
+    return spares == 0
+        ? Optional.empty()
+        : Optional.of(
+            "spares      %d beside these pods, with the resources of one each".formatted(spares));
   }
 
   /**

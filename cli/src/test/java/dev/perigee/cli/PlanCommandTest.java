@@ -25,6 +25,9 @@ class PlanCommandTest {
   private static final String QUICKSTART = example("quickstart.yaml");
   private static final String KIMI_K2 = example("plans/kimi-k2.yaml");
 
+  private static final String SPARES =
+      "  steps: 600\n  scheduling: {adapter: None}\n  failurePolicy: {restart: InPlace, spares: 2}\n";
+
   @TempDir Path folder;
 
   private record Result(int code, String out, String err) {}
@@ -80,6 +83,20 @@ class PlanCommandTest {
         .contains("hardware    CPU, float32")
         .contains("step        unknown: the speed of the ranks is not known")
         .containsPattern("checkpoint  .* to write\n$");
+  }
+
+  @Test
+  void sparesAreCountedBesideTheGang() throws IOException {
+    Path file =
+        Files.writeString(
+            folder.resolve("spares.yaml"),
+            Files.readString(Path.of(QUICKSTART)).replace("  steps: 600\n", SPARES));
+
+    Result result = plan(file.toString());
+
+    assertThat(result.err()).isEmpty();
+    assertThat(result.out()).contains("spares      2 beside these pods");
+    assertThat(plan(QUICKSTART).out()).doesNotContain("spares");
   }
 
   @Test

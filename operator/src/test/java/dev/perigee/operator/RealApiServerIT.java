@@ -30,6 +30,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -161,6 +162,15 @@ class RealApiServerIT {
       await().until(() -> reason(name).equals("Training"));
       await().until(() -> jobs().withName(name).get().getStatus().attempt().formed());
       assertThat(jobs().withName(name).get().getStatus().progress().step()).isEqualTo(42);
+      assertThat(row(name))
+          .as("kubectl get -o wide")
+          .containsEntry("Status", "Training")
+          .containsEntry("Step", "42")
+          .containsEntry("Of", "600")
+          .containsEntry("Loss", "2")
+          .containsEntry("Restarts", "0")
+          .containsEntry("Checkpoint", "null")
+          .containsKeys("Tokens/s", "MaxQK", "Clipped", "Memory", "Age");
 
       said = null;
       setEnded(pods(name).getFirst(), 137);
@@ -387,6 +397,30 @@ class RealApiServerIT {
                     o.getKind() + "/" + o.getMetadata().getName(),
                     o.getMetadata().getUid() + "@" + o.getMetadata().getResourceVersion()));
     return versions;
+  }
+
+  /** The cells of a job's line in a table, by the name of their column. */
+  private static Map<String, String> row(String job) {
+    var http = client.getHttpClient();
+    var request =
+        http.newHttpRequestBuilder()
+            .uri(
+                client.getMasterUrl()
+                    + "apis/perigee.dev/v1alpha1/namespaces/default/pretrainjobs/"
+                    + job)
+            .header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .build();
+    JsonNode table =
+        client
+            .getKubernetesSerialization()
+            .unmarshal(http.sendAsync(request, String.class).join().body(), JsonNode.class);
+    Map<String, String> cells = new HashMap<>();
+    for (int i = 0; i < table.path("columnDefinitions").size(); i++) {
+      cells.put(
+          table.path("columnDefinitions").path(i).path("name").asText(),
+          table.path("rows").path(0).path("cells").path(i).asText());
+    }
+    return cells;
   }
 
   private static void setRunning(Pod pod) {
