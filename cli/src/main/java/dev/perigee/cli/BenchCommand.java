@@ -78,7 +78,8 @@ final class BenchCommand implements Runnable {
     }
     if (!Files.exists(text)) {
       throw new CommandFailure(
-          "--text: there is no " + text + "; expected a .txt or .jsonl file or a folder of such", 2);
+          "--text: there is no " + text + "; expected a .txt or .jsonl file or a folder of such",
+          2);
     }
     return program(
         TrainBench.class, out, text.toAbsolutePath().toString(), Integer.toString(steps));

@@ -85,7 +85,8 @@ class PerigeeTest {
 
   @Test
   void everyCommandSaysTheVersionAndExplainsItself() {
-    for (String command : List.of("run", "up", "plan", "model", "model check", "bench gpu", "version")) {
+    for (String command :
+        List.of("run", "up", "plan", "model", "model check", "bench gpu", "version")) {
       String[] words = command.split(" ", -1);
       String[] version = Arrays.copyOf(words, words.length + 1);
       version[words.length] = "-V";
@@ -103,7 +104,8 @@ class PerigeeTest {
       };
       if (command.equals("run")) {
         arguments = Arrays.copyOf(arguments, arguments.length + 1);
-        arguments[arguments.length - 1] = Checkout.root().resolve("examples/quickstart.yaml").toString();
+        arguments[arguments.length - 1] =
+            Checkout.root().resolve("examples/quickstart.yaml").toString();
       }
       Result result = perigee(arguments);
 
@@ -158,11 +160,13 @@ class PerigeeTest {
     for (String bench : List.of("cpu", "gpu", "overlap")) {
       Result result = perigee("bench", bench, "--out", mine.toString());
       assertThat(result.code()).isEqualTo(2);
-      assertThat(result.err()).startsWith("perigee: --out: " + mine + " has text that would be lost");
+      assertThat(result.err())
+          .startsWith("perigee: --out: " + mine + " has text that would be lost");
     }
     assertThat(mine).content().isEqualTo("# Mine\n");
 
-    Result nowhere = perigee("bench", "gpus", "--gpus", "0", "--out", folder.resolve("a/b.md").toString());
+    Result nowhere =
+        perigee("bench", "gpus", "--gpus", "0", "--out", folder.resolve("a/b.md").toString());
     assertThat(nowhere.code()).isEqualTo(2);
     assertThat(nowhere.err()).startsWith("perigee: --out: there is no folder ");
 

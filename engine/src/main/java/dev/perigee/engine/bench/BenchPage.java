@@ -73,7 +73,6 @@ public final class BenchPage {
     }
     int rest = end + END.length();
     return new Around(
-        text.substring(0, begin),
-        text.substring(text.startsWith("\n", rest) ? rest + 1 : rest));
+        text.substring(0, begin), text.substring(text.startsWith("\n", rest) ? rest + 1 : rest));
   }
 }
