@@ -1,11 +1,13 @@
 package dev.perigee.cli;
 
+import dev.perigee.engine.bench.BenchPage;
 import dev.perigee.engine.bench.CpuBench;
 import dev.perigee.engine.bench.GpuBench;
 import dev.perigee.engine.bench.GpusBench;
 import dev.perigee.engine.bench.OverlapBench;
 import dev.perigee.engine.bench.TrainBench;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -74,6 +76,11 @@ final class BenchCommand implements Runnable {
     if (steps < 1) {
       throw new ParameterException(spec.commandLine(), "--steps: " + steps + " is not at least 1");
     }
+    if (!Files.exists(text)) {
+      throw new CommandFailure(
+          "--text: there is no " + text + "; expected a .txt or .jsonl file or a folder of such",
+          2);
+    }
     return program(
         TrainBench.class, out, text.toAbsolutePath().toString(), Integer.toString(steps));
   }
@@ -123,6 +130,11 @@ final class BenchCommand implements Runnable {
     command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
     command.addAll(List.of(first));
     if (out != null) {
+      try {
+        BenchPage.check(out);
+      } catch (IOException e) {
+        throw new CommandFailure("--out: " + e.getMessage(), 2);
+      }
       command.add(out.toAbsolutePath().toString());
     }
     return new ProcessBuilder(command).inheritIO().start().waitFor();

@@ -46,6 +46,7 @@ public final class Perigee implements Runnable {
 
   /** Runs a command; whatever it throws becomes a line and an exit code. */
   static int execute(CommandLine line, String... args) {
+    line.getSubcommands().values().forEach(Perigee::knowsItsVersion);
     try {
       return line.setParameterExceptionHandler(Perigee::usageError)
           .setExecutionExceptionHandler((e, commandLine, parsed) -> failure(e))
@@ -59,6 +60,12 @@ public final class Perigee implements Runnable {
   @Override
   public void run() {
     spec.commandLine().usage(spec.commandLine().getOut());
+  }
+
+  /** So that {@code -V} after a command prints what it prints before one. */
+  private static void knowsItsVersion(CommandLine command) {
+    command.getCommandSpec().versionProvider(new VersionCommand());
+    command.getSubcommands().values().forEach(Perigee::knowsItsVersion);
   }
 
   private static int usageError(ParameterException e, String[] args) {

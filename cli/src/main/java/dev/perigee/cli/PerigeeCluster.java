@@ -19,8 +19,16 @@ final class PerigeeCluster implements AutoCloseable {
     this.cluster = cluster;
   }
 
-  /** Starts both. */
+  /**
+   * Starts both.
+   *
+   * @throws CommandFailure when there is no such port
+   */
   static PerigeeCluster start(EmbeddedCluster.Options options) throws IOException {
+    if (options.port() < 0 || options.port() > 65_535) {
+      throw new CommandFailure(
+          "--port: " + options.port() + "; expected 1 to 65535, or 0 for any free one", 2);
+    }
     PerigeeCluster perigee = new PerigeeCluster(EmbeddedCluster.start(options));
     try {
       perigee.startOperator();

@@ -114,9 +114,17 @@ final class PlanCommand implements Callable<Integer> {
               + String.join(", ", documents.stream().map(Manifests.Document::kind).toList()),
           2);
     }
+    List<PretrainJob> jobs = jobs(documents);
+    if (trace != null && jobs.size() > 1) {
+      throw new CommandFailure(
+          "--trace: a trace is of one job, and "
+              + files
+              + " have %d; give the manifest of one".formatted(jobs.size()),
+          2);
+    }
     PrintWriter out = Perigee.out();
     boolean good = true;
-    for (PretrainJob job : jobs(documents)) {
+    for (PretrainJob job : jobs) {
       good &= plan(job, calibration, out);
     }
     return good ? 0 : 1;

@@ -15,6 +15,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.concurrent.TimeUnit;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -78,14 +79,17 @@ final class RunCommand implements Callable<Integer> {
     if (data != null) {
       Manifests.overrideData(documents, data);
     }
+    if (timeoutSeconds != null && timeoutSeconds < 1) {
+      throw new CommandFailure("--timeout: " + timeoutSeconds + "; expected 1 second or more", 2);
+    }
     Path folder = state != null ? state : Files.createTempDirectory("perigee-");
+    boolean created = false;
     boolean good = false;
-    PerigeeCluster perigee =
-        PerigeeCluster.start(
-            new EmbeddedCluster.Options(port, folder, runs, Programs.ofCheckout(Perigee.home())));
+    PerigeeCluster perigee = start(folder);
     try (perigee) {
       Logging.toFile(folder.resolve("logs/cluster.log"));
       Manifests.create(documents, perigee.cluster().api());
+      created = true;
       out.println("export KUBECONFIG=" + perigee.cluster().kubeconfig() + "   # to look inside");
       ProgressView view = ProgressView.forOutput(out, isTerminal());
       Interruption interruption =
@@ -101,28 +105,39 @@ final class RunCommand implements Callable<Integer> {
       }
       return good ? 0 : 1;
     } finally {
-      if (state == null && good) {
+      if (state == null && (good || !created)) {
         Folders.deleteTree(folder); // with the log, which may still be open
-      } else if (!good && !perigee.interrupted()) {
+      } else if (created && !good && !perigee.interrupted()) {
         out.println("logs: " + folder.resolve("logs"));
       }
+    }
+  }
+
+  private PerigeeCluster start(Path folder) throws IOException {
+    try {
+      return PerigeeCluster.start(
+          new EmbeddedCluster.Options(port, folder, runs, Programs.ofCheckout(Perigee.home())));
+    } catch (IOException | RuntimeException e) {
+      if (state == null) {
+        Folders.deleteTree(folder);
+      }
+      throw e;
     }
   }
 
   private boolean follow(PerigeeCluster perigee, ProgressView view, PrintWriter out)
       throws InterruptedException {
     ObjectStore store = perigee.cluster().api().store();
-    long end =
-        timeoutSeconds == null
-            ? Long.MAX_VALUE
-            : System.nanoTime() + Duration.ofSeconds(timeoutSeconds).toNanos();
+    long started = System.nanoTime();
     Warnings warnings = new Warnings(store);
     while (true) {
       List<ObjectNode> jobs = store.list("pretrainjobs.perigee.dev", "").objects();
       List<JobView> views = jobs.stream().map(JobView::of).toList();
       warnings.next().forEach(view::say);
       view.show(views);
-      boolean late = timeoutSeconds != null && System.nanoTime() - end > 0;
+      boolean late =
+          timeoutSeconds != null
+              && System.nanoTime() - started > TimeUnit.SECONDS.toNanos(timeoutSeconds);
       if (late || views.stream().allMatch(v -> v.outcome().isPresent())) {
         view.end();
         Summary summary = new Summary(out, runs);

@@ -4,7 +4,10 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.IVersionProvider;
 
 /** {@code ./perigee version}. */
-@Command(name = "version", description = "Print the versions of Perigee and of the JDK.")
+@Command(
+    name = "version",
+    description = "Print the versions of Perigee and of the JDK.",
+    mixinStandardHelpOptions = true)
 final class VersionCommand implements Runnable, IVersionProvider {
   @Override
   public void run() {

@@ -1,10 +1,12 @@
 package dev.perigee.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.checkpoint.SafetensorsWriter;
+import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -16,6 +18,8 @@ import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.function.IntSupplier;
 import org.junit.jupiter.api.Test;
@@ -77,6 +81,126 @@ class PerigeeTest {
 
     assertThat(result.code()).isZero();
     assertThat(result.out()).startsWith("perigee ").contains("java 25");
+  }
+
+  @Test
+  void everyCommandSaysTheVersionAndExplainsItself() {
+    for (String command :
+        List.of("run", "up", "plan", "model", "model check", "bench gpu", "version")) {
+      String[] words = command.split(" ", -1);
+      String[] version = Arrays.copyOf(words, words.length + 1);
+      version[words.length] = "-V";
+      assertThat(perigee(version).out()).as(command).startsWith("perigee ");
+      version[words.length] = "--help";
+      assertThat(perigee(version).out()).as(command).startsWith("Usage: perigee " + command);
+    }
+  }
+
+  @Test
+  void aPortThatDoesNotExistIsAUsageError() {
+    for (String command : List.of("run", "up")) {
+      String[] arguments = {
+        command, "--port", "99999", "--state", folder.toString(), "--runs", folder.toString()
+      };
+      if (command.equals("run")) {
+        arguments = Arrays.copyOf(arguments, arguments.length + 1);
+        arguments[arguments.length - 1] =
+            Checkout.root().resolve("examples/quickstart.yaml").toString();
+      }
+      Result result = perigee(arguments);
+
+      assertThat(result.code()).isEqualTo(2);
+      assertThat(result.err())
+          .isEqualTo("perigee: --port: 99999; expected 1 to 65535, or 0 for any free one\n");
+    }
+  }
+
+  @Test
+  void aTimeoutIsAtLeastASecond() {
+    Path example = Checkout.root().resolve("examples/quickstart.yaml");
+    Result result = perigee("run", "--timeout", "-5", example.toString());
+
+    assertThat(result.code()).isEqualTo(2);
+    assertThat(result.err()).isEqualTo("perigee: --timeout: -5; expected 1 second or more\n");
+  }
+
+  @Test
+  void aRefusedManifestLeavesNoLogsToLookAt() throws IOException {
+    Path file =
+        Files.writeString(
+            folder.resolve("old.yaml"),
+            "{apiVersion: perigee.dev/v0, kind: PretrainJob, metadata: {name: a}}");
+
+    Result result = perigee("run", "--runs", folder.resolve("runs").toString(), file.toString());
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.err()).contains("no matches for kind \"PretrainJob\" in version");
+    assertThat(result.out()).isEmpty();
+  }
+
+  @Test
+  void aTraceIsOfOneJob() {
+    Path example = Checkout.root().resolve("examples/quickstart.yaml");
+    Path other = Checkout.root().resolve("examples/pipeline.yaml");
+    Path trace = folder.resolve("trace.json");
+
+    Result result =
+        perigee("plan", "--trace", trace.toString(), example.toString(), other.toString());
+
+    assertThat(result.code()).isEqualTo(2);
+    assertThat(result.err())
+        .startsWith("perigee: --trace: a trace is of one job")
+        .contains("have 2");
+    assertThat(trace).doesNotExist();
+  }
+
+  @Test
+  void aBenchmarksPageAndTextAreLookedAtBeforeAnythingIsMeasured() throws IOException {
+    Path mine = Files.writeString(folder.resolve("mine.md"), "# Mine\n");
+    for (String bench : List.of("cpu", "gpu", "overlap")) {
+      Result result = perigee("bench", bench, "--out", mine.toString());
+      assertThat(result.code()).isEqualTo(2);
+      assertThat(result.err())
+          .startsWith("perigee: --out: " + mine + " has text that would be lost");
+    }
+    assertThat(mine).content().isEqualTo("# Mine\n");
+
+    Result nowhere =
+        perigee("bench", "gpus", "--gpus", "0", "--out", folder.resolve("a/b.md").toString());
+    assertThat(nowhere.code()).isEqualTo(2);
+    assertThat(nowhere.err()).startsWith("perigee: --out: there is no folder ");
+
+    Result text = perigee("bench", "train", "--text", folder.resolve("no.txt").toString());
+    assertThat(text.code()).isEqualTo(2);
+    assertThat(text.err()).startsWith("perigee: --text: there is no ");
+
+    Result steps = perigee("bench", "train", "--text", mine.toString(), "--steps", "0");
+    assertThat(steps.code()).isEqualTo(2);
+    assertThat(steps.err()).contains("--steps: 0 is not at least 1");
+  }
+
+  /** As the script starts it: through a second JVM, whose line and exit code come through. */
+  @Test
+  void withoutAGpuItsBenchmarksAreOneLine() throws Exception {
+    assumeTrue(Cuda.whyAbsent().isPresent(), "skipped: this machine has a GPU");
+    Path text = Files.writeString(folder.resolve("a.txt"), "text");
+    Path page = folder.resolve("page.md");
+    Map<String, List<String>> benches =
+        Map.of(
+            "bench gpu: no GPU: ", List.of("bench", "gpu", "--out", page.toString()),
+            "bench train: no GPU: ",
+                List.of("bench", "train", "--text", text.toString(), "--out", page.toString()),
+            "bench gpus: --gpus 2, but this machine has 0 (no GPU: ",
+                List.of("bench", "gpus", "--gpus", "2", "--out", page.toString()));
+    for (Map.Entry<String, List<String>> bench : benches.entrySet()) {
+      PerigeeProcess run =
+          PerigeeProcess.start(folder.resolve("said"), bench.getValue().toArray(String[]::new));
+      int code = run.process().waitFor();
+
+      assertThat(run.said()).startsWith(bench.getKey()).hasLineCount(1);
+      assertThat(code).isEqualTo(bench.getKey().startsWith("bench gpus") ? 2 : 1);
+    }
+    assertThat(page).doesNotExist();
   }
 
   @Test

@@ -58,6 +58,12 @@ class KubectlTest {
   }
 
   @Test
+  void whoMayDoWhatIsAnsweredWithYes() throws Exception {
+    assertThat(kubectl.run("auth", "can-i", "create", "pods").out()).startsWith("yes");
+    assertThat(kubectl.run("auth", "can-i", "--list").out()).contains("*.*", "[*]");
+  }
+
+  @Test
   void appliesTwiceAndTheSecondTimeNothingChanges() throws Exception {
     String manifest = toy("twice", "{size: 4, tags: [a]}");
 

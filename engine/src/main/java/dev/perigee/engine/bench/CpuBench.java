@@ -69,27 +69,16 @@ public final class CpuBench {
     return new Options("quickstart", model, ranks, 128, 4096, 40, 40);
   }
 
-  /**
-   * Measures the quickstart with two ranks; writes the page to the file named by the argument,
-   * where it keeps what somebody wrote below the tables: all from the first heading of second
-   * order.
-   */
+  /** Measures the quickstart with two ranks; writes the page to the file named by the argument. */
   public static void main(String[] args) throws Exception {
+    if (args.length > 0) {
+      BenchPage.check(Path.of(args[0]));
+    }
     String page = run(quickstart(2)).toMarkdown();
     System.out.println(page);
     if (args.length > 0) {
-      Path file = Path.of(args[0]);
-      Files.writeString(file, page + written(file));
+      BenchPage.write(Path.of(args[0]), page);
     }
-  }
-
-  private static String written(Path file) throws IOException {
-    if (!Files.exists(file)) {
-      return "";
-    }
-    String before = Files.readString(file);
-    int heading = before.indexOf("\n## ");
-    return heading < 0 ? "" : before.substring(heading);
   }
 
   /** Runs the benchmark; takes some seconds. */

@@ -4,8 +4,6 @@ import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.engine.cuda.Device;
 import dev.perigee.engine.cuda.DeviceArena;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
@@ -57,7 +55,7 @@ public final class GpuBench {
   public static void main(String[] args) throws IOException {
     Optional<String> why = Cuda.whyAbsent();
     if (why.isPresent()) {
-      System.err.println(why.get());
+      System.err.println("bench gpu: " + why.get());
       System.exit(1);
     }
     List<String> wanted = Arrays.asList(args).subList(Math.min(1, args.length), args.length);
@@ -65,6 +63,9 @@ public final class GpuBench {
     if (!known.containsAll(wanted)) {
       System.err.println("bench gpu: groups of cases are " + known + ", not " + wanted);
       System.exit(2);
+    }
+    if (args.length > 0) {
+      BenchPage.check(Path.of(args[0]));
     }
     try (Device device = Device.open(0)) {
       GpuBench bench = new GpuBench(new GpuLab(device));
@@ -79,7 +80,7 @@ public final class GpuBench {
       }
       System.out.println(bench.out);
       if (args.length > 0) {
-        Files.writeString(Path.of(args[0]), bench.out, StandardCharsets.UTF_8);
+        BenchPage.write(Path.of(args[0]), bench.out.toString());
       }
     }
   }

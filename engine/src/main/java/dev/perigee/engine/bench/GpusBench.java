@@ -3,6 +3,7 @@ package dev.perigee.engine.bench;
 import dev.perigee.engine.bench.GangWork.Collective;
 import dev.perigee.engine.bench.GangWork.Done;
 import dev.perigee.engine.bench.GangWork.Kind;
+import dev.perigee.engine.checkpoint.Folders;
 import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.plan.ChromeTrace;
 import dev.perigee.plan.MeasuredCosts;
@@ -22,7 +23,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
-import java.util.stream.Stream;
 
 /**
  * Several GPUs of one host, as {@code ./perigee bench gpus --gpus N}: collectives beside the CPU's
@@ -108,20 +108,23 @@ public final class GpusBench {
       System.exit(2);
     }
     Path page = arguments.length > 1 ? Path.of(arguments[1]).toAbsolutePath() : null;
+    if (page != null) {
+      BenchPage.check(page);
+    }
     Path folder = Files.createTempDirectory("perigee-gpus");
     try {
       Outcome outcome = new GpusBench(shape, folder).run();
       String text = new GpusReport(shape, outcome).page();
       System.out.println(text);
       if (page != null) {
-        Files.writeString(page, text);
+        BenchPage.write(page, text);
         ChromeTrace.write(
             outcome.withOverlap.measured, page.resolveSibling("gpus-measured.trace.json"));
         ChromeTrace.write(
             outcome.withOverlap.predicted, page.resolveSibling("gpus-planned.trace.json"));
       }
     } finally {
-      delete(folder);
+      Folders.delete(folder);
     }
   }
 
@@ -261,13 +264,5 @@ public final class GpusBench {
         smi.inputReader().lines().filter(l -> l.matches("\\d+")).map(Long::valueOf).toList();
     smi.waitFor();
     return Optional.of(pids.stream().filter(users::contains).toList());
-  }
-
-  private static void delete(Path folder) throws IOException {
-    try (Stream<Path> files = Files.walk(folder)) {
-      for (Path file : files.sorted(Collections.reverseOrder()).toList()) {
-        Files.delete(file);
-      }
-    }
   }
 }

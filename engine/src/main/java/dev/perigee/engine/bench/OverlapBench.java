@@ -19,7 +19,6 @@ import dev.perigee.run.RunConfig;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -84,6 +83,9 @@ public final class OverlapBench {
    */
   public static void main(String[] args) throws Exception {
     Path page = args.length > 0 ? Path.of(args[0]).toAbsolutePath() : null;
+    if (page != null) {
+      BenchPage.check(page);
+    }
     Options loopback = quickstart(null, page == null ? null : page.resolveSibling("overlap"));
     Options network =
         quickstart(
@@ -92,7 +94,7 @@ public final class OverlapBench {
     String text = page(loopback, run(loopback), network, run(network));
     System.out.println(text);
     if (page != null) {
-      Files.writeString(page, text);
+      BenchPage.write(page, text);
     }
   }
 

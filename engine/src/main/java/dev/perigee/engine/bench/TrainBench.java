@@ -18,8 +18,6 @@ import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
 import dev.perigee.run.RunConfig;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
@@ -77,13 +75,15 @@ public final class TrainBench {
   public static void main(String[] args) throws Exception {
     Optional<String> why = Cuda.whyAbsent();
     if (why.isPresent()) {
-      System.err.println(why.get());
+      System.err.println("bench train: " + why.get());
       System.exit(1);
     }
     if (args.length != 3) {
       System.err.println("bench train: expected TEXT STEPS PAGE, not " + List.of(args));
       System.exit(2);
     }
+    Path file = Path.of(args[2]);
+    BenchPage.check(file);
     RunConfig config = config(args[0], Long.parseLong(args[1]));
     if (!config.problems().isEmpty()) {
       throw new IllegalArgumentException(String.join("; ", config.problems()));
@@ -92,7 +92,7 @@ public final class TrainBench {
     bench.train();
     String page = bench.page(bench.baselines());
     System.out.println(page);
-    Files.writeString(Path.of(args[2]), page, StandardCharsets.UTF_8);
+    BenchPage.write(file, page);
   }
 
   private static RunConfig config(String text, long steps) {

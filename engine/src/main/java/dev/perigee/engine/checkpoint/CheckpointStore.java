@@ -7,11 +7,8 @@ import java.io.BufferedOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.SimpleFileVisitor;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.security.DigestOutputStream;
 import java.security.MessageDigest;
 import java.util.ArrayList;
@@ -131,7 +128,7 @@ public final class CheckpointStore {
       Files.createDirectories(directory);
       for (Path entry : list(LEFTOVER)) {
         if (entry.toString().endsWith(PARTIAL)) {
-          delete(entry);
+          Folders.delete(entry);
         }
       }
     } catch (IOException e) {
@@ -183,7 +180,7 @@ public final class CheckpointStore {
   private void setAside(List<Path> damaged) throws IOException {
     for (Path folder : damaged) {
       Path aside = folder.resolveSibling(folder.getFileName() + DAMAGED);
-      delete(aside);
+      Folders.delete(aside);
       files.rename(folder, aside);
     }
   }
@@ -208,7 +205,7 @@ public final class CheckpointStore {
         partial,
         () -> {
           if (first) {
-            delete(partial);
+            Folders.delete(partial);
             Files.createDirectories(partial.resolve(TrainerFiles.FOLDER));
           }
         });
@@ -219,7 +216,7 @@ public final class CheckpointStore {
         () -> {
           if (first) {
             new Writer(partial).finish(state, config, world.size());
-            delete(folder); // the same step saved before, by a run that was set back since
+            Folders.delete(folder); // the same step saved before, by a run that was set back since
             files.rename(partial, folder);
             files.sync(directory);
             prune();
@@ -247,7 +244,7 @@ public final class CheckpointStore {
     }
     if (world.index() == 0) {
       try {
-        delete(partial);
+        Folders.delete(partial);
       } catch (IOException e) {
         warnings.accept("cannot remove " + partial + ": " + reason(e) + "; the next start will");
       }
@@ -347,12 +344,12 @@ public final class CheckpointStore {
   private void prune() throws IOException {
     List<Path> complete = list(NAME);
     for (Path old : complete.subList(0, Math.max(0, complete.size() - keep))) {
-      delete(old);
+      Folders.delete(old);
     }
     long oldest = list(NAME).stream().mapToLong(p -> step(NAME, p)).min().orElse(0);
     for (Path aside : list(LEFTOVER)) {
       if (aside.toString().endsWith(DAMAGED) && step(LEFTOVER, aside) < oldest) {
-        delete(aside);
+        Folders.delete(aside);
       }
     }
   }
@@ -378,31 +375,5 @@ public final class CheckpointStore {
 
   private static String reason(IOException e) {
     return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
-  }
-
-  private static void delete(Path folder) throws IOException {
-    if (!Files.exists(folder)) {
-      return;
-    }
-    Files.walkFileTree(
-        folder,
-        new SimpleFileVisitor<>() {
-          @Override
-          public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
-              throws IOException {
-            Files.delete(file);
-            return FileVisitResult.CONTINUE;
-          }
-
-          @Override
-          public FileVisitResult postVisitDirectory(Path dir, IOException failure)
-              throws IOException {
-            if (failure != null) {
-              throw failure;
-            }
-            Files.delete(dir);
-            return FileVisitResult.CONTINUE;
-          }
-        });
   }
 }

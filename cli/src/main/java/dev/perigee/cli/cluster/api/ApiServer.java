@@ -137,6 +137,8 @@ public final class ApiServer implements AutoCloseable {
           String apiVersion = path.get(1) + "/" + path.get(2);
           if (path.size() == 3) {
             request.send(200, present(discovery.resources(apiVersion)));
+          } else if (path.size() == 4 && apiVersion.equals(AccessReviews.API_VERSION)) {
+            AccessReviews.serve(request, path.get(3));
           } else {
             objects.serve(request, apiVersion, path.subList(3, path.size()));
           }
