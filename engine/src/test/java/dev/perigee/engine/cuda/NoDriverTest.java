@@ -30,7 +30,8 @@ class NoDriverTest {
     String said = text(p.getErrorStream());
     assertThat(p.waitFor()).isEqualTo(1);
     assertThat(said.lines())
-        .containsExactly("bench gpu: no GPU: libcuda.so.1 (the NVIDIA driver) is not on this machine");
+        .containsExactly(
+            "bench gpu: no GPU: libcuda.so.1 (the NVIDIA driver) is not on this machine");
     assertThat(loaded).contains(Cuda.class.getName()).doesNotContain(" jcuda.");
   }
 
