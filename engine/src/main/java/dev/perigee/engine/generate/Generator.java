@@ -65,10 +65,10 @@ public final class Generator {
     }
     SplittableRandom[] random = new SplittableRandom[batch];
     Arrays.setAll(random, i -> new SplittableRandom(sampling.seed() * 0x9e3779b97f4a7c15L + i));
-    LatentCache cache = model.newCache(batch, Math.max(1, positions));
     int vocabulary = model.config().vocabSize();
     Tensor logits_BV = model.backend().zeros(batch, vocabulary);
     int[] next = new int[batch];
+    try (LatentCache cache = model.newCache(batch, Math.max(1, positions))) {
     for (int at = 0; at < positions; at++) {
       if (agreeOnMax(allEnded(ended) ? 0 : 1) == 0) {
         break;
@@ -86,6 +86,7 @@ public final class Generator {
           ended[i] = token == stopToken || used[i] == tokens[i].length;
         }
       }
+    }
     }
     int[][] continuations = new int[batch][];
     Arrays.setAll(continuations, i -> Arrays.copyOfRange(tokens[i], prompts[i].length, used[i]));
