@@ -63,6 +63,9 @@ public interface Backend {
   /** A new sum, which stays and is zero. */
   Sum sum();
 
+  /** New rates for updates, which stay. */
+  Rates rates();
+
   /** Makes a routine of work that is done again and again. */
   default Routine routine(Runnable work) {
     return work::run;
@@ -101,7 +104,8 @@ public interface Backend {
    * @param mean decaying mean of gradients
    * @param square decaying mean of their squares
    */
-  void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
+  void adamW(
+      AdamWRule rule, Rates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
 
   /**
    * One step of Muon for B matrices of one shape, if the backend has a kernel for it.
@@ -109,7 +113,8 @@ public interface Backend {
    * @param momentum_BNM decaying sum of gradients
    * @return false when it has none and nothing has changed: products make it then
    */
-  default boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+  default boolean muon(
+      MuonRule rule, Rates rates, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     return false;
   }
 

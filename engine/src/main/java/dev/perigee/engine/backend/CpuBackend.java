@@ -44,6 +44,11 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
+  public Rates rates() {
+    return new Rates.OnHost();
+  }
+
+  @Override
   public HostStore hostStore() {
     return hostStore;
   }
@@ -81,20 +86,12 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+  public void adamW(
+      AdamWRule rule, Rates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
     same(gradient, weight);
     same(mean, weight);
     same(square, weight);
-    CpuUpdates.adamW(
-        gradient.floats(),
-        gradient.offset(),
-        mean.floats(),
-        mean.offset(),
-        square.floats(),
-        square.offset(),
-        step,
-        weight.floats(),
-        weight.offset());
+    CpuUpdates.adamW(rule, ((Rates.OnHost) rates).get(), gradient, mean, square, weight);
   }
 
   @Override

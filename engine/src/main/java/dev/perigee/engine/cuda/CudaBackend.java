@@ -1,12 +1,13 @@
 package dev.perigee.engine.cuda;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.ExpertRows;
 import dev.perigee.engine.backend.HostStore;
-import dev.perigee.engine.backend.MuonStep;
+import dev.perigee.engine.backend.MuonRule;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.backend.RouterShape;
 import dev.perigee.engine.backend.Routine;
 import dev.perigee.engine.backend.Sum;
@@ -228,6 +229,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
+  public Rates rates() {
+    return new CudaRates(staging, new Tensor(memory.floats(4), 0, 4));
+  }
+
+  @Override
   public Routine routine(Runnable asked) {
     return records
         ? new CudaRoutine(work.queue(), staging, memory, arena, asked)
@@ -301,18 +307,20 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+  public void adamW(
+      AdamWRule rule, Rates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
     same(gradient, weight);
     same(mean, weight);
     same(square, weight);
-    updates.adamW(step, gradient, mean, square, weight);
+    updates.adamW(rule, (CudaRates) rates, gradient, mean, square, weight);
   }
 
   @Override
-  public boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+  public boolean muon(
+      MuonRule rule, Rates rates, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     same(gradient_BNM, weight_BNM);
     same(momentum_BNM, weight_BNM);
-    return updates.muon(step, gradient_BNM, momentum_BNM, weight_BNM);
+    return updates.muon(rule, (CudaRates) rates, gradient_BNM, momentum_BNM, weight_BNM);
   }
 
   @Override

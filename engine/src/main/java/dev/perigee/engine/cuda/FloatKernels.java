@@ -4,7 +4,7 @@ import static dev.perigee.engine.cuda.Launch.address;
 import static dev.perigee.engine.cuda.Launch.integer;
 import static dev.perigee.engine.cuda.Launch.real;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.RouterShape;
 import java.util.List;
@@ -109,12 +109,20 @@ final class FloatKernels {
         whole(count(x)));
   }
 
+  /**
+   * One update of AdamW.
+   *
+   * @param rounded receives the weights in bf16, unless it is {@link #NONE}
+   * @param rates four numbers, as in {@link CudaRates}
+   */
   static Launch adamW(
-      AdamWStep s,
+      AdamWRule rule,
       DeviceBuffer gradient,
       DeviceBuffer mean,
       DeviceBuffer square,
-      DeviceBuffer weight) {
+      DeviceBuffer weight,
+      DeviceBuffer rounded,
+      DeviceBuffer rates) {
     return elements(
         "adamw",
         "adamw_update",
@@ -123,14 +131,13 @@ final class FloatKernels {
         address(mean),
         address(square),
         address(weight),
+        address(rounded),
+        address(rates),
         whole(count(weight)),
-        real(s.gradientScale()),
-        real(s.beta1()),
-        real(s.beta2()),
-        real(s.rate()),
-        real(s.squareCorrection()),
-        real(s.epsilon()),
-        real(s.keep()));
+        real(rule.beta1()),
+        real(rule.beta2()),
+        real(rule.epsilon()),
+        real((float) rule.weightDecay()));
   }
 
   // Rows and columns.

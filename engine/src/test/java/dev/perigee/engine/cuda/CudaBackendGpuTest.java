@@ -3,12 +3,13 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.backend.ExpertRows;
-import dev.perigee.engine.backend.MuonStep;
+import dev.perigee.engine.backend.MuonRule;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.backend.RouterShape;
 import dev.perigee.engine.backend.Sum;
 import dev.perigee.engine.tensor.Indices;
@@ -241,14 +242,31 @@ class CudaBackendGpuTest {
     both.cpu.axpby(0, v.cpu, 0, v.cpu);
     both.gpu.axpby(0, v.gpu, 0, v.gpu);
     Pair w = both.floats("w", n);
+    Tensor kept = both.gpu.weights(n); // with a rounded copy
+    kept.assign(w.cpu);
+    Tensor mean = both.gpu.zeros(n);
+    Tensor square = both.gpu.zeros(n);
+    mean.assign(m.cpu);
+    AdamWRule rule = new AdamWRule(0.9f, 0.95f, 1e-8f, 0.1);
+    Rates there = both.gpu.rates();
+    Rates here = both.cpu.rates();
     for (int step = 1; step <= 3; step++) {
-      AdamWStep s = new AdamWStep(n, 0.5f, 0.9f, 0.95f, 1e-2f, 1.3f, 1e-8f, 0.999f);
-      both.cpu.adamW(s, g.cpu, m.cpu, v.cpu, w.cpu);
-      both.gpu.adamW(s, g.gpu, m.gpu, v.gpu, w.gpu);
+      Rates.Values values = new Rates.Values(1e-2 / step, 0.5, 0.9, 0.6);
+      here.set(values);
+      there.set(values);
+      both.cpu.adamW(rule, here, g.cpu, m.cpu, v.cpu, w.cpu);
+      both.gpu.adamW(rule, there, g.gpu, m.gpu, v.gpu, w.gpu);
+      both.gpu.adamW(rule, there, g.gpu, mean, square, kept);
     }
     m.agree(mode.exact());
     v.agree(mode.exact());
     w.agree(mode.exact());
+    assertThat(kept.onHost().floats()).isEqualTo(w.gpu.onHost().floats());
+    Tensor one = both.gpu.zeros(1, 1); // a product reads the rounded copy
+    one.assign(Tensor.of(new float[] {1}, 1, 1));
+    Tensor y = both.gpu.zeros(1, n);
+    both.gpu.linear(one, kept.view(n, 1), y);
+    Gpu.assertClose("the copy", y.onHost().floats(), doubles(w.gpu.onHost()), mode.product());
   }
 
   @ParameterizedTest
@@ -663,9 +681,10 @@ class CudaBackendGpuTest {
           Tensor.of(Arrays.copyOfRange(w.cpu.floats(), w.cpu.offset(), w.cpu.offset() + n), n));
       Tensor g = both.gpu.zeros(z);
       Tensor m = both.gpu.zeros(z);
-      MuonStep step =
-          new MuonStep(0.5f, 0.95f, true, 5, List.of(3.4445, -4.775, 2.0315), 0.2, 0.1, 0.1);
-      boolean fused = both.gpu.muon(step, g, m, w_BNM);
+      MuonRule rule = new MuonRule(0.95f, true, 5, List.of(3.4445, -4.775, 2.0315), 0.2, 0.1);
+      Rates rates = both.gpu.rates();
+      rates.set(new Rates.Values(0.1, 0.5, 1, 1));
+      boolean fused = both.gpu.muon(rule, rates, g, m, w_BNM);
       assertThat(fused)
           .as("whether %s take the kernel", Arrays.toString(z))
           .isEqualTo(mode.precision() == Precision.BF16 && z[1] % 8 == 0 && z[2] % 8 == 0);

@@ -10,10 +10,14 @@ import dev.perigee.engine.backend.Routine;
 import dev.perigee.engine.model.LatentCache;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Models;
+import dev.perigee.engine.optim.Optimizer;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.lang.management.ManagementFactory;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -33,6 +37,12 @@ class CudaRoutineTest {
         48, 32, 64, 24, layers, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
         1e-6, 0.02, false);
   }
+
+  /** All matrices' sides are what the fused step of Muon takes. */
+  private static final ModelConfig WIDE =
+      new ModelConfig(
+          64, 64, 64, 24, 2, 1, 2, 0, 64, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
+          1e-6, 0.02, false);
 
   private Model model(int layers, Precision precision, boolean tiled) {
     Model model =
@@ -72,6 +82,35 @@ class CudaRoutineTest {
       train(model, i);
     }
     assertThat(gpu.replays).isEqualTo(4);
+    assertThat(gpu.asked).as("launches of one kernel").isZero();
+  }
+
+  @Test
+  void anOptimizersStepIsAskedForOnceAndThenReplayed() {
+    Model model =
+        Model.create(WIDE, gpu.backend(Precision.BF16, false), Collectives.solo());
+    Optimizer optimizer =
+        new Optimizer(
+            new RunConfig.Optimizer(
+                RunConfig.Optimizer.Kind.MuonClip,
+                0.1,
+                1,
+                RunConfig.Optimizer.Muon.DEFAULT,
+                RunConfig.Optimizer.AdamW.DEFAULT,
+                RunConfig.Optimizer.QkClip.DEFAULT,
+                1e-3),
+            model.parameters(),
+            model.backend(),
+            Fabric.local(1).groups(new Mesh(1, 1, 1, 1), 0));
+    gpu.launches.clear();
+    optimizer.update(1, 1e-3, 1, _ -> {});
+    List<String> first = kernels();
+    gpu.launches.clear();
+    gpu.asked = 0;
+    optimizer.update(2, 1e-3, 1, _ -> {});
+    assertThat(kernels()).hasSizeGreaterThan(50).isEqualTo(first);
+    optimizer.update(3, 1e-3, 1, _ -> {});
+    assertThat(gpu.replays).isEqualTo(2);
     assertThat(gpu.asked).as("launches of one kernel").isZero();
   }
 
