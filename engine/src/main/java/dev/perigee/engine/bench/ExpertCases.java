@@ -188,8 +188,8 @@ final class ExpertCases implements GpuCases {
     layer.forward(list, list, weights, bias, x, out);
     layer.backward(list, list, weights, x, dout, dx, gradients);
     lab.breakdown(launches);
-    Stream.Graph forwardGraph = stream.record(forward);
-    Stream.Graph bothGraph = stream.record(both);
+    Stream.Graph forwardGraph = stream.capture(forward);
+    Stream.Graph bothGraph = stream.capture(both);
     // The layer is checked against float64 by MoeLayerGpuTest; its products are checked above.
     return List.of(
         new GpuCase(

@@ -66,7 +66,7 @@ final class GpuLab {
   Runnable graph(List<Launch> launches) {
     Runnable work = () -> launches.forEach(stream::launch);
     work.run();
-    Stream.Graph graph = stream.record(work);
+    Stream.Graph graph = stream.capture(work);
     return () -> stream.replay(graph);
   }
 

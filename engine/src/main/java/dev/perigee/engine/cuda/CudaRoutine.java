@@ -60,7 +60,7 @@ final class CudaRoutine implements Routine {
     inUse = arena.inUse();
     staging.recording(true);
     try {
-      changed = memory.changedBy(() -> recording = queue.record(work));
+      changed = memory.changedBy(() -> recording = queue.capture(work));
       return true;
     } catch (NotRecordableException e) {
       return false;

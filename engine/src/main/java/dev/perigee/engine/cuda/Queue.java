@@ -31,20 +31,20 @@ public interface Queue extends Launcher {
   /** Marks this point. */
   Mark mark();
 
-  /** Work that was recorded, to be done again. */
+  /** Work that was captured, to be done again. */
   interface Recording extends AutoCloseable {
     @Override
     void close();
   }
 
   /**
-   * Records what {@code work} puts in, on the calling thread, instead of doing it.
+   * Captures what {@code work} puts in, on the calling thread, instead of doing it.
    *
-   * @throws RuntimeException what {@code work} throws; nothing is recorded then
+   * @throws RuntimeException what {@code work} throws; nothing is captured then
    */
-  Recording record(Runnable work);
+  Recording capture(Runnable work);
 
-  /** Does recorded work again, with one call. */
+  /** Does captured work again, with one call. */
   void replay(Recording recording);
 
   /** What is put in from now on runs after everything before {@code mark}, in whichever queue. */

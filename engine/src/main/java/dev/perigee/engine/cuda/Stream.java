@@ -197,7 +197,7 @@ public final class Stream implements Queue, AutoCloseable {
 
   /** {@inheritDoc} The recording is a CUDA graph. */
   @Override
-  public Graph record(Runnable work) {
+  public Graph capture(Runnable work) {
     check(
         JCudaDriver.cuStreamBeginCapture(
             stream, CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),

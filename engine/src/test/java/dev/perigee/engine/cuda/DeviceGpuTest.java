@@ -44,7 +44,7 @@ class DeviceGpuTest {
       gpu.stream.launch(RandomNormal.fill(a, 9, 1));
       Stream other = gpu.device.offload();
       try (Stream.Graph graph =
-          gpu.stream.record(
+          gpu.stream.capture(
               () -> {
                 gpu.stream.launch(RandomNormal.fill(a, 9, 1));
                 other.after(gpu.stream);

@@ -174,7 +174,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   @Override
-  public Recording record(Runnable work) {
+  public Recording capture(Runnable work) {
     notRecorded("another capture");
     recording = new ArrayList<>();
     try {

@@ -170,7 +170,7 @@ class MoeLayerGpuTest {
             1e-2);
       }
 
-      try (dev.perigee.engine.cuda.Stream.Graph graph = gpu.stream.record(step)) {
+      try (dev.perigee.engine.cuda.Stream.Graph graph = gpu.stream.capture(step)) {
         gpu.stream.fill(out_TH, (byte) 0xFF);
         gpu.stream.fill(dx_TH, (byte) 0xFF);
         gpu.stream.replay(graph);
