@@ -275,7 +275,12 @@ final class CpuAttention {
 
   /** See {@link Backend#latentAttention}. */
   void latent(
-      AttentionShape s, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int[] lengths_B, Tensor out_BO) {
+      AttentionShape s,
+      Tensor q_BQ,
+      Tensor w_XL,
+      Tensor cache_BPC,
+      int[] lengths_B,
+      Tensor out_BO) {
     int rank = w_XL.dim(1);
     int c = rank + s.rope();
     int d = s.nope() + s.rope();

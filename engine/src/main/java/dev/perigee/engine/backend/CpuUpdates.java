@@ -38,7 +38,12 @@ final class CpuUpdates {
   }
 
   static void adamW(
-      AdamWRule rule, Rates.Values rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+      AdamWRule rule,
+      Rates.Values rates,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor weight) {
     adamW(
         rule,
         rates,

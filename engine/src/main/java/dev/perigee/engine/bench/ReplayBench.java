@@ -82,8 +82,7 @@ final class ReplayBench {
   }
 
   private static String text(Seen s) {
-    return String.format(
-        Locale.ROOT, "%.3f ms: %.3f ms, %.1f kB", s.ms, s.hostMs, s.bytes / 1000);
+    return String.format(Locale.ROOT, "%.3f ms: %.3f ms, %.1f kB", s.ms, s.hostMs, s.bytes / 1000);
   }
 
   private static Seen seen(Steps steps, boolean records) {
@@ -112,8 +111,7 @@ final class ReplayBench {
       bytes = threads.getCurrentThreadAllocatedBytes() - bytes;
       Arrays.sort(whole);
       Arrays.sort(host);
-      return new Seen(
-          whole[ROUNDS / 2], host[ROUNDS / 2], (double) bytes / (ROUNDS * STEPS));
+      return new Seen(whole[ROUNDS / 2], host[ROUNDS / 2], (double) bytes / (ROUNDS * STEPS));
     }
   }
 

@@ -114,8 +114,7 @@ final class Cublas implements Product {
     for (String name : candidates(System.getenv())) {
       try {
         SymbolLookup library = SymbolLookup.libraryLookup(name, Arena.global());
-        return Optional.of(
-            new Cublas(library, stream.handle(), memory.allocate(WORKSPACE_BYTES)));
+        return Optional.of(new Cublas(library, stream.handle(), memory.allocate(WORKSPACE_BYTES)));
       } catch (IllegalArgumentException e) {
         // Not there: the next place.
       }

@@ -274,8 +274,7 @@ final class CudaAttention {
   private Operand mixedPages(
       AttentionShape s, DeviceBuffer absorbed_BHC, Tensor cache_BPC, DeviceBuffer lengths_B) {
     int width = cache_BPC.dim(1) / MlaDecode.PAGE;
-    MlaDecode decode =
-        new MlaDecode(s.batch(), s.heads(), s.batch() * width, width, s.scale());
+    MlaDecode decode = new MlaDecode(s.batch(), s.heads(), s.batch() * width, width, s.scale());
     DeviceBuffer q_BHC = work.bf16(absorbed_BHC.bytes() / 4);
     work.launch(FloatKernels.toBf16(absorbed_BHC, q_BHC));
     DeviceBuffer mixed_BHL = work.bf16((long) s.batch() * s.heads() * MlaDecode.VALUE);
@@ -288,8 +287,7 @@ final class CudaAttention {
             lengths_B,
             mixed_BHL,
             work.bytes(decode.scratchBytes(work.multiprocessors()))));
-    return new Operand(
-        mixed_BHL.address(), true, s.heads() * MlaDecode.VALUE, MlaDecode.VALUE);
+    return new Operand(mixed_BHL.address(), true, s.heads() * MlaDecode.VALUE, MlaDecode.VALUE);
   }
 
   /** The same by products, with the logits of all positions up to {@code reach} in memory. */

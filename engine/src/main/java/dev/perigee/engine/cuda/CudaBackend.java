@@ -613,8 +613,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
       return;
     }
     inVocabulary(targets_T, w_VH.dim(0));
-    head.linearCrossEntropy(
-        x_TH, w_VH, at(targets_T), gradScale, dx_TH, dw_VH, (CudaSum) loss);
+    head.linearCrossEntropy(x_TH, w_VH, at(targets_T), gradScale, dx_TH, dw_VH, (CudaSum) loss);
   }
 
   private static void same(Tensor x, Tensor y) {

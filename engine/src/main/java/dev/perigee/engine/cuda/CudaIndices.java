@@ -4,8 +4,8 @@ import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
- * Indices in the device's memory: a slot, or as long as the region of the arena lasts that they were
- * taken in.
+ * Indices in the device's memory: a slot, or as long as the region of the arena lasts that they
+ * were taken in.
  */
 final class CudaIndices implements Indices.Slot {
   private final Tensor words;

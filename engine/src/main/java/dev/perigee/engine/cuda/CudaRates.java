@@ -4,8 +4,8 @@ import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.tensor.Tensor;
 
 /**
- * Four float32 numbers in the device's memory: learning rate, gradient scale, and AdamW's factors on
- * the mean and on the root of the mean square.
+ * Four float32 numbers in the device's memory: learning rate, gradient scale, and AdamW's factors
+ * on the mean and on the root of the mean square.
  */
 final class CudaRates implements Rates {
   private final Staging staging;

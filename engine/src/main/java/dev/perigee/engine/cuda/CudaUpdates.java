@@ -61,12 +61,7 @@ final class CudaUpdates {
   }
 
   void adamW(
-      AdamWRule rule,
-      CudaRates rates,
-      Tensor gradient,
-      Tensor mean,
-      Tensor square,
-      Tensor weight) {
+      AdamWRule rule, CudaRates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
     TensorMemory.Numbers weights = TensorMemory.numbers(weight);
     try (Work.Floats f = work.inFloats()) {
       work.launch(
@@ -88,11 +83,7 @@ final class CudaUpdates {
 
   /** Returns whether there is a kernel for these, which then takes the step. */
   boolean muon(
-      MuonRule s,
-      CudaRates rates,
-      Tensor gradient_BNM,
-      Tensor momentum_BNM,
-      Tensor weight_BNM) {
+      MuonRule s, CudaRates rates, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     int rows = weight_BNM.dim(1);
     int columns = weight_BNM.dim(2);
     TensorMemory.Numbers weights = TensorMemory.numbers(weight_BNM);

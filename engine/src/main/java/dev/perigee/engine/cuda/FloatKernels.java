@@ -466,18 +466,12 @@ final class FloatKernels {
   }
 
   /** The rows of {@code b} see the first {@code lengths[b]} columns; the rest become zero. */
-  static Launch softmax(
-      DeviceBuffer p, DeviceBuffer lengths_B, int rows, int batch, int columns) {
+  static Launch softmax(DeviceBuffer p, DeviceBuffer lengths_B, int rows, int batch, int columns) {
     return softmax(p, NONE, lengths_B, rows, batch, columns);
   }
 
   private static Launch softmax(
-      DeviceBuffer p,
-      DeviceBuffer most,
-      DeviceBuffer lengths,
-      int rows,
-      int heads,
-      int columns) {
+      DeviceBuffer p, DeviceBuffer most, DeviceBuffer lengths, int rows, int heads, int columns) {
     return launch(
         "attention",
         "attention_softmax",

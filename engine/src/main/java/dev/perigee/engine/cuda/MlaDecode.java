@@ -33,6 +33,7 @@ public record MlaDecode(int sequences, int heads, int pages, int width, float sc
   public static final int VALUE = 512;
 
   private static final int HEADS_OF_A_BLOCK = 64;
+
   /** Sequences at most. */
   static final int MOST_SEQUENCES = 1024;
 

@@ -258,8 +258,8 @@ public final class Model {
   }
 
   /**
-   * The cross-entropy in nats of the micro-batches since {@link #resetLoss}, summed over the targets
-   * that count; 0 without the last layer. Waits for them.
+   * The cross-entropy in nats of the micro-batches since {@link #resetLoss}, summed over the
+   * targets that count; 0 without the last layer. Waits for them.
    */
   public double loss() {
     return chunks.getLast().loss();

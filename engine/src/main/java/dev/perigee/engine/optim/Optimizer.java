@@ -85,7 +85,8 @@ public final class Optimizer {
             config.muon().updateRms(),
             config.weightDecay());
     // Muon by products takes numbers of the host's, but its norms are one too: it is not recorded.
-    this.updates = backend.routine(() -> update(rules.values().stream().map(UpdateRule::parameter).toList()));
+    this.updates =
+        backend.routine(() -> update(rules.values().stream().map(UpdateRule::parameter).toList()));
     this.buckets = new Buckets(parameters, groups, config, bucketBytes);
     NewtonSchulz newtonSchulz =
         new NewtonSchulz(

@@ -509,7 +509,9 @@ class CudaBackendGpuTest {
   void decoding(Mode mode) {
     Both both = new Both(mode);
     int[][] sizes = {
-      {1, 1, 3, 2, 5, 7, 1, 1}, {3, 2, 5, 4, 3, 6, 9, 7}, {4, 16, 128, 64, 128, 512, 80, 70},
+      {1, 1, 3, 2, 5, 7, 1, 1},
+      {3, 2, 5, 4, 3, 6, 9, 7},
+      {4, 16, 128, 64, 128, 512, 80, 70},
       {5, 16, 128, 64, 128, 512, 192, 190} // pages
     };
     for (int[] z : sizes) {
@@ -632,8 +634,7 @@ class CudaBackendGpuTest {
         both.gpu.crossEntropy(logits.gpu, Indices.of(targets), 0.3f, loss);
         logits.agree(mode.exact());
       }
-      assertThat(loss.value())
-          .isCloseTo(expected.value(), within(expected.value() * 1e-6));
+      assertThat(loss.value()).isCloseTo(expected.value(), within(expected.value() * 1e-6));
     }
     Pair bad = both.of("bad", new float[] {1, Float.NaN, 2}, 1, 3);
     Sum loss = both.gpu.sum();
@@ -661,8 +662,7 @@ class CudaBackendGpuTest {
       Sum loss = both.gpu.sum();
       both.cpu.linearCrossEntropy(x.cpu, w.cpu, target, 0.7f, dx.cpu, dw.cpu, expected);
       both.gpu.linearCrossEntropy(x.gpu, w.gpu, target, 0.7f, dx.gpu, dw.gpu, loss);
-      assertThat(loss.value())
-          .isCloseTo(expected.value(), within(expected.value() * 2e-3));
+      assertThat(loss.value()).isCloseTo(expected.value(), within(expected.value() * 2e-3));
       dx.agree(mode.product());
       dw.agree(mode.product());
     }

@@ -45,8 +45,7 @@ class CudaRoutineTest {
           1e-6, 0.02, false);
 
   private Model model(int layers, Precision precision, boolean tiled) {
-    Model model =
-        Model.create(layers(layers), gpu.backend(precision, tiled), Collectives.solo());
+    Model model = Model.create(layers(layers), gpu.backend(precision, tiled), Collectives.solo());
     model.initialize(3);
     return model;
   }
@@ -87,8 +86,7 @@ class CudaRoutineTest {
 
   @Test
   void anOptimizersStepIsAskedForOnceAndThenReplayed() {
-    Model model =
-        Model.create(WIDE, gpu.backend(Precision.BF16, false), Collectives.solo());
+    Model model = Model.create(WIDE, gpu.backend(Precision.BF16, false), Collectives.solo());
     Optimizer optimizer =
         new Optimizer(
             new RunConfig.Optimizer(
