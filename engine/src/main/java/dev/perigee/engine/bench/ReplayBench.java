@@ -130,7 +130,8 @@ final class ReplayBench {
             model.parameters(),
             backend,
             Fabric.local(1).groups(new Mesh(1, 1, 1, 1), 0));
-    int[] ids = new SplittableRandom(1).ints(batch * length, 0, shape.vocabSize()).toArray();
+    int tokens = batch * length;
+    int[] ids = new SplittableRandom(1).ints(tokens, 0, shape.vocabSize()).toArray();
     long[] step = {0};
     return () -> {
       model.zeroGradients();

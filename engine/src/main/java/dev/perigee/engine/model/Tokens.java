@@ -48,7 +48,7 @@ record Tokens(int batch, int length, Indices positions, boolean recording) {
    */
   static void inVocabulary(String what, int[] ids, int vocabulary, boolean negative) {
     for (int id : ids) {
-      if (id >= vocabulary || id < 0 && !negative) {
+      if (id >= vocabulary || (id < 0 && !negative)) {
         throw new IllegalArgumentException(
             what + " " + id + " is not in the vocabulary of " + vocabulary);
       }

@@ -142,7 +142,7 @@ final class ScheduleRun {
    * and nothing to move out of the way between its forward and its backward pass.
    */
   private boolean isPlain() {
-    return recorder == StepRecorder.NONE
+    return recorder.equals(StepRecorder.NONE)
         && place.stages() == 1
         && model.chunks().size() == 1
         && !model.sharesExperts()

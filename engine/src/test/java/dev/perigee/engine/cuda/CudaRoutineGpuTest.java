@@ -36,24 +36,26 @@ class CudaRoutineGpuTest {
   /** The shapes that are tried. */
   enum Shape {
     /** Widths of heads and a vocabulary that have kernels of their own. */
-    WIDE(
-        new ModelConfig(
-            4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
-            256, 1e-6, 0.02, false)),
+    WIDE,
 
     /** Expert widths that have kernels of their own, and attention that has none. */
-    EVEN(
-        new ModelConfig(
-            48, 32, 64, 24, 3, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
-            1e-6, 0.02, false)),
+    EVEN,
 
     /** All sizes odd: experts are products one by one, and nothing can be recorded. */
-    ODD(Models.tiny());
+    ODD;
 
-    private final ModelConfig config;
-
-    Shape(ModelConfig config) {
-      this.config = config;
+    private ModelConfig config() {
+      return switch (this) {
+        case WIDE ->
+            new ModelConfig(
+                4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000,
+                null, 256, 1e-6, 0.02, false);
+        case EVEN ->
+            new ModelConfig(
+                48, 32, 64, 24, 3, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
+                256, 1e-6, 0.02, false);
+        case ODD -> Models.tiny();
+      };
     }
   }
 
@@ -74,7 +76,7 @@ class CudaRoutineGpuTest {
   @ParameterizedTest
   @EnumSource
   void training(Shape shape) {
-    assertThat(trained(shape.config, true)).isEqualTo(trained(shape.config, false));
+    assertThat(trained(shape.config(), true)).isEqualTo(trained(shape.config(), false));
   }
 
   /** Losses, gradients and weights of some steps, each of several micro-batches. */
@@ -114,7 +116,7 @@ class CudaRoutineGpuTest {
   @ParameterizedTest
   @EnumSource
   void decoding(Shape shape) {
-    assertThat(decoded(shape.config, true)).isEqualTo(decoded(shape.config, false));
+    assertThat(decoded(shape.config(), true)).isEqualTo(decoded(shape.config(), false));
   }
 
   private static List<List<Float>> decoded(ModelConfig config, boolean records) {
