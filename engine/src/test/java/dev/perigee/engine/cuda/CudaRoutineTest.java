@@ -129,7 +129,7 @@ class CudaRoutineTest {
   void whatAReplayCostsTheHostDoesNotGrowWithTheModel() {
     long few = replayBytes(model(2, Precision.BF16, false));
     long many = replayBytes(model(8, Precision.BF16, false));
-    assertThat((double) many).isCloseTo(few, within(256.0)).isLessThan(8192);
+    assertThat(many).isCloseTo(few, within(256L)).isLessThan(8192);
   }
 
   /** Bytes that a micro-batch allocates on the Java heap once it is recorded. */
