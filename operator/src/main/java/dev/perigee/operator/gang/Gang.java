@@ -87,7 +87,11 @@ public final class Gang {
               (index, pod) ->
                   actions.add(
                       new AdoptPod(
-                          pod.name(), pod.uid(), index, plan.generation(), pod.restarts())));
+                          pod.name(),
+                          pod.uid(),
+                          index,
+                          plan.generation(),
+                          pod.container().restarts())));
     }
     return actions;
   }
@@ -105,7 +109,7 @@ public final class Gang {
    * restart has, and one that was a spare.
    */
   private static boolean isMadeFor(GangPlan plan, PodState pod) {
-    return pod.restarts() == 0
+    return pod.container().restarts() == 0
         && plan.pods().stream().anyMatch(p -> p.getMetadata().getName().equals(pod.name()));
   }
 
@@ -157,7 +161,8 @@ public final class Gang {
                     p ->
                         p.onLostNode()
                             || (p.phase() == PodState.Phase.Failed
-                                && !Integer.valueOf(ExitCode.STOPPED.code()).equals(p.exitCode())));
+                                && !Integer.valueOf(ExitCode.STOPPED.code())
+                                    .equals(p.end().exitCode())));
     if (!inVain) {
       return null;
     }

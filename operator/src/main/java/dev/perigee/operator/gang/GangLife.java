@@ -278,7 +278,7 @@ public record GangLife(
       return true;
     }
     if (!isOfBroken(pod)
-        || (pod.phase() != PodState.Phase.Running && !pod.returns())
+        || (pod.phase() != PodState.Phase.Running && !pod.container().returns())
         || pod.deleting()
         || pod.onLostNode()) {
       return false;

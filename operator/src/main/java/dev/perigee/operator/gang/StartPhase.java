@@ -39,10 +39,10 @@ final class StartPhase {
   }
 
   private static Phase seen(List<PodState> gang, int wanted, Optional<RunStatus> said) {
-    if (gang.size() < wanted || gang.stream().anyMatch(PodState::gated)) {
+    if (gang.size() < wanted || gang.stream().anyMatch(pod -> pod.binding().gated())) {
       return Phase.Admission;
     }
-    if (!gang.stream().allMatch(PodState::bound)) {
+    if (!gang.stream().allMatch(pod -> pod.binding().bound())) {
       return Phase.Scheduling;
     }
     if (gang.stream().anyMatch(p -> p.phase() == PodState.Phase.Pending)) {
@@ -74,11 +74,7 @@ final class StartPhase {
       return Optional.empty();
     }
     Optional<PodState> behind = gang.stream().filter(p -> isBehind(p, attempt.phase())).findFirst();
-    String detail =
-        behind
-            .map(p -> p.unschedulable() != null ? p.unschedulable() : p.waiting())
-            .map(why -> ": " + why)
-            .orElse("");
+    String detail = behind.map(StartPhase::whatItWaitsFor).map(why -> ": " + why).orElse("");
     return Optional.of(
         new Breakage(
             behind.map(PodState::name).orElse(null),
@@ -91,6 +87,12 @@ final class StartPhase {
                 + limit.field
                 + ")"
                 + detail));
+  }
+
+  private static String whatItWaitsFor(PodState pod) {
+    return pod.binding().unschedulable() != null
+        ? pod.binding().unschedulable()
+        : pod.container().waiting();
   }
 
   /** One deadline: its field, and what has not happened when it passes. */
@@ -140,8 +142,8 @@ final class StartPhase {
 
   private static boolean isBehind(PodState pod, Phase phase) {
     return switch (phase) {
-      case Admission -> pod.gated();
-      case Scheduling -> !pod.bound();
+      case Admission -> pod.binding().gated();
+      case Scheduling -> !pod.binding().bound();
       case ImagePull -> pod.phase() == PodState.Phase.Pending;
       case Rendezvous, Loading, FirstStep, Training -> !pod.ready();
     };

@@ -10,6 +10,7 @@ import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
+import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.Roster;
@@ -84,14 +85,14 @@ record Step(
 
   private static Step take(
       PretrainJob job,
-      ObservedGang observed,
+      ObservedGang seen,
       Optional<RunStatus> said,
       Settings settings,
       Instant now) {
     PretrainJobStatus before = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     int generation = before.attempt() == null ? 1 : before.attempt().number();
     Optional<PretrainJobStatus.Scheduling> recorded =
-        observed.of(generation).isEmpty()
+        seen.of(generation).isEmpty()
             ? Optional.empty()
             : Optional.ofNullable(before.layout()).map(PretrainJobStatus.Layout::scheduling);
     return switch (settings.plan(job, generation, recorded)) {
@@ -101,6 +102,7 @@ record Step(
         yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
       }
       case PretrainPlan.Workable current -> {
+        ObservedGang observed = seen.explained(current.gang(), settings.nodes());
         GangLife life =
             GangLife.next(wish(job, current, observed), memory(before), observed, said, now);
         int next = life.attempt().number();
@@ -175,12 +177,14 @@ record Step(
    * @param served schedulers that can let a gang in
    * @param readers who beside a gang's own pods may reach its HTTP port; empty when gangs are not
    *     closed to others
+   * @param nodes what the nodes of the cluster can give
    */
   record Settings(
       String trainerImage,
       Duration pollInterval,
       ServedSchedulers served,
-      Optional<List<NetworkPolicyPeer>> readers) {
+      Optional<List<NetworkPolicyPeer>> readers,
+      Nodes nodes) {
     PretrainPlan plan(
         PretrainJob job, int generation, Optional<PretrainJobStatus.Scheduling> recorded) {
       return PretrainPlan.of(job, generation, trainerImage, recorded, served);

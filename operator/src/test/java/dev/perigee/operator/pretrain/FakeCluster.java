@@ -7,6 +7,7 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
@@ -36,6 +37,9 @@ final class FakeCluster {
 
   /** Who may reach gangs, when they are closed to others. */
   Optional<List<NetworkPolicyPeer>> readers = Optional.empty();
+
+  /** What the cluster's nodes are known to have. */
+  Nodes nodes = Nodes.UNREADABLE;
 
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
@@ -78,7 +82,8 @@ final class FakeCluster {
                 pods.values().stream().map(FakePod::state).toList()),
             Optional.ofNullable(said),
             neighbours,
-            new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served, readers),
+            new Step.Settings(
+                "perigee-trainer:test", Duration.ofSeconds(2), served, readers, nodes),
             now);
     report(step.status());
     if (refusal != null && !step.actions().isEmpty()) {
