@@ -76,7 +76,7 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
     boolean allEnded = pods.stream().allMatch(p -> p.ended() || p.container().waits());
     if (blamed.guilt == Guilt.LOST_PEER
         && !allEnded
-        && Duration.between(blamed.since, now).compareTo(SETTLE) < 0) {
+        && WrittenTime.isWithin(SETTLE, blamed.since, now)) {
       return new Finding.Settling();
     }
     return new Finding.Broken(blamed.breakage);

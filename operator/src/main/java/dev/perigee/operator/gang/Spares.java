@@ -46,7 +46,7 @@ public record Spares(List<String> names, List<PodState> leaving) {
       boolean recent =
           spare.ended()
               && spare.end().at() != null
-              && now.isBefore(spare.end().at().plus(PATIENCE));
+              && WrittenTime.isWithin(PATIENCE, spare.end().at(), now);
       if (!spare.deleting() && (over ? !recent : waiting >= wanted)) {
         leaving.add(spare);
       } else if (!spare.deleting()) {

@@ -18,7 +18,9 @@ final class StartPhase {
 
   /**
    * The attempt with its phase as now seen. The pod that is furthest behind decides. A phase is
-   * never left backwards.
+   * never left backwards. One whose beginning cannot be read, or is yet to come, begins now: a
+   * clock that was ahead wrote it, or somebody by hand, and its deadline would pass too late or
+   * never.
    *
    * @param gang pods of this start
    * @param wanted how many there should be
@@ -27,14 +29,15 @@ final class StartPhase {
   static GangAttempt advance(
       GangAttempt attempt, List<PodState> gang, int wanted, Optional<RunStatus> said, Instant now) {
     Phase seen = seen(gang, wanted, said);
-    if (attempt.phase() != null && seen.compareTo(attempt.phase()) <= 0) {
+    boolean further = attempt.phase() == null || seen.compareTo(attempt.phase()) > 0;
+    if (!further && WrittenTime.isPast(attempt.phaseTime(), now)) {
       return attempt;
     }
     return new GangAttempt(
         attempt.number(),
         attempt.formed(),
         attempt.notBefore(),
-        seen,
+        further ? seen : attempt.phase(),
         now.truncatedTo(ChronoUnit.SECONDS).toString());
   }
 

@@ -13,6 +13,7 @@ import dev.perigee.operator.gang.GangPlan;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.Termination;
+import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.run.RunStatus;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -403,8 +404,9 @@ final class StatusReport {
     return Double.valueOf(String.format(Locale.ROOT, "%.5e", value));
   }
 
+  /** A time that was written before, unless it cannot be read or is yet to come. */
   private static String orNow(String time, Instant now) {
-    return time == null ? time(now) : time;
+    return WrittenTime.isPast(time, now) ? time : time(now);
   }
 
   private static String time(Instant instant) {

@@ -43,6 +43,10 @@ final class FakeCluster {
 
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
+
+  /** How far the clocks of the nodes are ahead of the operator's. */
+  Duration nodesAhead = Duration.ZERO;
+
   RunStatus said;
   Neighbours neighbours = Neighbours.NONE;
 
@@ -135,17 +139,21 @@ final class FakeCluster {
   }
 
   void exit(String pod, int code, String message) {
-    with(pod, p -> p.exit(code, message, now));
+    with(pod, p -> p.exit(code, message, nodeTime()));
   }
 
   /** A pod's program ended in a way upon which its container will be started again. */
   void exitToReturn(String pod, int code) {
-    with(pod, p -> p.exitToReturn(code, now));
+    with(pod, p -> p.exitToReturn(code, nodeTime()));
   }
 
   /** A pod's program ended and its container was started again. */
   void startAgain(String pod, int code) {
-    with(pod, p -> p.startAgain(code, now));
+    with(pod, p -> p.startAgain(code, nodeTime()));
+  }
+
+  private Instant nodeTime() {
+    return now.plus(nodesAhead);
   }
 
   private void with(String pod, Consumer<FakePod> happens) {
@@ -158,7 +166,7 @@ final class FakeCluster {
   }
 
   void lose(String pod, PodReason reason) {
-    with(pod, p -> p.lose(reason, now));
+    with(pod, p -> p.lose(reason, nodeTime()));
   }
 
   void vanish(String pod) {

@@ -19,6 +19,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What may happen to a job on a real API server that works. */
 class LifeIT {
@@ -38,6 +39,21 @@ class LifeIT {
         OperatorRuntime operator =
             OperatorRuntime.start(
                 api.client(), RealApi.options(namespace, story::ask, Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      story.play(() -> {});
+    }
+  }
+
+  /** Stamps of API server and nodes are right. */
+  @ParameterizedTest
+  @ValueSource(ints = {-10, 10})
+  void aClockThatIsTenMinutesOffLosesNothingAndDoublesNothing(int minutes)
+      throws InterruptedException {
+    String namespace = api.namespace("skew");
+    Clock off = Clock.offset(Clock.systemUTC(), Duration.ofMinutes(minutes));
+    try (Story story = new Story(api, namespace, Mishap.PROGRAM_DIES, 1);
+        OperatorRuntime operator =
+            OperatorRuntime.start(api.client(), RealApi.options(namespace, story::ask, off))) {
       assertThat(operator).isNotNull();
       story.play(() -> {});
     }

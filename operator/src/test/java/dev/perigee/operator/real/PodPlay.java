@@ -7,6 +7,8 @@ import io.fabric8.kubernetes.api.model.PodStatusBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import java.net.HttpURLConnection;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.List;
 
 /** What a kubelet does to the status of pods, done by a test. */
@@ -113,6 +115,7 @@ final class PodPlay {
             .withNewTerminated()
             .withExitCode(exitCode)
             .withMessage(message)
+            .withFinishedAt(Instant.now().truncatedTo(ChronoUnit.SECONDS).toString())
             .endTerminated()
             .endState()
             .endContainerStatus());

@@ -98,7 +98,11 @@ final class Story implements AutoCloseable {
     Instant deadline = Instant.now().plus(PATIENCE);
     while (!over()) {
       if (Instant.now().isAfter(deadline)) {
-        throw new AssertionError("not over in time: " + job().getStatus() + " pods " + pods());
+        throw new AssertionError(
+            "not over in time: "
+                + job().getStatus()
+                + " pods "
+                + pods().stream().map(p -> start(p) + "/" + phase(p)).toList());
       }
       move();
       between.run();
