@@ -24,6 +24,7 @@ import java.util.function.Function;
  * @param generation the start of the gang that it belongs to, 0 for a spare, -1 when its label is
  *     not a number
  * @param alone whether its gang has no other pod
+ * @param shown the start whose addresses its kubelet was last made to show it, 0 for none
  * @param phase where it is in its life
  * @param ready whether it is ready
  * @param deleting whether it is being deleted
@@ -39,6 +40,7 @@ public record PodState(
     int index,
     int generation,
     boolean alone,
+    int shown,
     Phase phase,
     boolean ready,
     boolean deleting,
@@ -231,6 +233,7 @@ public record PodState(
         index,
         generation,
         alone,
+        shown,
         phase,
         ready,
         deleting,
@@ -258,6 +261,7 @@ public record PodState(
         GangLabels.number(pod, GangLabels.POD_INDEX),
         GangLabels.generation(pod),
         GangLabels.number(pod, GangLabels.SIZE) == 1,
+        GangLabels.shown(pod),
         phase(pod),
         conditions(pod).stream()
             .anyMatch(c -> c.getType().equals("Ready") && c.getStatus().equals("True")),

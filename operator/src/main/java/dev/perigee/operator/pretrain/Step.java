@@ -4,6 +4,7 @@ import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionReason;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.FailurePolicy;
+import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
@@ -45,6 +46,14 @@ record Step(
 
   /** A job that waits for others is looked at more rarely, by this factor. */
   private static final int HELD_POLLS = 2;
+
+  /**
+   * How long the programs of a gang that is up may look for each other by name. With DNS they have
+   * met by then. Without, they need the addresses in {@code <job>-peers}, which a kubelet shows a
+   * pod up to a minute late unless the pod changes. A write for each pod of each start would be
+   * wasted where names resolve, which most do; so only a gang that still looks gets it.
+   */
+  private static final Duration BY_NAME = Duration.ofSeconds(5);
 
   private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
 
@@ -114,7 +123,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(job, plan, life, observed, settings, now),
+            actions(job, plan, life, observed, isMeeting(life, said, now), settings, now),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -191,11 +200,21 @@ record Step(
     }
   }
 
+  /** Whether the programs are all up and have looked for each other for a while. */
+  private static boolean isMeeting(GangLife life, Optional<RunStatus> said, Instant now) {
+    return life.attempt().phase() == GangAttempt.Phase.Rendezvous
+        && said.map(RunStatus::phase).filter(RunStatus.Phase.Rendezvous::equals).isPresent()
+        && WrittenTime.read(life.attempt().phaseTime())
+            .filter(since -> !since.plus(BY_NAME).isAfter(now))
+            .isPresent();
+  }
+
   private static List<GangAction> actions(
       PretrainJob owner,
       PretrainPlan.Workable plan,
       GangLife life,
       ObservedGang observed,
+      boolean meeting,
       Settings settings,
       Instant now) {
     String job = owner.getMetadata().getName();
@@ -207,7 +226,7 @@ record Step(
               job,
               plan,
               observed.notOf(plan.generation()),
-              running(owner, plan, observed, settings, stays, inPlace, now));
+              running(owner, plan, observed, meeting, settings, stays, inPlace, now));
       case GangLife.State.Waiting(var left, var notBefore) ->
           letGo(
               job,
@@ -228,6 +247,7 @@ record Step(
       PretrainJob job,
       PretrainPlan.Workable plan,
       ObservedGang observed,
+      boolean meeting,
       Settings settings,
       Predicate<PodState> stays,
       boolean inPlace,
@@ -248,7 +268,8 @@ record Step(
                 .withPolicy(settings.readers().map(r -> PretrainPlan.policy(job, r))),
             observed,
             stays,
-            roster);
+            roster,
+            meeting);
     // A new operator may plan a little differently: it leaves what waits until the next start.
     boolean whole = roster.isWhole(size);
     Spares spares =

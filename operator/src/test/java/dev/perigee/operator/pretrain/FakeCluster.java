@@ -225,6 +225,8 @@ final class FakeCluster {
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
           with(name, p -> p.adopt(index, generation));
+      case GangAction.ShowPeers(var name, var uid, var generation) ->
+          with(name, p -> p.show(generation));
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
       case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());

@@ -26,6 +26,7 @@ final class FakePod {
   private String waiting;
   private String unschedulable;
   private boolean gated;
+  private int shown;
   private NodeState node;
   private boolean bound;
   private int restarts;
@@ -51,6 +52,7 @@ final class FakePod {
         index,
         generation,
         alone,
+        shown,
         phase,
         ready,
         deleting,
@@ -99,6 +101,11 @@ final class FakePod {
     bound = isBound;
     node = null;
     returns = false;
+  }
+
+  /** Its kubelet was made to show it the addresses of a start. */
+  void show(int start) {
+    shown = start;
   }
 
   /** It runs and is ready. */

@@ -7,6 +7,7 @@ import dev.perigee.operator.OperatorRuntime;
 import dev.perigee.operator.real.FaultProxy.Fate;
 import dev.perigee.operator.real.FaultProxy.Request;
 import dev.perigee.operator.real.Story.Mishap;
+import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -89,6 +90,39 @@ class LifeIT {
         operator.get().close();
       }
       assertThat(handedOver[0]).isTrue();
+    }
+  }
+
+  @Test
+  void programsThatDoNotMeetAreShownTheAddressesByOneWriteForEachPod() throws InterruptedException {
+    String namespace = api.namespace("meet");
+    api.createJob(namespace, "meet");
+    PodPlay play = new PodPlay(api.client());
+    RunStatus looking = Story.before(RunStatus.Phase.Rendezvous);
+    try (FaultProxy proxy = new FaultProxy(api.config(), request -> new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(
+                    namespace, (host, port) -> Optional.of(looking), Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "meet").size() == 2);
+      play.pods(namespace, "meet").forEach(play::bind);
+      play.pods(namespace, "meet").forEach(play::run);
+      await()
+          .atMost(Duration.ofSeconds(20))
+          .untilAsserted(
+              () ->
+                  assertThat(play.pods(namespace, "meet"))
+                      .allSatisfy(
+                          pod ->
+                              assertThat(pod.getMetadata().getAnnotations())
+                                  .containsEntry("perigee.dev/peers-shown", "1")));
+      Thread.sleep(1000); // what follows from the last news
+      assertThat(proxy.seen())
+          .filteredOn(r -> r.method().equals("PATCH") && r.path().contains("/pods/"))
+          .hasSize(2);
     }
   }
 
