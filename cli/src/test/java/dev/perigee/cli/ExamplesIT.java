@@ -15,6 +15,8 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a newcomer does first: {@code ./perigee run} of the examples, from start to end. */
 class ExamplesIT {
@@ -55,6 +57,25 @@ class ExamplesIT {
     Matcher loss = Pattern.compile("\"loss\" ?: ?([0-9.]+)").matcher(Files.readString(summary));
     assertThat(loss.find()).isTrue();
     assertThat(Double.parseDouble(loss.group(1))).isLessThan(4); // log 258 = 5.6 at the start
+  }
+
+  /** With fewer steps than it has; what they learn is what the quickstart learns. */
+  @ParameterizedTest
+  @ValueSource(strings = {"spares", "packed"})
+  void anExampleForAClusterRunsToItsEndHereToo(String name)
+      throws IOException, InterruptedException {
+    String manifest = Files.readString(Checkout.root().resolve("examples").resolve(name + ".yaml"));
+    assertThat(manifest).contains("steps: 600", "decaySteps: 300");
+    Path shorter = folder.resolve(name + ".yaml");
+    Files.writeString(
+        shorter,
+        manifest
+            .replace("steps: 600", "steps: 20")
+            .replace("decaySteps: 300", "decaySteps: 5")
+            .replace("warmupSteps: 10", "warmupSteps: 5"));
+    run(Duration.ofMinutes(3), shorter.toString());
+    assertThat(folder.resolve("runs/default/" + name + "/" + name + "/summary.json"))
+        .isNotEmptyFile();
   }
 
   /** Runs an example to its end, which must be Complete and within the limit. */

@@ -40,6 +40,11 @@ class OperatorImageIT {
   private static final Path CLASSES =
       Path.of("src/main/resources/dev/perigee/images/perigee-operator.classes");
 
+  private static final String CHECK = "dev.perigee.operator.InstallCheck";
+
+  /** What {@link #yardstick} took on two cores that did little else, with Ready after 1.35 s. */
+  private static final Duration CALM_YARDSTICK = Duration.ofMillis(1000);
+
   @TempDir private static Path folder;
   private static KubeAPIServer server;
   private static KubernetesClient client;
@@ -106,6 +111,30 @@ class OperatorImageIT {
     assertThat(Files.size(image.file())).isLessThan(90_000_000);
   }
 
+  /**
+   * The goal is 3 s. Whatever else the machine does makes the start longer, and another short
+   * program of the same image and JVM, which asks the API server too, by as much: the goal is
+   * stretched by what that takes more than on a calm machine. Of three rounds the best counts.
+   */
+  @Test
+  void itIsReadyWithinThreeSeconds() throws Exception {
+    long yardstick = Long.MAX_VALUE;
+    long ready = Long.MAX_VALUE;
+    for (int round = 0; round < 3; round++) {
+      yardstick = Math.min(yardstick, yardstick().toMillis());
+      int port = freePort();
+      Process operator = operator(port, List.of());
+      ready = Math.min(ready, ready(operator, port).toMillis());
+      operator.destroy();
+      assertThat(operator.waitFor(20, TimeUnit.SECONDS)).as("stops when told to").isTrue();
+    }
+    double stretch = Math.max(1, (double) yardstick / CALM_YARDSTICK.toMillis());
+    System.out.printf(
+        "operator image: ready after %d ms, best of 3; the yardstick took %d ms, %d when calm%n",
+        ready, yardstick, CALM_YARDSTICK.toMillis());
+    assertThat(ready).isLessThan((long) (3000 * stretch));
+  }
+
   @Test
   void itStartsFromItsArchiveOfClassesAndHoldsAHundredJobsInAQuarterOfAGigabyte() throws Exception {
     assumeTrue(Files.isReadable(Path.of("/proc/self/status")), "SKIPPED: no /proc to read");
@@ -113,7 +142,7 @@ class OperatorImageIT {
     // What an archive cannot be used for ends the program here, and is only slower in a cluster.
     Process operator = operator(port, List.of("-XX:MaxRAM=512m", "-Xshare:on"));
     try {
-      Duration ready = ready(operator, port);
+      ready(operator, port);
       for (int i = 0; i < 100; i++) {
         client.raw("/apis/perigee.dev/v1alpha1/namespaces/default/pretrainjobs", "POST", job(i));
       }
@@ -123,12 +152,8 @@ class OperatorImageIT {
         Thread.sleep(200);
       }
       long kilobytes = resident(operator);
-      System.out.printf(
-          "operator image: ready after %d ms, %d MiB with 100 jobs%n",
-          ready.toMillis(), kilobytes / 1024);
+      System.out.printf("operator image: %d MiB with 100 jobs%n", kilobytes / 1024);
       assertThat(kilobytes).isLessThan(256 * 1024);
-      // 3 s is the goal; a machine that does other work too needs longer.
-      assertThat(ready).isLessThan(Duration.ofSeconds(10));
     } finally {
       operator.destroy();
       assertThat(operator.waitFor(20, TimeUnit.SECONDS)).as("stops when told to").isTrue();
@@ -162,17 +187,33 @@ class OperatorImageIT {
         .isGreaterThan(loaded.size() * 9L / 10);
   }
 
+  /** How long the program takes that {@code helm test} runs, from its start to its end. */
+  private static Duration yardstick() throws Exception {
+    long started = System.nanoTime();
+    Process check = program(List.of(CHECK, "plans", "default")).start();
+    assertThat(check.waitFor(60, TimeUnit.SECONDS)).isTrue();
+    assertThat(check.exitValue()).as(Files.readString(folder.resolve("log"))).isZero();
+    return Duration.ofNanos(System.nanoTime() - started);
+  }
+
   private static Process operator(int port, List<String> jvmOptions) throws IOException {
+    List<String> arguments = new ArrayList<>(jvmOptions);
+    arguments.add(ImageContents.OPERATOR.mainClass());
+    ProcessBuilder builder = program(arguments);
+    builder.environment().put("PERIGEE_HTTP_PORT", Integer.toString(port));
+    return builder.start();
+  }
+
+  /** A program on the image's JVM, with its options, that finds the API server. */
+  private static ProcessBuilder program(List<String> arguments) {
     List<String> command = new ArrayList<>();
     command.add(own.resolve("runtime/bin/java").toString());
     command.add("@" + own.resolve("options"));
-    command.addAll(jvmOptions);
-    command.add(ImageContents.OPERATOR.mainClass());
+    command.addAll(arguments);
     ProcessBuilder builder = new ProcessBuilder(command);
     builder.redirectErrorStream(true).redirectOutput(folder.resolve("log").toFile());
     builder.environment().put("KUBECONFIG", folder.resolve("kubeconfig").toString());
-    builder.environment().put("PERIGEE_HTTP_PORT", Integer.toString(port));
-    return builder.start();
+    return builder;
   }
 
   private static Duration ready(Process operator, int port) throws Exception {

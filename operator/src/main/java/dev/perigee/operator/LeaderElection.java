@@ -5,6 +5,7 @@ import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
 import io.fabric8.kubernetes.client.dsl.base.PatchType;
+import io.vertx.core.VertxException;
 import java.time.Duration;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -42,7 +43,7 @@ public record LeaderElection(String namespace, String lease, String identity) {
       held.getSpec().setHolderIdentity("");
       // It carries its version: whoever has taken the Lease meanwhile keeps it.
       client.resource(held).patch(PatchContext.of(PatchType.JSON_MERGE));
-    } catch (KubernetesClientException | IllegalStateException e) {
+    } catch (KubernetesClientException | VertxException | IllegalStateException e) {
       LOG.info("the Lease was not given back: {}", e.getMessage());
     }
   }

@@ -1,14 +1,18 @@
 package dev.perigee.operator;
 
 import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.Nodes;
 import io.fabric8.kubernetes.api.model.ListOptionsBuilder;
 import io.fabric8.kubernetes.api.model.Node;
+import io.fabric8.kubernetes.api.model.Quantity;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.informers.SharedIndexInformer;
 import java.net.HttpURLConnection;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
-import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -17,7 +21,7 @@ import org.slf4j.LoggerFactory;
  * to the cluster: an operator with rights in its namespaces alone does without, and notices by the
  * pods.
  */
-final class NodeWatch implements Function<String, Optional<NodeState>>, AutoCloseable {
+final class NodeWatch implements Nodes, AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(NodeWatch.class);
 
   private final KubernetesClient client;
@@ -45,7 +49,7 @@ final class NodeWatch implements Function<String, Optional<NodeState>>, AutoClos
   }
 
   @Override
-  public Optional<NodeState> apply(String name) {
+  public Optional<NodeState> named(String name) {
     if (informer == null) {
       return Optional.empty();
     }
@@ -55,6 +59,30 @@ final class NodeWatch implements Function<String, Optional<NodeState>>, AutoClos
       known = client.nodes().withName(name).get();
     }
     return Optional.of(known == null ? NodeState.gone(name) : NodeState.of(known));
+  }
+
+  @Override
+  public Optional<Map<String, Quantity>> most(Map<String, String> labels) {
+    if (informer == null) {
+      return Optional.empty();
+    }
+    Map<String, Quantity> most = new HashMap<>();
+    for (Node node : informer.getStore().list()) {
+      Map<String, String> its =
+          Objects.requireNonNullElse(node.getMetadata().getLabels(), Map.of());
+      if (node.getStatus() != null
+          && node.getStatus().getAllocatable() != null
+          && its.entrySet().containsAll(labels.entrySet())) {
+        node.getStatus()
+            .getAllocatable()
+            .forEach((name, has) -> most.merge(name, has, NodeWatch::larger));
+      }
+    }
+    return Optional.of(most);
+  }
+
+  private static Quantity larger(Quantity a, Quantity b) {
+    return a.getNumericalAmount().compareTo(b.getNumericalAmount()) >= 0 ? a : b;
   }
 
   @Override

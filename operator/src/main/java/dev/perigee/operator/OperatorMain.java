@@ -4,10 +4,11 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
+import io.fabric8.kubernetes.client.Config;
 import io.fabric8.kubernetes.client.KubernetesClient;
-import io.fabric8.kubernetes.client.KubernetesClientBuilder;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.javaoperatorsdk.operator.OperatorException;
+import io.vertx.core.VertxException;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.List;
@@ -53,6 +54,7 @@ public final class OperatorMain {
     } catch (IllegalArgumentException
         | OperatorException
         | KubernetesClientException
+        | VertxException // a connection that breaks
         | IOException e) {
       System.err.println("perigee-operator: " + e.getMessage());
       System.exit(1);
@@ -63,10 +65,7 @@ public final class OperatorMain {
       OperatorOptions options, Optional<LeaderElection> election, int httpPort)
       throws InterruptedException, IOException {
     AtomicReference<OperatorRuntime> started = new AtomicReference<>();
-    try (KubernetesClient client =
-            new KubernetesClientBuilder()
-                .withKubernetesSerialization(LeanReading.serialization())
-                .build();
+    try (KubernetesClient client = ApiClient.connect(Config.autoConfigure(null));
         OperatorEndpoint _ =
             OperatorEndpoint.start(
                 httpPort,

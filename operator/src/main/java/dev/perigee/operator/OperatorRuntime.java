@@ -93,7 +93,12 @@ public final class OperatorRuntime implements AutoCloseable {
       KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
     requireDefinitions(client);
     OperatorRuntime runtime = new OperatorRuntime(client, options, election);
-    runtime.operator.start();
+    try {
+      runtime.operator.start();
+    } catch (RuntimeException e) {
+      runtime.close(); // what watches already; whoever starts it may try again
+      throw e;
+    }
     return runtime;
   }
 

@@ -92,7 +92,7 @@ class LeanReadingTest {
             .endStatus()
             .build();
     Pod read = lean.unmarshal(new KubernetesSerialization().asJson(ended), Pod.class);
-    assertThat(PodState.of(read).returns()).isTrue();
+    assertThat(PodState.of(read).container().returns()).isTrue();
     assertThat(PodState.of(read)).isEqualTo(PodState.of(ended));
   }
 

@@ -73,10 +73,10 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
         suspects.stream()
             .min(Comparator.comparing(Suspect::guilt).thenComparing(Suspect::since))
             .orElseThrow();
-    boolean allEnded = pods.stream().allMatch(p -> p.ended() || p.waits());
+    boolean allEnded = pods.stream().allMatch(p -> p.ended() || p.container().waits());
     if (blamed.guilt == Guilt.LOST_PEER
         && !allEnded
-        && Duration.between(blamed.since, now).compareTo(SETTLE) < 0) {
+        && WrittenTime.isWithin(SETTLE, blamed.since, now)) {
       return new Finding.Settling();
     }
     return new Finding.Broken(blamed.breakage);
@@ -92,33 +92,39 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
   private record Suspect(Guilt guilt, Instant since, Breakage breakage) {}
 
   private static Optional<Suspect> suspect(PodState pod, List<String> nodeConditions) {
-    Instant since = pod.finishedAt() == null ? Instant.MAX : pod.finishedAt();
+    Instant since = pod.end().at() == null ? Instant.MAX : pod.end().at();
     if (pod.onLostNode() && pod.phase() != PodState.Phase.Succeeded) {
       return Optional.of(
           new Suspect(
               Guilt.OWN,
               Instant.MIN,
               new Breakage(
-                  pod.name(), null, PodReason.NodeLost, "node " + pod.node().name() + " is lost")));
+                  pod.name(),
+                  null,
+                  PodReason.NodeLost,
+                  "node " + pod.binding().node().name() + " is lost")));
     }
-    if (pod.phase() == PodState.Phase.Failed || pod.waits()) {
+    if (pod.phase() == PodState.Phase.Failed || pod.container().waits()) {
       Guilt guilt = guilt(pod);
       return Optional.of(
           new Suspect(
-              guilt, since, new Breakage(pod.name(), pod.exitCode(), pod.reason(), pod.message())));
+              guilt,
+              since,
+              new Breakage(
+                  pod.name(), pod.end().exitCode(), pod.end().reason(), pod.end().message())));
     }
     // Somebody else deletes it: the others are stopped too, while all can still save together.
     if (pod.deleting() && !pod.ended()) {
-      PodReason reason = pod.reason() == null ? PodReason.Deleted : pod.reason();
+      PodReason reason = pod.end().reason() == null ? PodReason.Deleted : pod.end().reason();
       return Optional.of(
           new Suspect(
               Guilt.OWN,
               since,
               new Breakage(pod.name(), null, reason, "the pod is being deleted")));
     }
-    if (pod.node() != null && !pod.ended()) {
+    if (pod.binding().node() != null && !pod.ended()) {
       return nodeConditions.stream()
-          .filter(pod.node().conditions()::contains)
+          .filter(pod.binding().node().conditions()::contains)
           .findFirst()
           .map(
               type ->
@@ -129,16 +135,16 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
                           pod.name(),
                           null,
                           PodReason.NodeCondition,
-                          "node " + pod.node().name() + " has " + type)));
+                          "node " + pod.binding().node().name() + " has " + type)));
     }
     return Optional.empty();
   }
 
   private static Guilt guilt(PodState pod) {
-    if (pod.reason() != null || pod.exitCode() == null) {
+    if (pod.end().reason() != null || pod.end().exitCode() == null) {
       return Guilt.OWN;
     }
-    return ExitCode.of(pod.exitCode())
+    return ExitCode.of(pod.end().exitCode())
         .map(
             code ->
                 switch (code) {

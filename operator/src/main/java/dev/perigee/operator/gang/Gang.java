@@ -11,6 +11,7 @@ import dev.perigee.operator.gang.GangAction.CreateGroup;
 import dev.perigee.operator.gang.GangAction.CreatePod;
 import dev.perigee.operator.gang.GangAction.DeleteConfigMap;
 import dev.perigee.operator.gang.GangAction.DeletePod;
+import dev.perigee.operator.gang.GangAction.ShowPeers;
 import dev.perigee.run.ExitCode;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.HasMetadata;
@@ -38,9 +39,14 @@ public final class Gang {
    * @param stays which pods of the start before wait to be part of this one
    * @param roster who has which place; pods that have waited get theirs once all others have an
    *     address
+   * @param meeting whether the programs are up and still look for each other
    */
   public static List<GangAction> start(
-      GangPlan plan, ObservedGang observed, Predicate<PodState> stays, Roster roster) {
+      GangPlan plan,
+      ObservedGang observed,
+      Predicate<PodState> stays,
+      Roster roster,
+      boolean meeting) {
     List<GangAction> actions = new ArrayList<>();
     List<PodState> old = observed.notOf(plan.generation());
     if (!old.stream().allMatch(stays)) {
@@ -79,6 +85,11 @@ public final class Gang {
       ConfigMap peers = plan.peers().get();
       if (!holds(peers, observed.configMap(peers.getMetadata().getName()))) {
         actions.add(new ApplyConfigMap(peers));
+      } else if (meeting) {
+        roster.places().values().stream()
+            .filter(pod -> pod.shown() != plan.generation())
+            .map(pod -> new ShowPeers(pod.name(), pod.uid(), plan.generation()))
+            .forEach(actions::add);
       }
       // After the ConfigMap: a kubelet looks at a pod's volumes anew when the pod changes.
       roster
@@ -87,7 +98,11 @@ public final class Gang {
               (index, pod) ->
                   actions.add(
                       new AdoptPod(
-                          pod.name(), pod.uid(), index, plan.generation(), pod.restarts())));
+                          pod.name(),
+                          pod.uid(),
+                          index,
+                          plan.generation(),
+                          pod.container().restarts())));
     }
     return actions;
   }
@@ -105,7 +120,7 @@ public final class Gang {
    * restart has, and one that was a spare.
    */
   private static boolean isMadeFor(GangPlan plan, PodState pod) {
-    return pod.restarts() == 0
+    return pod.container().restarts() == 0
         && plan.pods().stream().anyMatch(p -> p.getMetadata().getName().equals(pod.name()));
   }
 
@@ -157,7 +172,8 @@ public final class Gang {
                     p ->
                         p.onLostNode()
                             || (p.phase() == PodState.Phase.Failed
-                                && !Integer.valueOf(ExitCode.STOPPED.code()).equals(p.exitCode())));
+                                && !Integer.valueOf(ExitCode.STOPPED.code())
+                                    .equals(p.end().exitCode())));
     if (!inVain) {
       return null;
     }

@@ -26,6 +26,14 @@ public sealed interface GangAction {
   record AdoptPod(String name, String uid, int index, int generation, int restarts)
       implements GangAction {}
 
+  /**
+   * Changes a pod a little, upon which its kubelet looks at the pod's volumes anew. By itself it
+   * does so once a minute.
+   *
+   * @param generation the start whose addresses it is to show
+   */
+  record ShowPeers(String name, String uid, int generation) implements GangAction {}
+
   /** Creates a ConfigMap that is not there. */
   record CreateConfigMap(ConfigMap configMap) implements GangAction {}
 

@@ -29,7 +29,18 @@ public final class GangLabels {
    */
   public static final String ADOPTED = "perigee.dev/adopted-restarts";
 
+  /**
+   * Annotation of a pod whose kubelet was made to show it the addresses of a start: which start.
+   */
+  public static final String SHOWN = "perigee.dev/peers-shown";
+
   private GangLabels() {}
+
+  /** The start whose addresses a pod's kubelet was last made to show it, 0 for none. */
+  static int shown(HasMetadata pod) {
+    Map<String, String> annotations = pod.getMetadata().getAnnotations();
+    return number(annotations == null ? null : annotations.get(SHOWN), 0);
+  }
 
   /** Restarts of the container that are known and dealt with. */
   static int adoptedRestarts(HasMetadata pod) {

@@ -278,7 +278,7 @@ public record GangLife(
       return true;
     }
     if (!isOfBroken(pod)
-        || (pod.phase() != PodState.Phase.Running && !pod.returns())
+        || (pod.phase() != PodState.Phase.Running && !pod.container().returns())
         || pod.deleting()
         || pod.onLostNode()) {
       return false;
@@ -287,7 +287,7 @@ public record GangLife(
         SAVING.contains(broke().orElseThrow().reason()) && lastFailure.exitCode() == null;
     Duration patience = canSave && pod.grace() != null ? Duration.ofSeconds(pod.grace()) : NOTICING;
     return WrittenTime.read(lastFailure.time())
-        .map(time -> now.isBefore(time.plus(patience)))
+        .map(time -> WrittenTime.isWithin(patience, time, now))
         .orElse(false);
   }
 

@@ -2,7 +2,6 @@ package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
-import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
@@ -60,12 +59,13 @@ public final class GangWriter {
         case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
             podActions.add(
                 () -> {
-                  unless(
-                      HttpURLConnection.HTTP_CONFLICT,
-                      () ->
-                          unless(
-                              HttpURLConnection.HTTP_NOT_FOUND,
-                              () -> adopt(name, uid, index, generation, restarts)));
+                  change(name, adoption(uid, index, generation, restarts));
+                  return null;
+                });
+        case GangAction.ShowPeers(var name, var uid, var generation) ->
+            podActions.add(
+                () -> {
+                  change(name, shown(uid, generation));
                   return null;
                 });
         case GangAction.CreateConfigMap(var configMap) ->
@@ -118,30 +118,38 @@ public final class GangWriter {
                 .build());
   }
 
-  /** With the uid in the patch, which the API server refuses to change on another pod. */
-  private void adopt(String name, String uid, int index, int generation, int restarts) {
-    client
-        .resource(
-            new PodBuilder()
-                .withNewMetadata()
-                .withName(name)
-                .withNamespace(namespace)
-                .endMetadata()
-                .build())
-        .patch(
-            PatchContext.of(PatchType.JSON_MERGE),
-            """
-            {"metadata": {"uid": "%s", "labels": {"%s": "%d", "%s": "%d"},
-             "annotations": {"%s": "%d"}}}
-            """
-                .formatted(
-                    uid,
-                    GangLabels.POD_INDEX,
-                    index,
-                    GangLabels.GENERATION,
-                    generation,
-                    GangLabels.ADOPTED,
-                    restarts));
+  /** A patch has the uid in it, which the API server refuses to change on another pod. */
+  private void change(String pod, String patch) {
+    Runnable write =
+        () ->
+            client
+                .pods()
+                .inNamespace(namespace)
+                .withName(pod)
+                .patch(PatchContext.of(PatchType.JSON_MERGE), patch);
+    unless(HttpURLConnection.HTTP_CONFLICT, () -> unless(HttpURLConnection.HTTP_NOT_FOUND, write));
+  }
+
+  private static String adoption(String uid, int index, int generation, int restarts) {
+    return """
+    {"metadata": {"uid": "%s", "labels": {"%s": "%d", "%s": "%d"},
+     "annotations": {"%s": "%d"}}}
+    """
+        .formatted(
+            uid,
+            GangLabels.POD_INDEX,
+            index,
+            GangLabels.GENERATION,
+            generation,
+            GangLabels.ADOPTED,
+            restarts);
+  }
+
+  private static String shown(String uid, int generation) {
+    return """
+    {"metadata": {"uid": "%s", "annotations": {"%s": "%d"}}}
+    """
+        .formatted(uid, GangLabels.SHOWN, generation);
   }
 
   /** By uid, so that a later pod of the same name is never hit. */

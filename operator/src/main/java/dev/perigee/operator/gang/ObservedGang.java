@@ -32,6 +32,32 @@ public record ObservedGang(
     pods = pods.stream().sorted(Comparator.comparingInt(PodState::index)).toList();
   }
 
+  /**
+   * The same, where pods that no node takes say what no node could ever give.
+   *
+   * @param plan what such a pod asks for
+   */
+  public ObservedGang explained(GangPlan plan, Nodes nodes) {
+    if (pods.stream().allMatch(pod -> pod.binding().unschedulable() == null)) {
+      return this;
+    }
+    Optional<String> shortage = Shortage.of(plan.pods().getFirst(), nodes);
+    if (shortage.isEmpty()) {
+      return this;
+    }
+    return new ObservedGang(
+        service,
+        policy,
+        configMaps,
+        pods.stream()
+            .map(
+                pod ->
+                    pod.binding().unschedulable() == null
+                        ? pod
+                        : pod.unschedulable(pod.binding().unschedulable() + " " + shortage.get()))
+            .toList());
+  }
+
   /** Pods of one start. */
   public List<PodState> of(int generation) {
     return pods.stream().filter(p -> p.generation() == generation).toList();

@@ -45,8 +45,8 @@ public record Spares(List<String> names, List<PodState> leaving) {
       boolean over = spare.ended() || spare.onLostNode();
       boolean recent =
           spare.ended()
-              && spare.finishedAt() != null
-              && now.isBefore(spare.finishedAt().plus(PATIENCE));
+              && spare.end().at() != null
+              && WrittenTime.isWithin(PATIENCE, spare.end().at(), now);
       if (!spare.deleting() && (over ? !recent : waiting >= wanted)) {
         leaving.add(spare);
       } else if (!spare.deleting()) {

@@ -18,7 +18,9 @@ final class StartPhase {
 
   /**
    * The attempt with its phase as now seen. The pod that is furthest behind decides. A phase is
-   * never left backwards.
+   * never left backwards. One whose beginning cannot be read, or is yet to come, begins now: a
+   * clock that was ahead wrote it, or somebody by hand, and its deadline would pass too late or
+   * never.
    *
    * @param gang pods of this start
    * @param wanted how many there should be
@@ -27,22 +29,23 @@ final class StartPhase {
   static GangAttempt advance(
       GangAttempt attempt, List<PodState> gang, int wanted, Optional<RunStatus> said, Instant now) {
     Phase seen = seen(gang, wanted, said);
-    if (attempt.phase() != null && seen.compareTo(attempt.phase()) <= 0) {
+    boolean further = attempt.phase() == null || seen.compareTo(attempt.phase()) > 0;
+    if (!further && WrittenTime.isPast(attempt.phaseTime(), now)) {
       return attempt;
     }
     return new GangAttempt(
         attempt.number(),
         attempt.formed(),
         attempt.notBefore(),
-        seen,
+        further ? seen : attempt.phase(),
         now.truncatedTo(ChronoUnit.SECONDS).toString());
   }
 
   private static Phase seen(List<PodState> gang, int wanted, Optional<RunStatus> said) {
-    if (gang.size() < wanted || gang.stream().anyMatch(PodState::gated)) {
+    if (gang.size() < wanted || gang.stream().anyMatch(pod -> pod.binding().gated())) {
       return Phase.Admission;
     }
-    if (!gang.stream().allMatch(PodState::bound)) {
+    if (!gang.stream().allMatch(pod -> pod.binding().bound())) {
       return Phase.Scheduling;
     }
     if (gang.stream().anyMatch(p -> p.phase() == PodState.Phase.Pending)) {
@@ -74,11 +77,7 @@ final class StartPhase {
       return Optional.empty();
     }
     Optional<PodState> behind = gang.stream().filter(p -> isBehind(p, attempt.phase())).findFirst();
-    String detail =
-        behind
-            .map(p -> p.unschedulable() != null ? p.unschedulable() : p.waiting())
-            .map(why -> ": " + why)
-            .orElse("");
+    String detail = behind.map(StartPhase::whatItWaitsFor).map(why -> ": " + why).orElse("");
     return Optional.of(
         new Breakage(
             behind.map(PodState::name).orElse(null),
@@ -91,6 +90,12 @@ final class StartPhase {
                 + limit.field
                 + ")"
                 + detail));
+  }
+
+  private static String whatItWaitsFor(PodState pod) {
+    return pod.binding().unschedulable() != null
+        ? pod.binding().unschedulable()
+        : pod.container().waiting();
   }
 
   /** One deadline: its field, and what has not happened when it passes. */
@@ -140,8 +145,8 @@ final class StartPhase {
 
   private static boolean isBehind(PodState pod, Phase phase) {
     return switch (phase) {
-      case Admission -> pod.gated();
-      case Scheduling -> !pod.bound();
+      case Admission -> pod.binding().gated();
+      case Scheduling -> !pod.binding().bound();
       case ImagePull -> pod.phase() == PodState.Phase.Pending;
       case Rendezvous, Loading, FirstStep, Training -> !pod.ready();
     };

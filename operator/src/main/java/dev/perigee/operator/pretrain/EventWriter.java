@@ -5,6 +5,7 @@ import io.fabric8.kubernetes.api.model.EventBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
+import io.vertx.core.VertxException;
 import java.net.HttpURLConnection;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -73,6 +74,9 @@ final class EventWriter {
         if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
           LOG.warn("Event {} of {} was not written", transition.reason(), name, e);
         }
+      } catch (VertxException e) {
+        // The connection broke; a job does not wait for its Events.
+        LOG.warn("Event {} of {} was not written", transition.reason(), name, e);
       }
     }
   }

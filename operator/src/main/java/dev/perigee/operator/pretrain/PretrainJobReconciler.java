@@ -6,7 +6,7 @@ import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorOptions;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
-import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.placement.SchedulerDiscovery;
@@ -36,7 +36,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.function.Function;
 
 /** Observe, decide, report, act. The status is written before anything is done about it. */
 @ControllerConfiguration(name = "pretrainjob", fieldManager = GangWriter.FIELD_MANAGER)
@@ -48,16 +47,15 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private static final long LIST_PAGE = 500;
 
   private final OperatorOptions options;
-  private final Function<String, Optional<NodeState>> nodes;
+  private final Nodes nodes;
   private final SchedulerDiscovery schedulers;
 
   /**
    * A reconciler.
    *
-   * @param nodes a node by name, empty when nodes are not watched
+   * @param nodes the nodes of the cluster
    */
-  public PretrainJobReconciler(
-      OperatorOptions options, Function<String, Optional<NodeState>> nodes) {
+  public PretrainJobReconciler(OperatorOptions options, Nodes nodes) {
     this.options = options;
     this.nodes = nodes;
     this.schedulers = new SchedulerDiscovery(options.clock());
@@ -103,7 +101,8 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
                 options.trainerImage(),
                 Pace.between(options.pollInterval(), Pace.busy(context.getPrimaryCache().list())),
                 schedulers.ask(context.getClient()),
-                options.gangReaders()),
+                options.gangReaders(),
+                nodes),
             now);
     report(job, job.getStatus(), step.status(), context, now);
     try {
@@ -186,7 +185,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         options.gangReaders().flatMap(_ -> context.getSecondaryResource(NetworkPolicy.class)),
         List.copyOf(context.getSecondaryResources(ConfigMap.class)),
         context.getSecondaryResources(Pod.class).stream()
-            .map(pod -> PodState.of(pod, nodes))
+            .map(pod -> PodState.of(pod, nodes::named))
             .toList());
   }
 

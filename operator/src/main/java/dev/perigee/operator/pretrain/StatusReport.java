@@ -9,9 +9,11 @@ import dev.perigee.api.PretrainJobStatus.CheckpointReference;
 import dev.perigee.api.PretrainJobStatus.Evaluation;
 import dev.perigee.api.PretrainJobStatus.Progress;
 import dev.perigee.operator.gang.GangLife;
+import dev.perigee.operator.gang.GangPlan;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.Termination;
+import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.run.RunStatus;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -92,7 +94,7 @@ final class StatusReport {
     List<PodState> gang = observed.of(life.attempt().number());
     boolean complete = life.state() instanceof GangLife.State.Complete;
     Optional<RunStatus> news = said.or(() -> lastWords(observed, old));
-    Summary summary = summary(life, gang, plan.gang().pods().size(), said, old);
+    Summary summary = summary(life, gang, plan.gang(), said, old);
     boolean suspended = life.state() instanceof GangLife.State.Suspended;
     boolean started =
         !suspended && (old.startTime() != null || life.state() instanceof GangLife.State.Running);
@@ -130,13 +132,13 @@ final class StatusReport {
     return observed.pods().stream()
         .filter(pod -> pod.index() == 0 && pod.ended())
         .findFirst()
-        .flatMap(pod -> Termination.status(pod.message()));
+        .flatMap(pod -> Termination.status(pod.end().message()));
   }
 
   private static Summary summary(
       GangLife life,
       List<PodState> gang,
-      int pods,
+      GangPlan plan,
       Optional<RunStatus> said,
       PretrainJobStatus old) {
     return switch (life.state()) {
@@ -153,7 +155,7 @@ final class StatusReport {
       case GangLife.State.Waiting(var none, var notBefore) ->
           new Summary(
               ConditionReason.BackingOff, broke(life) + "; it starts again at " + notBefore + ".");
-      case GangLife.State.Running() -> running(gang, pods, said, old);
+      case GangLife.State.Running() -> running(gang, plan, said, old);
     };
   }
 
@@ -164,25 +166,38 @@ final class StatusReport {
   }
 
   private static Summary running(
-      List<PodState> gang, int pods, Optional<RunStatus> said, PretrainJobStatus old) {
-    if (gang.stream().anyMatch(PodState::gated)) {
+      List<PodState> gang, GangPlan plan, Optional<RunStatus> said, PretrainJobStatus old) {
+    int pods = plan.pods().size();
+    if (gang.stream().anyMatch(pod -> pod.binding().gated())) {
       return new Summary(
           ConditionReason.AwaitingAdmission, "The pods wait for a queue or quota to let them in.");
     }
-    Optional<PodState> homeless = gang.stream().filter(p -> p.unschedulable() != null).findFirst();
+    Optional<PodState> homeless =
+        gang.stream().filter(p -> p.binding().unschedulable() != null).findFirst();
     if (homeless.isPresent()) {
       return new Summary(
           ConditionReason.InsufficientCapacity,
-          "No node takes " + homeless.get().name() + ": " + homeless.get().unschedulable());
+          "No node takes "
+              + homeless.get().name()
+              + ": "
+              + homeless.get().binding().unschedulable());
     }
     Optional<PodState> imageless =
         gang.stream()
-            .filter(p -> p.waiting() != null && IMAGE_TROUBLE.contains(p.waiting()))
+            .filter(
+                p ->
+                    p.container().waiting() != null
+                        && IMAGE_TROUBLE.contains(p.container().waiting()))
             .findFirst();
     if (imageless.isPresent()) {
       return new Summary(
           ConditionReason.ImagePull,
-          "The image of " + imageless.get().name() + ": " + imageless.get().waiting());
+          "The image "
+              + image(plan)
+              + " of "
+              + imageless.get().name()
+              + " cannot be pulled: "
+              + imageless.get().container().waiting());
     }
     if (gang.size() < pods) {
       // Tried again with every look; until it works, what was said about it stands.
@@ -197,6 +212,10 @@ final class StatusReport {
     }
     // One unanswered question is no news: the last answer stands while the pods run.
     return standing(old, WORKING).orElseGet(() -> starting(pods));
+  }
+
+  private static String image(GangPlan plan) {
+    return plan.pods().getFirst().getSpec().getContainers().getFirst().getImage();
   }
 
   /** What was said last, when it is one of these. */
@@ -385,8 +404,9 @@ final class StatusReport {
     return Double.valueOf(String.format(Locale.ROOT, "%.5e", value));
   }
 
+  /** A time that was written before, unless it cannot be read or is yet to come. */
   private static String orNow(String time, Instant now) {
-    return time == null ? time(now) : time;
+    return WrittenTime.isPast(time, now) ? time : time(now);
   }
 
   private static String time(Instant instant) {

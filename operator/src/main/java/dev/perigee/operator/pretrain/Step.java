@@ -4,12 +4,14 @@ import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionReason;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.FailurePolicy;
+import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
+import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.Roster;
@@ -44,6 +46,14 @@ record Step(
 
   /** A job that waits for others is looked at more rarely, by this factor. */
   private static final int HELD_POLLS = 2;
+
+  /**
+   * How long the programs of a gang that is up may look for each other by name. With DNS they have
+   * met by then. Without, they need the addresses in {@code <job>-peers}, which a kubelet shows a
+   * pod up to a minute late unless the pod changes. A write for each pod of each start would be
+   * wasted where names resolve, which most do; so only a gang that still looks gets it.
+   */
+  private static final Duration BY_NAME = Duration.ofSeconds(5);
 
   private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
 
@@ -84,14 +94,14 @@ record Step(
 
   private static Step take(
       PretrainJob job,
-      ObservedGang observed,
+      ObservedGang seen,
       Optional<RunStatus> said,
       Settings settings,
       Instant now) {
     PretrainJobStatus before = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     int generation = before.attempt() == null ? 1 : before.attempt().number();
     Optional<PretrainJobStatus.Scheduling> recorded =
-        observed.of(generation).isEmpty()
+        seen.of(generation).isEmpty()
             ? Optional.empty()
             : Optional.ofNullable(before.layout()).map(PretrainJobStatus.Layout::scheduling);
     return switch (settings.plan(job, generation, recorded)) {
@@ -101,6 +111,7 @@ record Step(
         yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
       }
       case PretrainPlan.Workable current -> {
+        ObservedGang observed = seen.explained(current.gang(), settings.nodes());
         GangLife life =
             GangLife.next(wish(job, current, observed), memory(before), observed, said, now);
         int next = life.attempt().number();
@@ -112,7 +123,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Step(
             after,
-            actions(job, plan, life, observed, settings, now),
+            actions(job, plan, life, observed, isMeeting(life, said, now), settings, now),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
@@ -175,16 +186,27 @@ record Step(
    * @param served schedulers that can let a gang in
    * @param readers who beside a gang's own pods may reach its HTTP port; empty when gangs are not
    *     closed to others
+   * @param nodes what the nodes of the cluster can give
    */
   record Settings(
       String trainerImage,
       Duration pollInterval,
       ServedSchedulers served,
-      Optional<List<NetworkPolicyPeer>> readers) {
+      Optional<List<NetworkPolicyPeer>> readers,
+      Nodes nodes) {
     PretrainPlan plan(
         PretrainJob job, int generation, Optional<PretrainJobStatus.Scheduling> recorded) {
       return PretrainPlan.of(job, generation, trainerImage, recorded, served);
     }
+  }
+
+  /** Whether the programs are all up and have looked for each other for a while. */
+  private static boolean isMeeting(GangLife life, Optional<RunStatus> said, Instant now) {
+    return life.attempt().phase() == GangAttempt.Phase.Rendezvous
+        && said.map(RunStatus::phase).filter(RunStatus.Phase.Rendezvous::equals).isPresent()
+        && WrittenTime.read(life.attempt().phaseTime())
+            .filter(since -> !since.plus(BY_NAME).isAfter(now))
+            .isPresent();
   }
 
   private static List<GangAction> actions(
@@ -192,6 +214,7 @@ record Step(
       PretrainPlan.Workable plan,
       GangLife life,
       ObservedGang observed,
+      boolean meeting,
       Settings settings,
       Instant now) {
     String job = owner.getMetadata().getName();
@@ -203,7 +226,7 @@ record Step(
               job,
               plan,
               observed.notOf(plan.generation()),
-              running(owner, plan, observed, settings, stays, inPlace, now));
+              running(owner, plan, observed, meeting, settings, stays, inPlace, now));
       case GangLife.State.Waiting(var left, var notBefore) ->
           letGo(
               job,
@@ -224,6 +247,7 @@ record Step(
       PretrainJob job,
       PretrainPlan.Workable plan,
       ObservedGang observed,
+      boolean meeting,
       Settings settings,
       Predicate<PodState> stays,
       boolean inPlace,
@@ -244,7 +268,8 @@ record Step(
                 .withPolicy(settings.readers().map(r -> PretrainPlan.policy(job, r))),
             observed,
             stays,
-            roster);
+            roster,
+            meeting);
     // A new operator may plan a little differently: it leaves what waits until the next start.
     boolean whole = roster.isWhole(size);
     Spares spares =

@@ -73,7 +73,7 @@ class GangTest {
 
   private static List<GangAction> start(GangPlan plan, ObservedGang observed) {
     Roster roster = Roster.of(plan.generation(), 2, observed, pod -> false, Optional.empty());
-    return Gang.start(plan, observed, pod -> false, roster);
+    return Gang.start(plan, observed, pod -> false, roster, false);
   }
 
   private static GangPlan plan(int generation) {

@@ -27,9 +27,9 @@ class PodStateTest {
   void theContainersEndCountsBeforeThePodsPhase() {
     PodState state = PodState.of(GangTest.ended(NEW, 69));
     assertThat(state.phase()).isEqualTo(PodState.Phase.Failed);
-    assertThat(state.exitCode()).isEqualTo(69);
-    assertThat(state.message()).isEqualTo("said");
-    assertThat(state.finishedAt()).isEqualTo(Instant.parse("2026-01-01T00:00:00Z"));
+    assertThat(state.end().exitCode()).isEqualTo(69);
+    assertThat(state.end().message()).isEqualTo("said");
+    assertThat(state.end().at()).isEqualTo(Instant.parse("2026-01-01T00:00:00Z"));
     assertThat(PodState.of(GangTest.ended(NEW, 0)).phase()).isEqualTo(PodState.Phase.Succeeded);
   }
 
@@ -54,9 +54,9 @@ class PodStateTest {
             .withPhase(phase)
             .endStatus()
             .build();
-    assertThat(PodState.of(pod).returns()).isEqualTo(returns);
+    assertThat(PodState.of(pod).container().returns()).isEqualTo(returns);
     Pod withoutRules = new PodBuilder(ended).editStatus().withPhase(phase).endStatus().build();
-    assertThat(PodState.of(withoutRules).returns()).isFalse();
+    assertThat(PodState.of(withoutRules).container().returns()).isFalse();
   }
 
   @ParameterizedTest
@@ -79,7 +79,7 @@ class PodStateTest {
             .endCondition()
             .endStatus()
             .build();
-    assertThat(PodState.of(pod).reason()).isEqualTo(expected);
+    assertThat(PodState.of(pod).end().reason()).isEqualTo(expected);
   }
 
   @Test
@@ -97,7 +97,7 @@ class PodStateTest {
             .endContainerStatus()
             .endStatus()
             .build();
-    assertThat(PodState.of(pod).reason()).isEqualTo(PodReason.OOMKilled);
+    assertThat(PodState.of(pod).end().reason()).isEqualTo(PodReason.OOMKilled);
   }
 
   @Test
@@ -113,6 +113,6 @@ class PodStateTest {
             .endCondition()
             .endStatus()
             .build();
-    assertThat(PodState.of(pod).unschedulable()).contains("Insufficient nvidia.com/gpu");
+    assertThat(PodState.of(pod).binding().unschedulable()).contains("Insufficient nvidia.com/gpu");
   }
 }

@@ -7,6 +7,7 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunStatus;
@@ -37,8 +38,15 @@ final class FakeCluster {
   /** Who may reach gangs, when they are closed to others. */
   Optional<List<NetworkPolicyPeer>> readers = Optional.empty();
 
+  /** What the cluster's nodes are known to have. */
+  Nodes nodes = Nodes.UNREADABLE;
+
   PretrainJob job;
   Instant now = Instant.parse("2026-01-01T00:00:00Z");
+
+  /** How far the clocks of the nodes are ahead of the operator's. */
+  Duration nodesAhead = Duration.ZERO;
+
   RunStatus said;
   Neighbours neighbours = Neighbours.NONE;
 
@@ -78,7 +86,8 @@ final class FakeCluster {
                 pods.values().stream().map(FakePod::state).toList()),
             Optional.ofNullable(said),
             neighbours,
-            new Step.Settings("perigee-trainer:test", Duration.ofSeconds(2), served, readers),
+            new Step.Settings(
+                "perigee-trainer:test", Duration.ofSeconds(2), served, readers, nodes),
             now);
     report(step.status());
     if (refusal != null && !step.actions().isEmpty()) {
@@ -130,17 +139,21 @@ final class FakeCluster {
   }
 
   void exit(String pod, int code, String message) {
-    with(pod, p -> p.exit(code, message, now));
+    with(pod, p -> p.exit(code, message, nodeTime()));
   }
 
   /** A pod's program ended in a way upon which its container will be started again. */
   void exitToReturn(String pod, int code) {
-    with(pod, p -> p.exitToReturn(code, now));
+    with(pod, p -> p.exitToReturn(code, nodeTime()));
   }
 
   /** A pod's program ended and its container was started again. */
   void startAgain(String pod, int code) {
-    with(pod, p -> p.startAgain(code, now));
+    with(pod, p -> p.startAgain(code, nodeTime()));
+  }
+
+  private Instant nodeTime() {
+    return now.plus(nodesAhead);
   }
 
   private void with(String pod, Consumer<FakePod> happens) {
@@ -153,7 +166,7 @@ final class FakeCluster {
   }
 
   void lose(String pod, PodReason reason) {
-    with(pod, p -> p.lose(reason, now));
+    with(pod, p -> p.lose(reason, nodeTime()));
   }
 
   void vanish(String pod) {
@@ -212,6 +225,8 @@ final class FakeCluster {
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
           with(name, p -> p.adopt(index, generation));
+      case GangAction.ShowPeers(var name, var uid, var generation) ->
+          with(name, p -> p.show(generation));
       case GangAction.CreateConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.DeleteConfigMap(var name) -> configMaps.remove(name);
       case GangAction.CreateGroup(var group) -> groups.add(group.getMetadata().getName());

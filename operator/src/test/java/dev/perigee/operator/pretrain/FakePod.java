@@ -22,13 +22,11 @@ final class FakePod {
   private boolean ready;
   private boolean deleting;
   private String ip;
-  private Integer exitCode;
-  private PodReason reason;
-  private String message;
-  private Instant finishedAt;
+  private PodState.End end = PodState.End.NONE;
   private String waiting;
   private String unschedulable;
   private boolean gated;
+  private int shown;
   private NodeState node;
   private boolean bound;
   private int restarts;
@@ -53,24 +51,16 @@ final class FakePod {
         uid(),
         index,
         generation,
+        alone,
+        shown,
         phase,
         ready,
         deleting,
         ip,
-        exitCode,
-        reason,
-        message,
-        finishedAt,
-        waiting,
-        unschedulable,
-        gated,
         grace,
-        node,
-        bound,
-        alone,
-        restarts,
-        waits,
-        returns);
+        new PodState.Binding(gated, unschedulable, bound, node),
+        new PodState.Container(waiting, restarts, waits, returns),
+        end);
   }
 
   String name() {
@@ -104,7 +94,7 @@ final class FakePod {
     phase = Phase.Pending;
     ready = false;
     ip = null;
-    ended(null, null, null, null);
+    end = PodState.End.NONE;
     waiting = waitsFor;
     unschedulable = notScheduledBecause;
     gated = isGated;
@@ -113,16 +103,21 @@ final class FakePod {
     returns = false;
   }
 
+  /** Its kubelet was made to show it the addresses of a start. */
+  void show(int start) {
+    shown = start;
+  }
+
   /** It runs and is ready. */
   void run() {
     reach(Phase.Running);
-    ended(null, null, null, null);
+    end = PodState.End.NONE;
   }
 
   /** Its program ends by itself. */
   void exit(int code, String saying, Instant when) {
     reach(code == 0 ? Phase.Succeeded : Phase.Failed);
-    ended(code, null, saying, when);
+    end = new PodState.End(code, null, saying, when);
   }
 
   /** Its program ends, and its container will be started again. */
@@ -134,7 +129,7 @@ final class FakePod {
   /** The cluster ends it. */
   void lose(PodReason why, Instant when) {
     reach(Phase.Failed);
-    ended(null, why, null, when);
+    end = new PodState.End(null, why, null, when);
   }
 
   /** Its program ended, and its container was started again. */
@@ -154,7 +149,7 @@ final class FakePod {
     phase = Phase.Running;
     ready = false;
     bound = true;
-    ended(code, null, null, when);
+    end = new PodState.End(code, null, null, when);
     clear();
     waits = isWaiting;
   }
@@ -173,12 +168,5 @@ final class FakePod {
     unschedulable = null;
     gated = false;
     returns = false;
-  }
-
-  private void ended(Integer code, PodReason why, String saying, Instant when) {
-    exitCode = code;
-    reason = why;
-    message = saying;
-    finishedAt = when;
   }
 }

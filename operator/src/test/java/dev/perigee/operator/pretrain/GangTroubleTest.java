@@ -6,6 +6,7 @@ import dev.perigee.api.ConditionType;
 import dev.perigee.api.FailurePolicy.PodReason;
 import dev.perigee.api.GangAttempt.Phase;
 import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.NodeState;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
@@ -213,6 +214,38 @@ class GangTroubleTest {
     assertThat(cluster.configMap("demo-peers").getData().get("ranks.json"))
         .as("until all pods of the second start have one")
         .contains("\"generation\" : 1");
+  }
+
+  @Test
+  void programsThatDoNotFindEachOtherByNameAreShownTheAddressesOnce() {
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.said = status(RunStatus.Phase.Rendezvous, 0, 0);
+    cluster.reconcile();
+    cluster.pass(4);
+    assertThat(cluster.reconcile().actions()).as("names may yet resolve").isEmpty();
+    cluster.pass(1);
+    assertThat(cluster.reconcile().actions())
+        .containsExactly(
+            new GangAction.ShowPeers("demo-0", cluster.uid("demo-0"), 1),
+            new GangAction.ShowPeers("demo-1", cluster.uid("demo-1"), 1));
+    cluster.pass(10);
+    assertThat(cluster.reconcile().actions()).as("once for each start").isEmpty();
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = RunStatus.Phase.class,
+      names = {"Loading", "Training"})
+  void programsThatHaveMetAreLeftAloneHoweverLongTheyTake(RunStatus.Phase phase) {
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.said = status(RunStatus.Phase.Rendezvous, 0, 0);
+    cluster.reconcile();
+    cluster.said = status(phase, 0, 0);
+    cluster.pass(100);
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    assertThat(cluster.reconcile().actions()).isEmpty();
   }
 
   @Test

@@ -39,6 +39,31 @@ class PretrainPlanTest {
   }
 
   @Test
+  void theExampleWithPackedExpertGroupsPutsEachGroupOnOneHost() throws IOException {
+    PretrainJob job = Jobs.in(Path.of("..", "examples", "packed.yaml")).getFirst();
+    job.getMetadata().setNamespace("default");
+    List<Pod> pods = workable(job, 1).gang().pods();
+    assertThat(pods)
+        .extracting(pod -> pod.getMetadata().getLabels().get("perigee.dev/expert-group"))
+        .containsExactly("0", "0", "1", "1");
+    assertThat(pods)
+        .allSatisfy(
+            pod ->
+                assertThat(
+                        pod.getSpec()
+                            .getAffinity()
+                            .getPodAffinity()
+                            .getRequiredDuringSchedulingIgnoredDuringExecution())
+                    .singleElement()
+                    .satisfies(
+                        term -> {
+                          assertThat(term.getTopologyKey()).isEqualTo("kubernetes.io/hostname");
+                          assertThat(term.getMatchLabelKeys())
+                              .containsExactly("perigee.dev/expert-group");
+                        }));
+  }
+
+  @Test
   void ranksFillPodsInOrderAndPeersAreNamedThroughTheService() {
     PretrainPlan.Workable plan = workable(Jobs.small(), 3);
     assertThat(plan.run().mesh()).isEqualTo(new Mesh(1, 4, 4, 2));

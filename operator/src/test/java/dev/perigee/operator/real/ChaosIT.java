@@ -6,10 +6,17 @@ import dev.perigee.operator.OperatorRuntime;
 import dev.perigee.operator.real.FaultProxy.Fate;
 import dev.perigee.operator.real.FaultProxy.Request;
 import io.fabric8.kubernetes.client.KubernetesClient;
+import io.fabric8.kubernetes.client.KubernetesClientException;
+import io.javaoperatorsdk.operator.OperatorException;
+import io.vertx.core.VertxException;
 import java.time.Clock;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -65,7 +72,7 @@ class ChaosIT {
     String namespace = api.namespace("faults");
     try (Story story = new Story(api, namespace);
         FaultProxy proxy = new FaultProxy(api.config(), request -> fate(request, random, broken));
-        KubernetesClient client = proxy.client()) {
+        KubernetesClient client = proxy.client(Duration.ofSeconds(1), 0)) {
       // It must come up before it is tormented: without the first lists there is no operator.
       try (OperatorRuntime operator =
           OperatorRuntime.start(
@@ -90,9 +97,9 @@ class ChaosIT {
     }
     int dice;
     synchronized (random) {
-      dice = random.nextInt(20);
+      dice = random.nextInt(30);
     }
-    if (dice < 6) {
+    if (dice < 9) {
       broken.incrementAndGet();
     }
     return switch (dice) {
@@ -102,6 +109,102 @@ class ChaosIT {
       case 3 -> new Fate.Refuse(503);
       case 4 -> new Fate.Drop();
       case 5 -> new Fate.Lose();
+      case 6 -> new Fate.Cut();
+      case 7 -> new Fate.Hang(false);
+      case 8 -> new Fate.Hang(true);
+      default -> new Fate.Pass();
+    };
+  }
+
+  /**
+   * Everything that the operator asks may be refused, cut off in the middle of the answer or never
+   * answered, from its first question on; and watches break off and are told that what they knew is
+   * too old, so that all is listed anew.
+   */
+  @ParameterizedTest
+  @ValueSource(longs = {1, 2})
+  void readsThatFailOrHangLoseNothingAndDoubleNothing(long seed) throws InterruptedException {
+    Random random = new Random(seed);
+    Map<String, AtomicInteger> broken = new ConcurrentHashMap<>();
+    String namespace = api.namespace("reads");
+    try (Story story = new Story(api, namespace);
+        FaultProxy proxy =
+            new FaultProxy(
+                api.config(),
+                request -> {
+                  Fate fate = fateOfARead(request, random);
+                  broken
+                      .computeIfAbsent(fate.toString(), name -> new AtomicInteger())
+                      .incrementAndGet();
+                  return fate;
+                });
+        KubernetesClient client = proxy.client(Duration.ofSeconds(1), 3)) {
+      try (OperatorRuntime operator = startedAtLast(client, namespace, story)) {
+        assertThat(operator).isNotNull();
+        AtomicInteger looks = new AtomicInteger();
+        story.play(
+            () -> {
+              if (looks.incrementAndGet() % 8 == 0) {
+                proxy.cutWatches();
+              }
+            });
+      }
+    }
+    assertThat(broken.toString()).contains("Hang", "Cut", "code=504", "code=410");
+  }
+
+  /** The operator would hear of nothing any more, and look well. */
+  @Test
+  void watchesThatAreNeverAnsweredAreOpenedAnew() throws InterruptedException {
+    Set<String> hung = ConcurrentHashMap.newKeySet();
+    String namespace = api.namespace("silent");
+    try (Story story = new Story(api, namespace);
+        FaultProxy proxy =
+            new FaultProxy(
+                api.config(),
+                request ->
+                    request.isWatch() && hung.add(request.path().split("\\?", 2)[0])
+                        ? new Fate.Hang(true)
+                        : new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client, RealApi.options(namespace, story::ask, Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      story.play(() -> {});
+    }
+    assertThat(hung).anyMatch(path -> path.endsWith("/pods")).hasSize(6);
+  }
+
+  /** A kubelet starts it again until it comes up. */
+  private static OperatorRuntime startedAtLast(
+      KubernetesClient client, String namespace, Story story) {
+    for (int i = 0; true; i++) {
+      try {
+        return OperatorRuntime.start(
+            client, RealApi.options(namespace, story::ask, Clock.systemUTC()));
+      } catch (OperatorException | KubernetesClientException | VertxException e) {
+        if (i == 20) {
+          throw e;
+        }
+      }
+    }
+  }
+
+  private static Fate fateOfARead(Request request, Random random) {
+    if (request.isWrite()) {
+      return new Fate.Pass();
+    }
+    int dice;
+    synchronized (random) {
+      dice = random.nextInt(12);
+    }
+    return switch (dice) {
+      case 0 -> new Fate.Refuse(request.isWatch() ? 410 : 429);
+      case 1 -> new Fate.Refuse(500);
+      case 2 -> new Fate.Refuse(504);
+      case 3 -> new Fate.Hang(true);
+      case 4 -> request.isWatch() ? new Fate.Refuse(410) : new Fate.Cut();
       default -> new Fate.Pass();
     };
   }

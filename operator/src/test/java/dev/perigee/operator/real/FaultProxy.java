@@ -2,10 +2,10 @@ package dev.perigee.operator.real;
 
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import dev.perigee.operator.ApiClient;
 import io.fabric8.kubernetes.client.Config;
 import io.fabric8.kubernetes.client.ConfigBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
-import io.fabric8.kubernetes.client.KubernetesClientBuilder;
 import io.fabric8.kubernetes.client.internal.SSLUtils;
 import java.io.IOException;
 import java.io.InputStream;
@@ -18,10 +18,12 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
+import java.time.Duration;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -34,7 +36,7 @@ final class FaultProxy implements AutoCloseable {
     /** It is passed on. */
     record Pass() implements Fate {}
 
-    /** It gets this answer and is not passed on. */
+    /** It gets this answer, to be tried again after a second, and is not passed on. */
     record Refuse(int code) implements Fate {}
 
     /** The connection breaks before it is passed on. */
@@ -42,6 +44,16 @@ final class FaultProxy implements AutoCloseable {
 
     /** It is passed on, and the connection breaks before the answer. */
     record Lose() implements Fate {}
+
+    /** It is passed on, and the connection breaks in the middle of the answer. */
+    record Cut() implements Fate {}
+
+    /**
+     * It is taken and never answered; the connection stays.
+     *
+     * @param arrives whether it is passed on
+     */
+    record Hang(boolean arrives) implements Fate {}
   }
 
   /**
@@ -65,6 +77,9 @@ final class FaultProxy implements AutoCloseable {
     Fate of(Request request);
   }
 
+  /** Much less than in an installation; a watch that is only quiet is then opened anew, too. */
+  private static final Duration SILENCE = Duration.ofSeconds(3);
+
   private final URI target;
   private final HttpClient http;
   private final HttpServer server;
@@ -73,6 +88,7 @@ final class FaultProxy implements AutoCloseable {
   private final List<Request> seen = new CopyOnWriteArrayList<>();
   private final AtomicInteger writes = new AtomicInteger();
   private final Set<InputStream> watches = ConcurrentHashMap.newKeySet();
+  private final CountDownLatch closed = new CountDownLatch(1);
   private volatile boolean dead;
 
   FaultProxy(Config config, Faults faults) {
@@ -91,17 +107,27 @@ final class FaultProxy implements AutoCloseable {
     server.start();
   }
 
-  /** A client that goes through this; it neither waits long nor tries again by itself. */
+  /** The operator's client, through this; it neither waits long nor tries again by itself. */
   KubernetesClient client() {
+    return client(Duration.ofSeconds(5), 0);
+  }
+
+  /**
+   * A client that goes through this.
+   *
+   * @param patience how long it waits for an answer
+   * @param retries how often it tries again by itself
+   */
+  KubernetesClient client(Duration patience, int retries) {
     Config config =
         new ConfigBuilder(Config.empty())
             .withMasterUrl("http://127.0.0.1:" + server.getAddress().getPort())
             .withOnlyHttpWatches(true)
-            .withRequestRetryBackoffLimit(0)
-            .withRequestTimeout(5000)
+            .withRequestRetryBackoffLimit(retries)
+            .withRequestTimeout((int) patience.toMillis())
             .withWatchReconnectInterval(50)
             .build();
-    return new KubernetesClientBuilder().withConfig(config).build();
+    return ApiClient.connect(config, SILENCE);
   }
 
   /** What was asked so far. */
@@ -129,6 +155,7 @@ final class FaultProxy implements AutoCloseable {
   @Override
   public void close() {
     die();
+    closed.countDown();
     server.stop(0);
     threads.shutdownNow();
     http.shutdownNow();
@@ -150,6 +177,13 @@ final class FaultProxy implements AutoCloseable {
         case Fate.Refuse(var code) -> refuse(exchange, code);
         case Fate.Drop() -> {}
         case Fate.Lose() -> forward(exchange, body).body().close();
+        case Fate.Cut() -> cut(exchange, forward(exchange, body));
+        case Fate.Hang(var arrives) -> {
+          if (arrives) {
+            forward(exchange, body).body().close();
+          }
+          closed.await();
+        }
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -208,6 +242,17 @@ final class FaultProxy implements AutoCloseable {
     }
   }
 
+  private static void cut(HttpExchange exchange, HttpResponse<InputStream> answer)
+      throws IOException {
+    try (InputStream in = answer.body()) {
+      byte[] all = in.readAllBytes();
+      exchange.getResponseHeaders().set("Content-Type", "application/json");
+      exchange.sendResponseHeaders(answer.statusCode(), all.length == 0 ? -1 : all.length);
+      exchange.getResponseBody().write(all, 0, all.length / 2);
+      exchange.getResponseBody().flush();
+    }
+  }
+
   private static void stream(InputStream in, OutputStream out) throws IOException {
     byte[] buffer = new byte[1 << 16];
     for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
@@ -225,6 +270,7 @@ final class FaultProxy implements AutoCloseable {
             .formatted(code);
     byte[] body = status.getBytes(StandardCharsets.UTF_8);
     exchange.getResponseHeaders().set("Content-Type", "application/json");
+    exchange.getResponseHeaders().set("Retry-After", "1");
     exchange.sendResponseHeaders(code, body.length);
     exchange.getResponseBody().write(body);
   }

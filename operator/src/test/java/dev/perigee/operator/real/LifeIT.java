@@ -7,6 +7,7 @@ import dev.perigee.operator.OperatorRuntime;
 import dev.perigee.operator.real.FaultProxy.Fate;
 import dev.perigee.operator.real.FaultProxy.Request;
 import dev.perigee.operator.real.Story.Mishap;
+import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -19,6 +20,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What may happen to a job on a real API server that works. */
 class LifeIT {
@@ -38,6 +40,21 @@ class LifeIT {
         OperatorRuntime operator =
             OperatorRuntime.start(
                 api.client(), RealApi.options(namespace, story::ask, Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      story.play(() -> {});
+    }
+  }
+
+  /** Stamps of API server and nodes are right. */
+  @ParameterizedTest
+  @ValueSource(ints = {-10, 10})
+  void aClockThatIsTenMinutesOffLosesNothingAndDoublesNothing(int minutes)
+      throws InterruptedException {
+    String namespace = api.namespace("skew");
+    Clock off = Clock.offset(Clock.systemUTC(), Duration.ofMinutes(minutes));
+    try (Story story = new Story(api, namespace, Mishap.PROGRAM_DIES, 1);
+        OperatorRuntime operator =
+            OperatorRuntime.start(api.client(), RealApi.options(namespace, story::ask, off))) {
       assertThat(operator).isNotNull();
       story.play(() -> {});
     }
@@ -73,6 +90,39 @@ class LifeIT {
         operator.get().close();
       }
       assertThat(handedOver[0]).isTrue();
+    }
+  }
+
+  @Test
+  void programsThatDoNotMeetAreShownTheAddressesByOneWriteForEachPod() throws InterruptedException {
+    String namespace = api.namespace("meet");
+    api.createJob(namespace, "meet");
+    PodPlay play = new PodPlay(api.client());
+    RunStatus looking = Story.before(RunStatus.Phase.Rendezvous);
+    try (FaultProxy proxy = new FaultProxy(api.config(), request -> new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(
+                    namespace, (host, port) -> Optional.of(looking), Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "meet").size() == 2);
+      play.pods(namespace, "meet").forEach(play::bind);
+      play.pods(namespace, "meet").forEach(play::run);
+      await()
+          .atMost(Duration.ofSeconds(20))
+          .untilAsserted(
+              () ->
+                  assertThat(play.pods(namespace, "meet"))
+                      .allSatisfy(
+                          pod ->
+                              assertThat(pod.getMetadata().getAnnotations())
+                                  .containsEntry("perigee.dev/peers-shown", "1")));
+      Thread.sleep(1000); // what follows from the last news
+      assertThat(proxy.seen())
+          .filteredOn(r -> r.method().equals("PATCH") && r.path().contains("/pods/"))
+          .hasSize(2);
     }
   }
 

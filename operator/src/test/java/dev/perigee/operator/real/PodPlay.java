@@ -7,6 +7,8 @@ import io.fabric8.kubernetes.api.model.PodStatusBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import java.net.HttpURLConnection;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.List;
 
 /** What a kubelet does to the status of pods, done by a test. */
@@ -42,6 +44,35 @@ final class PodPlay {
                     .build()));
   }
 
+  /** The scheduler finds no node for it. */
+  void refuse(Pod pod, String message) {
+    set(
+        pod,
+        new PodStatusBuilder()
+            .withPhase("Pending")
+            .addNewCondition()
+            .withType("PodScheduled")
+            .withStatus("False")
+            .withReason("Unschedulable")
+            .withMessage(message)
+            .endCondition());
+  }
+
+  /** The kubelet does not get its image. */
+  void failToPull(Pod pod) {
+    set(
+        pod,
+        status("Pending")
+            .editFirstContainerStatus()
+            .withNewState()
+            .withNewWaiting()
+            .withReason("ImagePullBackOff")
+            .withMessage("Back-off pulling image")
+            .endWaiting()
+            .endState()
+            .endContainerStatus());
+  }
+
   /** It has been stopped, and the kubelet lets it go. */
   void letGo(Pod pod) {
     unlessGone(() -> client.resource(pod).withGracePeriod(0).delete());
@@ -71,6 +102,11 @@ final class PodPlay {
 
   /** Its program ended. */
   void end(Pod pod, int exitCode) {
+    end(pod, exitCode, null);
+  }
+
+  /** Its program ended with these last words. */
+  void end(Pod pod, int exitCode, String message) {
     set(
         pod,
         status(exitCode == 0 ? "Succeeded" : "Failed")
@@ -78,6 +114,8 @@ final class PodPlay {
             .withNewState()
             .withNewTerminated()
             .withExitCode(exitCode)
+            .withMessage(message)
+            .withFinishedAt(Instant.now().truncatedTo(ChronoUnit.SECONDS).toString())
             .endTerminated()
             .endState()
             .endContainerStatus());

@@ -12,6 +12,7 @@ import io.fabric8.kubeapitest.KubeAPIServer;
 import io.fabric8.kubeapitest.KubeAPIServerConfigBuilder;
 import io.fabric8.kubernetes.api.model.NamespaceBuilder;
 import io.fabric8.kubernetes.api.model.NodeBuilder;
+import io.fabric8.kubernetes.api.model.Quantity;
 import io.fabric8.kubernetes.api.model.apiextensions.v1.CustomResourceDefinition;
 import io.fabric8.kubernetes.client.Config;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -23,10 +24,12 @@ import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 import java.util.stream.Stream;
@@ -45,6 +48,13 @@ public final class RealApi {
 
   /** The one node, which tests play. */
   public static final String NODE = "played";
+
+  /** What it gives to pods. */
+  private static final Map<String, Quantity> NODE_HAS =
+      Map.of(
+          "cpu", new Quantity("128"),
+          "memory", new Quantity("1Ti"),
+          "nvidia.com/gpu", new Quantity("8"));
 
   private static final Logger NOISE = Logger.getLogger("");
 
@@ -148,6 +158,7 @@ public final class RealApi {
                 .withName(NODE)
                 .endMetadata()
                 .withNewStatus()
+                .withAllocatable(NODE_HAS)
                 .addNewCondition()
                 .withType("Ready")
                 .withStatus("True")
@@ -190,9 +201,17 @@ public final class RealApi {
 
   /** Creates the quickstart job, two pods, with a wait before its first restart. */
   public void createJob(String namespace, String name, int backoffSeconds) {
+    createJob(
+        namespace,
+        name,
+        job -> job.withObject("/spec/failurePolicy").put("backoffSeconds", backoffSeconds));
+  }
+
+  /** Creates the quickstart job with changes to its manifest. */
+  public void createJob(String namespace, String name, Consumer<ObjectNode> change) {
     ObjectNode job = (ObjectNode) example();
     job.withObject("/metadata").put("name", name);
-    job.withObject("/spec/failurePolicy").put("backoffSeconds", backoffSeconds);
+    change.accept(job);
     client.raw(
         "/apis/perigee.dev/v1alpha1/namespaces/"
             + namespace

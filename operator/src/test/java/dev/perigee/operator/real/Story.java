@@ -98,7 +98,11 @@ final class Story implements AutoCloseable {
     Instant deadline = Instant.now().plus(PATIENCE);
     while (!over()) {
       if (Instant.now().isAfter(deadline)) {
-        throw new AssertionError("not over in time: " + job().getStatus() + " pods " + pods());
+        throw new AssertionError(
+            "not over in time: "
+                + job().getStatus()
+                + " pods "
+                + pods().stream().map(p -> start(p) + "/" + phase(p)).toList());
       }
       move();
       between.run();
@@ -212,14 +216,26 @@ final class Story implements AutoCloseable {
 
   /** A program that takes its steps. */
   static RunStatus training() {
+    return status(
+        """
+        {"phase": "Training", "step": 7, "totalSteps": 100, "tokens": 7168, "loss": 2.0,
+         "updatedAt": "2026-01-01T00:00:00Z"}
+        """);
+  }
+
+  /** A program that has not begun with its steps. */
+  static RunStatus before(RunStatus.Phase phase) {
+    return status(
+        """
+        {"phase": "%s", "step": 0, "totalSteps": 100, "tokens": 0,
+         "updatedAt": "2026-01-01T00:00:00Z"}
+        """
+            .formatted(phase));
+  }
+
+  private static RunStatus status(String json) {
     try {
-      return new ObjectMapper()
-          .readValue(
-              """
-              {"phase": "Training", "step": 7, "totalSteps": 100, "tokens": 7168, "loss": 2.0,
-               "updatedAt": "2026-01-01T00:00:00Z"}
-              """,
-              RunStatus.class);
+      return new ObjectMapper().readValue(json, RunStatus.class);
     } catch (JsonProcessingException e) {
       throw new IllegalStateException(e);
     }

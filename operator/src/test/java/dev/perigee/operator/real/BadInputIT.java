@@ -1,0 +1,290 @@
+package dev.perigee.operator.real;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.GangAttempt;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.OperatorRuntime;
+import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.PersistentVolumeClaimBuilder;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.Quantity;
+import io.fabric8.kubernetes.client.dsl.base.PatchContext;
+import io.fabric8.kubernetes.client.dsl.base.PatchType;
+import java.time.Clock;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * Jobs that cannot work, on a real API server: each is told why in its status, and holds nothing.
+ */
+class BadInputIT {
+  private static RealApi api;
+
+  private final PodPlay play = new PodPlay(api.client());
+  private final String namespace = api.namespace("bad");
+  private OperatorRuntime operator;
+
+  @BeforeAll
+  static void start() {
+    api = RealApi.orSkip();
+  }
+
+  @BeforeEach
+  void operate() {
+    operator =
+        OperatorRuntime.start(
+            api.client(),
+            RealApi.options(
+                namespace, (host, port) -> Optional.of(Story.training()), Clock.systemUTC()));
+  }
+
+  @AfterEach
+  void stop() {
+    operator.close();
+  }
+
+  @Test
+  void jobsThatContinueFromEachOtherAreBothRefusedUntilOneBeginsElsewhere() {
+    create("first", from("second"));
+    awaitReason("first", "SourceMissing");
+    create("second", from("first"));
+    awaitReason("first", "SourceCircle");
+    awaitReason("second", "SourceCircle");
+    assertThat(ready("first").message())
+        .startsWith("model.from: first continues from second continues from first");
+    assertThat(holding("first")).containsExactly("Stalled");
+    assertThat(pods("first")).isEmpty();
+    assertThat(pods("second")).isEmpty();
+    delete("second");
+    create("second", job -> {});
+    awaitReason("first", "WaitingForSource");
+    awaitPods("second", 2);
+    assertThat(holding("first")).containsExactly("Reconciling");
+  }
+
+  @Test
+  void theYoungerOfTwoJobsWithOneOutputFolderWaitsUntilTheOlderIsGone() throws Exception {
+    create("older", job -> {});
+    awaitPods("older", 2);
+    Thread.sleep(1100); // creation times are in seconds
+    create("younger", job -> job.withObject("/spec/checkpoints").put("path", "./older/"));
+    awaitReason("younger", "OutputPathTaken");
+    assertThat(ready("younger").message()).contains("is the folder of older");
+    assertThat(holding("younger")).containsExactly("Stalled");
+    assertThat(pods("younger")).isEmpty();
+    delete("older");
+    awaitPods("younger", 2);
+  }
+
+  @Test
+  void aGpuCountThatNoNodeHasIsSaidWithTheLargestNodesAndFailsTheJobAtItsDeadline() {
+    create(
+        "huge",
+        job -> {
+          job.withObject("/spec/resources/limits").put("nvidia.com/gpu", "16");
+          job.withObject("/spec/failurePolicy/deadlines").put("schedulingSeconds", 3);
+        });
+    awaitPods("huge", 2);
+    pods("huge")
+        .forEach(
+            pod -> play.refuse(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."));
+    String shortage =
+        "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. Each pod asks for nvidia.com/gpu:"
+            + " 16, but the most that a node has is nvidia.com/gpu: 8; ask for less in resources,"
+            + " or add a larger node.";
+    awaitReason("huge", "InsufficientCapacity");
+    assertThat(ready("huge").message()).isEqualTo("No node takes huge-0: " + shortage);
+    awaitReason("huge", "SchedulingDeadline");
+    assertThat(ready("huge").message()).contains("deadlines.schedulingSeconds").endsWith(shortage);
+    awaitNoPods("huge");
+  }
+
+  @Test
+  void anImageThatDoesNotExistIsSaidAndFailsTheJobAtItsDeadline() {
+    create(
+        "typo",
+        job -> {
+          job.withObject("/spec").put("image", "registry.invalid/trainer:typo");
+          job.withObject("/spec/failurePolicy/deadlines").put("imagePullSeconds", 3);
+        });
+    awaitPods("typo", 2);
+    pods("typo").forEach(play::bind);
+    pods("typo").forEach(play::failToPull);
+    awaitReason("typo", "ImagePull");
+    assertThat(ready("typo").message())
+        .contains("registry.invalid/trainer:typo", "ImagePullBackOff");
+    awaitReason("typo", "ImagePullDeadline");
+    assertThat(ready("typo").message()).contains("deadlines.imagePullSeconds", "ImagePullBackOff");
+    assertThat(holding("typo")).containsExactlyInAnyOrder("Failed", "Stalled");
+    awaitNoPods("typo");
+  }
+
+  /** Claims and folders are the program's to try; the operator reads neither. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "cannot write to /perigee/checkpoints/job: read-only file system; checkpoints need a volume"
+            + " that can be written",
+        "model: there is no checkpoint in /perigee/model/step-00000100"
+      })
+  void whatNoRestartMendsFailsAtOnceWithTheProgramsOwnLine(String line) {
+    api.client()
+        .resource(
+            new PersistentVolumeClaimBuilder()
+                .withNewMetadata()
+                .withName("read-only")
+                .withNamespace(namespace)
+                .endMetadata()
+                .withNewSpec()
+                .withAccessModes("ReadOnlyMany")
+                .withNewResources()
+                .withRequests(Map.of("storage", new Quantity("1Gi")))
+                .endResources()
+                .endSpec()
+                .build())
+        .create();
+    create(
+        "job",
+        job ->
+            job.withObject("/spec/checkpoints/volume/persistentVolumeClaim")
+                .put("claimName", "read-only"));
+    run("job");
+    play.end(pods("job").getFirst(), 64, line);
+    awaitReason("job", "BadConfig");
+    assertThat(ready("job").message()).isEqualTo("job-0 exited with 64 (BadConfig): " + line);
+    assertThat(status("job").restarts()).isZero();
+    assertThat(holding("job")).containsExactlyInAnyOrder("Failed", "Stalled");
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        """
+        {"conditions": [{"type": "Complete", "status": "True", "reason": "Complete", "message": "",
+         "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}]}\
+        """,
+        """
+        {"attempt": {"number": 7, "formed": true}}\
+        """,
+        """
+        {"layout": null, "attempt": null, "conditions": null, "observedGeneration": 99}\
+        """
+      })
+  void aStatusEditedByHandIsSetBackAndMovesNoPod(String edit) {
+    create("edited", job -> {});
+    run("edited");
+    awaitReason("edited", "Training");
+    await().until(() -> Boolean.TRUE.equals(status("edited").attempt().formed()));
+    PretrainJobStatus before = status("edited");
+    Map<String, String> uids = uids("edited");
+    api.client()
+        .resource(api.job(namespace, "edited"))
+        .subresource("status")
+        .patch(PatchContext.of(PatchType.JSON_MERGE), "{\"status\": " + edit + "}");
+    assertThat(status("edited")).isNotEqualTo(before);
+    await().untilAsserted(() -> assertThat(meaning(status("edited"))).isEqualTo(meaning(before)));
+    assertThat(uids("edited")).isEqualTo(uids);
+  }
+
+  /** What a status says, without when it was said. */
+  private static List<?> meaning(PretrainJobStatus status) {
+    return Arrays.asList(
+        status.observedGeneration(),
+        status.conditions().stream()
+            .map(
+                c -> List.of(c.type(), c.status(), c.reason(), c.message(), c.observedGeneration()))
+            .toList(),
+        status.layout(),
+        Optional.ofNullable(status.attempt()).map(GangAttempt::number),
+        Optional.ofNullable(status.attempt()).map(GangAttempt::formed),
+        status.restarts(),
+        status.disruptions());
+  }
+
+  private static Consumer<ObjectNode> from(String other) {
+    return job ->
+        job.withObject("/spec/model").removeAll().withObject("from").put("pretrainJob", other);
+  }
+
+  private void create(String name, Consumer<ObjectNode> change) {
+    api.createJob(namespace, name, change);
+  }
+
+  private void delete(String name) {
+    api.client().resource(api.job(namespace, name)).delete();
+  }
+
+  /** Its two pods get a node and run. */
+  private void run(String name) {
+    awaitPods(name, 2);
+    pods(name).forEach(play::bind);
+    pods(name).forEach(play::run);
+    await().until(() -> Boolean.TRUE.equals(status(name).attempt().formed()));
+  }
+
+  private List<Pod> pods(String name) {
+    return play.pods(namespace, name);
+  }
+
+  private Map<String, String> uids(String name) {
+    Map<String, String> uids = new TreeMap<>();
+    pods(name).stream()
+        .map(HasMetadata::getMetadata)
+        .forEach(m -> uids.put(m.getName(), m.getUid()));
+    return uids;
+  }
+
+  private void awaitPods(String name, int number) {
+    await().until(() -> pods(name).size() == number);
+  }
+
+  private void awaitNoPods(String name) {
+    await()
+        .until(
+            () -> {
+              pods(name).stream()
+                  .filter(pod -> pod.getMetadata().getDeletionTimestamp() != null)
+                  .forEach(play::letGo);
+              return pods(name).isEmpty();
+            });
+  }
+
+  private PretrainJobStatus status(String name) {
+    return Optional.ofNullable(api.job(namespace, name).getStatus())
+        .orElse(PretrainJobStatus.EMPTY);
+  }
+
+  private Condition ready(String name) {
+    return status(name).condition(ConditionType.Ready).orElseThrow();
+  }
+
+  private List<String> holding(String name) {
+    return status(name).conditions().stream()
+        .filter(Condition::holds)
+        .map(Condition::type)
+        .toList();
+  }
+
+  private void awaitReason(String name, String reason) {
+    await()
+        .untilAsserted(
+            () ->
+                assertThat(status(name).condition(ConditionType.Ready).map(Condition::reason))
+                    .hasValue(reason));
+  }
+}
