@@ -3,6 +3,7 @@ package dev.perigee.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.perigee.cli.cluster.node.FolderLocks;
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.checkpoint.SafetensorsWriter;
@@ -252,6 +253,37 @@ class PerigeeTest {
                   + taken.getLocalPort()
                   + " of 127.0.0.1 is in use; end what listens there, or choose another with"
                   + " --port (0 takes any free one)\n");
+    }
+  }
+
+  @Test
+  void aJobWhoseCheckpointsAnotherCommandWritesIsRefused() throws IOException {
+    Path example = Checkout.root().resolve("examples/quickstart.yaml");
+    Path claim = Files.createDirectories(folder.resolve("runs/default/quickstart"));
+    try (FolderLocks other = new FolderLocks()) {
+      other.take(claim, "");
+
+      Result result =
+          perigee("run", "--runs", folder.resolve("runs").toString(), example.toString());
+
+      assertThat(result.code()).isEqualTo(1);
+      assertThat(result.err())
+          .startsWith("perigee: " + claim.toRealPath() + ": in use by ")
+          .endsWith("or write elsewhere with --runs DIR\n")
+          .hasLineCount(1);
+      assertThat(result.out()).isEmpty();
+    }
+  }
+
+  @Test
+  void aStateFolderOfAnotherClusterIsRefused() throws IOException {
+    try (FolderLocks other = new FolderLocks()) {
+      other.take(folder, "");
+
+      Result result = perigee("up", "--port", "0", "--state", folder.toString());
+
+      assertThat(result.code()).isEqualTo(1);
+      assertThat(result.err()).endsWith("or choose another with --state\n").hasLineCount(1);
     }
   }
 
