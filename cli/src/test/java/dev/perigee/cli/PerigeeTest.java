@@ -199,7 +199,7 @@ class PerigeeTest {
       int code = run.process().waitFor();
 
       assertThat(run.said()).startsWith(bench.getKey()).hasLineCount(1);
-      assertThat(code).isEqualTo(bench.getKey().startsWith("bench gpus") ? 2 : 1);
+      assertThat(code).isEqualTo(1);
     }
     assertThat(page).doesNotExist();
   }
@@ -230,6 +230,25 @@ class PerigeeTest {
 
     assertThat(result.code()).isEqualTo(2);
     assertThat(result.err()).contains("no PretrainJob in ");
+  }
+
+  @Test
+  void whatTheCommandDoesNotUnderstandHasOneExitCode() throws IOException {
+    Path noYaml = Files.writeString(folder.resolve("no.yaml"), "{");
+    Path empty = Files.writeString(folder.resolve("empty.yaml"), "");
+    Path noKind = Files.writeString(folder.resolve("kind.yaml"), "{a: 1}");
+    Path example = Checkout.root().resolve("examples/quickstart.yaml");
+    for (String command : List.of("run", "plan")) {
+      for (Path file : List.of(noYaml, empty, noKind, folder.resolve("gone.yaml"))) {
+        assertThat(perigee(command, file.toString()).code()).as("%s %s", command, file).isEqualTo(2);
+      }
+    }
+    for (Path data : List.of(folder.resolve("gone.txt"), empty)) { // the second has no source
+      Result result = perigee("run", "--data", data.toString(), example.toString());
+      assertThat(result.code()).as(result.err()).isEqualTo(2);
+      assertThat(result.err()).startsWith("perigee: --data: ").hasLineCount(1);
+    }
+    assertThat(perigee("--help").out()).contains("Exit codes:").contains("not understood");
   }
 
   @Test
