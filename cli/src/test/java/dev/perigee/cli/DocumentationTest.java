@@ -32,7 +32,8 @@ class DocumentationTest {
   private static final Pattern COMMAND =
       Pattern.compile("(?:^|`|: |written by )\\./perigee +([^`]+?)(?:`| +#.*| -->|$)");
 
-  private static final Pattern SCRIPT_COMMAND = Pattern.compile("^ {2}([a-z]+)\\)", Pattern.MULTILINE);
+  private static final Pattern SCRIPT_COMMAND =
+      Pattern.compile("^ {2}([a-z]+)\\)", Pattern.MULTILINE);
 
   private static List<Path> files(String... endings) throws IOException {
     List<Path> files = new ArrayList<>(List.of(ROOT.resolve("README.md")));

@@ -240,7 +240,9 @@ class PerigeeTest {
     Path example = Checkout.root().resolve("examples/quickstart.yaml");
     for (String command : List.of("run", "plan")) {
       for (Path file : List.of(noYaml, empty, noKind, folder.resolve("gone.yaml"))) {
-        assertThat(perigee(command, file.toString()).code()).as("%s %s", command, file).isEqualTo(2);
+        assertThat(perigee(command, file.toString()).code())
+            .as("%s %s", command, file)
+            .isEqualTo(2);
       }
     }
     for (Path data : List.of(folder.resolve("gone.txt"), empty)) { // the second has no source

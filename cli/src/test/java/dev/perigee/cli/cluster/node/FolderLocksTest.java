@@ -68,13 +68,13 @@ class FolderLocksTest {
   @Test
   void twoClustersOfAProcessDoNotShareAFolderByAnyOfItsNames() throws IOException {
     Path link = Files.createSymbolicLink(folder.resolve("link"), folder);
-    try (FolderLocks first = new FolderLocks();
-        FolderLocks second = new FolderLocks()) {
-      first.take(folder, "");
-      first.take(link, "");
-      assertThatThrownBy(() -> second.take(link, "go")).hasMessageContaining("another cluster of");
-
-      first.close();
+    try (FolderLocks second = new FolderLocks()) {
+      try (FolderLocks first = new FolderLocks()) {
+        first.take(folder, "");
+        first.take(link, "");
+        assertThatThrownBy(() -> second.take(link, "go"))
+            .hasMessageContaining("another cluster of");
+      }
 
       second.take(link, "");
     }
