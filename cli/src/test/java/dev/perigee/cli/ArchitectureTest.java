@@ -105,7 +105,7 @@ class ArchitectureTest {
           .that()
           .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
           .and()
-          .resideOutsideOfPackage("dev.perigee.engine.cuda")
+          .resideOutsideOfPackage("dev.perigee.engine.cuda..")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage("org.bytedeco..", "jcuda..")

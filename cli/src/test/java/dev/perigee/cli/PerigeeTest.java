@@ -7,7 +7,7 @@ import dev.perigee.cli.cluster.node.FolderLocks;
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.checkpoint.SafetensorsWriter;
-import dev.perigee.engine.cuda.Cuda;
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;

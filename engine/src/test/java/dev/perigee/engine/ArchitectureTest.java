@@ -1,5 +1,8 @@
 package dev.perigee.engine;
 
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAPackage;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideOutsideOfPackage;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideOutsideOfPackages;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 
@@ -18,7 +21,7 @@ class ArchitectureTest {
           .that()
           .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
           .and()
-          .resideOutsideOfPackage("dev.perigee.engine.cuda")
+          .resideOutsideOfPackages("dev.perigee.engine.cuda", "dev.perigee.engine.cuda.driver")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage("java.lang.foreign..", "org.bytedeco..", "jcuda..");
@@ -49,6 +52,28 @@ class ArchitectureTest {
               "dev.perigee.engine.backend..",
               "dev.perigee.engine.model..",
               "dev.perigee.engine.parallel..");
+
+  @ArchTest
+  static final ArchRule theGpusDriverLayerKnowsNobody =
+      noClasses()
+          .that()
+          .resideInAPackage("dev.perigee.engine.cuda.driver")
+          .should()
+          .dependOnClassesThat(
+              resideInAPackage("dev.perigee..")
+                  .and(resideOutsideOfPackage("dev.perigee.engine.cuda.driver")));
+
+  @ArchTest
+  static final ArchRule theGpusKernelsKnowOnlyTheDriverLayer =
+      noClasses()
+          .that()
+          .resideInAPackage("dev.perigee.engine.cuda.kernels")
+          .should()
+          .dependOnClassesThat(
+              resideInAPackage("dev.perigee..")
+                  .and(
+                      resideOutsideOfPackages(
+                          "dev.perigee.engine.cuda.driver", "dev.perigee.engine.cuda.kernels")));
 
   @ArchTest
   static final ArchRule backendsKnowNoModel =

@@ -2,10 +2,10 @@ package dev.perigee.trainer;
 
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
-import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.engine.cuda.CudaBackend;
 import dev.perigee.engine.cuda.GpuGroups;
 import dev.perigee.engine.cuda.Precision;
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.RunConfig.Compute;

@@ -3,7 +3,7 @@ package dev.perigee.trainer;
 import dev.perigee.engine.checkpoint.CheckpointFormatException;
 import dev.perigee.engine.checkpoint.CorruptCheckpointsException;
 import dev.perigee.engine.checkpoint.StorageException;
-import dev.perigee.engine.cuda.OutOfDeviceMemoryException;
+import dev.perigee.engine.cuda.driver.OutOfDeviceMemoryException;
 import dev.perigee.engine.data.DataException;
 import dev.perigee.engine.model.WeightMismatchException;
 import dev.perigee.engine.parallel.LostPeerException;

@@ -7,7 +7,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.engine.checkpoint.CheckpointStore;
 import dev.perigee.engine.checkpoint.StorageException;
-import dev.perigee.engine.cuda.Cuda;
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;

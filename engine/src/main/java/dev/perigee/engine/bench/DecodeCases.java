@@ -1,8 +1,8 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.DeviceArena;
-import dev.perigee.engine.cuda.DeviceBuffer;
-import dev.perigee.engine.cuda.MlaDecode;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.MlaDecode;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;

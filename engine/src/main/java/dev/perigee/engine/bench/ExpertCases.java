@@ -1,13 +1,13 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.DeviceArena;
-import dev.perigee.engine.cuda.DeviceBuffer;
-import dev.perigee.engine.cuda.GroupedGemm;
-import dev.perigee.engine.cuda.Launch;
-import dev.perigee.engine.cuda.Launcher;
-import dev.perigee.engine.cuda.MoeLayer;
-import dev.perigee.engine.cuda.RandomNormal;
-import dev.perigee.engine.cuda.Stream;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.driver.Launcher;
+import dev.perigee.engine.cuda.driver.Stream;
+import dev.perigee.engine.cuda.kernels.GroupedGemm;
+import dev.perigee.engine.cuda.kernels.MoeLayer;
+import dev.perigee.engine.cuda.kernels.RandomNormal;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

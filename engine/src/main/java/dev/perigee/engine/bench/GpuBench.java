@@ -1,8 +1,8 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.Cuda;
-import dev.perigee.engine.cuda.Device;
-import dev.perigee.engine.cuda.DeviceArena;
+import dev.perigee.engine.cuda.driver.Cuda;
+import dev.perigee.engine.cuda.driver.Device;
+import dev.perigee.engine.cuda.driver.DeviceArena;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.LocalDate;

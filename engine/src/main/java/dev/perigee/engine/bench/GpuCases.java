@@ -1,6 +1,6 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceArena;
 import java.util.List;
 import java.util.Map;
 

@@ -1,12 +1,12 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.Bfloat16;
-import dev.perigee.engine.cuda.Device;
-import dev.perigee.engine.cuda.DeviceArena;
-import dev.perigee.engine.cuda.DeviceBuffer;
-import dev.perigee.engine.cuda.Launch;
-import dev.perigee.engine.cuda.RandomNormal;
-import dev.perigee.engine.cuda.Stream;
+import dev.perigee.engine.cuda.driver.Device;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.driver.Stream;
+import dev.perigee.engine.cuda.kernels.Bfloat16;
+import dev.perigee.engine.cuda.kernels.RandomNormal;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;

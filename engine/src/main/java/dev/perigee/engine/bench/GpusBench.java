@@ -4,7 +4,7 @@ import dev.perigee.engine.bench.GangWork.Collective;
 import dev.perigee.engine.bench.GangWork.Done;
 import dev.perigee.engine.bench.GangWork.Kind;
 import dev.perigee.engine.checkpoint.Folders;
-import dev.perigee.engine.cuda.Cuda;
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.plan.ChromeTrace;
 import dev.perigee.plan.MeasuredCosts;
 import dev.perigee.plan.Schedule;

@@ -4,7 +4,7 @@ import dev.perigee.engine.bench.GangWork.Collective;
 import dev.perigee.engine.bench.GangWork.Done;
 import dev.perigee.engine.bench.GpusBench.Outcome;
 import dev.perigee.engine.bench.GpusBench.Step;
-import dev.perigee.engine.cuda.Cuda;
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;

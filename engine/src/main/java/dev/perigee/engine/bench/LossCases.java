@@ -1,8 +1,8 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.DeviceArena;
-import dev.perigee.engine.cuda.DeviceBuffer;
-import dev.perigee.engine.cuda.LinearCrossEntropy;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.LinearCrossEntropy;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;

@@ -1,15 +1,15 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.DeviceArena;
-import dev.perigee.engine.cuda.DeviceBuffer;
-import dev.perigee.engine.cuda.Dispatch;
-import dev.perigee.engine.cuda.Fp8;
-import dev.perigee.engine.cuda.FusedAdamW;
-import dev.perigee.engine.cuda.FusedNorm;
-import dev.perigee.engine.cuda.FusedRope;
-import dev.perigee.engine.cuda.Launch;
-import dev.perigee.engine.cuda.Router;
-import dev.perigee.engine.cuda.SwiGlu;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.kernels.Dispatch;
+import dev.perigee.engine.cuda.kernels.Fp8;
+import dev.perigee.engine.cuda.kernels.FusedAdamW;
+import dev.perigee.engine.cuda.kernels.FusedNorm;
+import dev.perigee.engine.cuda.kernels.FusedRope;
+import dev.perigee.engine.cuda.kernels.Router;
+import dev.perigee.engine.cuda.kernels.SwiGlu;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;

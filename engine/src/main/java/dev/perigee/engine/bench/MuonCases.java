@@ -1,10 +1,10 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.DeviceArena;
-import dev.perigee.engine.cuda.DeviceBuffer;
-import dev.perigee.engine.cuda.Dispatch;
-import dev.perigee.engine.cuda.Launch;
-import dev.perigee.engine.cuda.Muon;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.kernels.Dispatch;
+import dev.perigee.engine.cuda.kernels.Muon;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

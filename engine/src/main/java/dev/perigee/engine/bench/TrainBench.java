@@ -1,8 +1,8 @@
 package dev.perigee.engine.bench;
 
-import dev.perigee.engine.cuda.Cuda;
 import dev.perigee.engine.cuda.CudaBackend;
 import dev.perigee.engine.cuda.Precision;
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.engine.data.Sequence;
 import dev.perigee.engine.data.TrainingData;
 import dev.perigee.engine.model.Model;

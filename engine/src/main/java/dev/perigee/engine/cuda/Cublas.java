@@ -5,6 +5,10 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.perigee.engine.cuda.driver.CudaException;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.DeviceMemory;
+import dev.perigee.engine.cuda.driver.Stream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;

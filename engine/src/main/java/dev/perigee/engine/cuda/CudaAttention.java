@@ -4,6 +4,9 @@ import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.cuda.Product.Operand;
 import dev.perigee.engine.cuda.Product.Sizes;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.MlaDecode;
+import dev.perigee.engine.cuda.kernels.MlaPrefill;
 import dev.perigee.engine.tensor.Tensor;
 
 /**

@@ -3,6 +3,8 @@ package dev.perigee.engine.cuda;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.ExpertRows;
 import dev.perigee.engine.backend.RouterShape;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.Dispatch;
 import dev.perigee.engine.tensor.Tensor;
 
 /**

@@ -1,6 +1,8 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.Arena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.LinearCrossEntropy;
 import dev.perigee.engine.tensor.Tensor;
 
 /**

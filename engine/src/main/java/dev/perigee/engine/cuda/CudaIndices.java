@@ -1,5 +1,6 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 

@@ -1,6 +1,11 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.Arena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.Dispatch;
+import dev.perigee.engine.cuda.kernels.FusedNorm;
+import dev.perigee.engine.cuda.kernels.FusedRope;
+import dev.perigee.engine.cuda.kernels.SwiGlu;
 import dev.perigee.engine.tensor.Tensor;
 
 /**

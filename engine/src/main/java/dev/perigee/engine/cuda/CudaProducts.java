@@ -3,6 +3,8 @@ package dev.perigee.engine.cuda;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.cuda.Product.Operand;
 import dev.perigee.engine.cuda.Product.Sizes;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.kernels.GroupedGemm;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Optional;
 

@@ -1,6 +1,7 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.Rates;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.tensor.Tensor;
 
 /**

@@ -2,6 +2,7 @@ package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Routine;
+import dev.perigee.engine.cuda.driver.Queue;
 import java.util.List;
 
 /**

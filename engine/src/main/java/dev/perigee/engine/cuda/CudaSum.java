@@ -1,6 +1,7 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.Sum;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.tensor.Tensor;
 
 /** A float64 number in the device's memory. */

@@ -1,12 +1,14 @@
 package dev.perigee.engine.cuda;
 
-import static dev.perigee.engine.cuda.Launch.address;
-import static dev.perigee.engine.cuda.Launch.integer;
-import static dev.perigee.engine.cuda.Launch.real;
+import static dev.perigee.engine.cuda.driver.Launch.address;
+import static dev.perigee.engine.cuda.driver.Launch.integer;
+import static dev.perigee.engine.cuda.driver.Launch.real;
 
 import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.RouterShape;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
 import java.util.List;
 
 /**

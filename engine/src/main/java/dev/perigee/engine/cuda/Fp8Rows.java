@@ -1,9 +1,11 @@
 package dev.perigee.engine.cuda;
 
-import static dev.perigee.engine.cuda.Launch.address;
-import static dev.perigee.engine.cuda.Launch.integer;
+import static dev.perigee.engine.cuda.driver.Launch.address;
+import static dev.perigee.engine.cuda.driver.Launch.integer;
 
 import dev.perigee.engine.backend.Fp8;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
 import java.util.List;
 
 /**

@@ -1,5 +1,8 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.Device;
+import dev.perigee.engine.cuda.driver.DeviceArena;
+import dev.perigee.engine.cuda.driver.Stream;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.parallel.Fellowship;

@@ -1,5 +1,7 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.CudaException;
+
 /**
  * The calls of NVIDIA's collective library that are used here: {@link NcclLibrary}, or in tests a
  * fake. Addresses are the device's, counts are elements, a communicator and a stream are handles.

@@ -1,5 +1,10 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.CudaException;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.DeviceMemory;
+import dev.perigee.engine.cuda.driver.Launcher;
+import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.parallel.LostPeerException;

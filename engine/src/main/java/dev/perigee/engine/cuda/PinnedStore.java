@@ -1,6 +1,9 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.HostStore;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.DeviceMemory;
+import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.tensor.Tensor;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;

@@ -1,5 +1,9 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.DeviceMemory;
+import dev.perigee.engine.cuda.driver.Queue;
+import dev.perigee.engine.cuda.kernels.Bfloat16;
 import java.nio.ByteBuffer;
 import java.nio.ShortBuffer;
 import java.util.Arrays;

@@ -1,5 +1,9 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.DeviceMemory;
+import dev.perigee.engine.cuda.driver.OutOfDeviceMemoryException;
+import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.tensor.Storage;
 import dev.perigee.engine.tensor.Tensor;
 import java.lang.ref.PhantomReference;

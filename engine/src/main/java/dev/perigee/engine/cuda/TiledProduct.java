@@ -1,8 +1,10 @@
 package dev.perigee.engine.cuda;
 
-import static dev.perigee.engine.cuda.Launch.integer;
-import static dev.perigee.engine.cuda.Launch.real;
+import static dev.perigee.engine.cuda.driver.Launch.integer;
+import static dev.perigee.engine.cuda.driver.Launch.real;
 
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.driver.Launcher;
 import java.util.List;
 
 /** Products by our own kernel without tensor cores: {@code src/main/cuda/product.cu}. */

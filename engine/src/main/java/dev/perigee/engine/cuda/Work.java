@@ -1,6 +1,9 @@
 package dev.perigee.engine.cuda;
 
 import dev.perigee.engine.backend.Arena;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.List;

@@ -3,6 +3,9 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.OutOfDeviceMemoryException;
+import dev.perigee.engine.cuda.kernels.KernelSources;
 import dev.perigee.engine.model.LatentCache;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Models;

@@ -3,6 +3,7 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.engine.model.LatentCache;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Models;

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 import com.sun.management.ThreadMXBean;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Routine;
+import dev.perigee.engine.cuda.driver.Launch;
 import dev.perigee.engine.model.LatentCache;
 import dev.perigee.engine.model.Model;
 import dev.perigee.engine.model.Models;

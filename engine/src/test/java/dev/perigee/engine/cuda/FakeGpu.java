@@ -2,6 +2,13 @@ package dev.perigee.engine.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.DeviceMemory;
+import dev.perigee.engine.cuda.driver.Launch;
+import dev.perigee.engine.cuda.driver.Launcher;
+import dev.perigee.engine.cuda.driver.OutOfDeviceMemoryException;
+import dev.perigee.engine.cuda.driver.Queue;
+import dev.perigee.engine.cuda.kernels.KernelSources;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;

@@ -1,5 +1,7 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.driver.CudaException;
+import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayDeque;

@@ -3,6 +3,8 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.perigee.engine.cuda.driver.Gpu;
+import dev.perigee.engine.cuda.driver.Stream;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.tensor.Tensor;
