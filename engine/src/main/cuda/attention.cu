@@ -71,13 +71,13 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// Softmax of rows of `columns` logits, in place. Row i of each head may see `allowed0 + i * causal`
-// columns (causal 1: one more each row; 0: all the same); the rest become zero. Grid: x rows of a
-// head, y heads. most[head] is raised to the largest allowed logit, if given.
+// Softmax of rows of `columns` logits, in place. With `lengths` the rows of y see the first
+// lengths[y] columns, else row i of each y sees the first i + 1; the rest become zero. Grid: x rows,
+// y heads or sequences. most[y] is raised to the largest allowed logit, if given.
 extern "C" __global__ void __launch_bounds__(256)
-    attention_softmax(float* p, float* most, int columns, int allowed0, int causal) {
+    attention_softmax(float* p, float* most, const int* lengths, int columns) {
   float* row = p + ((long)blockIdx.y * gridDim.x + blockIdx.x) * columns;
-  const int allowed = allowed0 + blockIdx.x * causal;
+  const int allowed = lengths == nullptr ? blockIdx.x + 1 : lengths[blockIdx.y];
   float largest = -INFINITY;
   for (int j = threadIdx.x; j < allowed; j += blockDim.x) {
     largest = fmaxf(largest, row[j]);

@@ -582,6 +582,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         }
         hopper::wgmma_commit();
         hopper::wgmma_wait<0>();
+        __syncwarp();  // every lane has read lse and delta of this stage
         if (thread % 32 == 0) {
           hopper::barrier_arrive(&s.empty[stage]);
           if (j + 1 == t.to) {

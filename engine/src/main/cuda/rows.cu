@@ -28,17 +28,52 @@ extern "C" __global__ void rows_count(const int* offset, float* count, int exper
   }
 }
 
-// y[target[i]] += the sum of x[source[j]] for start[i] <= j < start[i + 1], in that order: targets
-// differ, so no two blocks write one row.
-extern "C" __global__ void rows_sum_by_target(const float* x, const int* target, const int* start,
-                                              const int* source, float* y, int width) {
-  const int i = blockIdx.x;
-  for (int c = threadIdx.x; c < width; c += blockDim.x) {
-    float sum = 0;
-    for (int j = start[i]; j < start[i + 1]; j++) {
-      sum += x[(long)source[j] * width + c];
+// x[i] = i
+extern "C" __global__ void rows_range(int* x, int n) {
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+    x[i] = i;
+  }
+}
+
+// y[id] += x[t] for every t with ids[t] == id, in the order of t. A block for each t, which does
+// nothing unless its t is the first of its id: no two blocks write one row.
+extern "C" __global__ void __launch_bounds__(256)
+    rows_add_by_id(const float* x, const int* ids, float* y, int n, int width) {
+  __shared__ int source[256];
+  __shared__ int of_warp[8];
+  const int t = blockIdx.x, id = ids[t];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int first = 0; first < t; first += 256) {
+    const int i = first + threadIdx.x;
+    if (__syncthreads_or(i < t && ids[i] == id)) {
+      return;
     }
-    y[(long)target[i] * width + c] += sum;
+  }
+  for (int first = t; first < n; first += 256) {
+    const int i = first + threadIdx.x;
+    const bool found = i < n && ids[i] == id;
+    const unsigned votes = __ballot_sync(0xffffffff, found);
+    if (lane == 0) {
+      of_warp[warp] = __popc(votes);
+    }
+    __syncthreads();
+    int before = __popc(votes & ((1u << lane) - 1)), count = 0;
+    for (int w = 0; w < 8; w++) {
+      before += w < warp ? of_warp[w] : 0;
+      count += of_warp[w];
+    }
+    if (found) {
+      source[before] = i;
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; count > 0 && c < width; c += 256) {
+      float sum = y[(long)id * width + c];
+      for (int k = 0; k < count; k++) {
+        sum += x[(long)source[k] * width + c];
+      }
+      y[(long)id * width + c] = sum;
+    }
+    __syncthreads();  // before the next 256 overwrite what is read here
   }
 }
 

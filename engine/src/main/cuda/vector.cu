@@ -55,16 +55,29 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// One block; total = the sum of x, in float64.
+// One block; total += the sum of x, in float64.
 extern "C" __global__ void __launch_bounds__(256)
-    vector_sum_floats(const float* x, double* total, long n) {
+    vector_add_floats(const float* x, double* total, long n) {
   double sum = 0;
   for (long i = threadIdx.x; i < n; i += blockDim.x) {
     sum += x[i];
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) {
-    *total = sum;
+    *total += sum;
+  }
+}
+
+// One block; total += the sum of x.
+extern "C" __global__ void __launch_bounds__(256)
+    vector_add_doubles(const double* x, double* total, long n) {
+  double sum = 0;
+  for (long i = threadIdx.x; i < n; i += blockDim.x) {
+    sum += x[i];
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) {
+    *total += sum;
   }
 }
 

@@ -84,18 +84,19 @@ final class Manifests {
           file
               + e.getProblemMark().map(at -> ", line " + (at.getLine() + 1)).orElse("")
               + ": not YAML: "
-              + e.getProblem());
+              + e.getProblem(),
+          2);
     } catch (YamlEngineException e) {
       throw new CommandFailure(
-          file + ": not YAML: " + e.getMessage().lines().findFirst().orElse(""));
+          file + ": not YAML: " + e.getMessage().lines().findFirst().orElse(""), 2);
     } catch (StackOverflowError e) { // an alias of what it is in, or brackets without end
       throw new CommandFailure(
-          file + ", document " + (number + 1) + ": nested without end, or too deeply");
+          file + ", document " + (number + 1) + ": nested without end, or too deeply", 2);
     } catch (IOException e) {
       throw new CommandFailure(file + " cannot be read: " + e.getMessage());
     }
     if (documents.size() == before) {
-      throw new CommandFailure(file + " holds no manifest");
+      throw new CommandFailure(file + " holds no manifest", 2);
     }
   }
 
@@ -113,7 +114,7 @@ final class Manifests {
         yield array;
       }
       case Double number when !Double.isFinite(number) ->
-          throw new CommandFailure(where + ": " + number + "; expected a number that JSON has");
+          throw new CommandFailure(where + ": " + number + "; expected a number that JSON has", 2);
       case Double number when Math.rint(number) == number && Math.abs(number) < 1L << 53 ->
           LongNode.valueOf(number.longValue());
       case null, default -> Json.MAPPER.valueToTree(value);
@@ -125,14 +126,14 @@ final class Manifests {
     if (!(tree instanceof ObjectNode object)
         || Json.text(tree, "apiVersion").isEmpty()
         || Json.text(tree, "kind").isEmpty()) {
-      throw new CommandFailure(where + ": not a manifest; expected apiVersion and kind");
+      throw new CommandFailure(where + ": not a manifest; expected apiVersion and kind", 2);
     }
     if (!Json.text(tree, "kind").equals("List") || !Json.text(tree, "apiVersion").equals("v1")) {
       documents.add(new Document(where, object));
       return;
     }
     if (!(tree.get("items") instanceof ArrayNode items)) {
-      throw new CommandFailure(where + ": a List without items");
+      throw new CommandFailure(where + ": a List without items", 2);
     }
     for (int i = 0; i < items.size(); i++) {
       add(where + ", item " + (i + 1), items.get(i), documents);
@@ -192,7 +193,7 @@ final class Manifests {
   static void overrideData(List<Document> documents, Path data) {
     Path absolute = data.toAbsolutePath().normalize();
     if (!Files.exists(absolute)) {
-      throw new CommandFailure("--data: " + absolute + " does not exist");
+      throw new CommandFailure("--data: " + absolute + " does not exist", 2);
     }
     for (Document document : documents) {
       if (!document.kind().equals("PretrainJob")
@@ -209,6 +210,6 @@ final class Manifests {
         }
       }
     }
-    throw new CommandFailure("--data: no PretrainJob has a data source on a volume to replace");
+    throw new CommandFailure("--data: no PretrainJob has a data source on a volume to replace", 2);
   }
 }

@@ -13,8 +13,9 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /**
- * The command {@code ./perigee}. Exit codes: 0 when all went well, 1 when something failed, 2 when
- * it was not understood, 130 when it was interrupted.
+ * The command {@code ./perigee}. Its exit codes are in its help: 2 is for a command line, or a file
+ * that it names, which is not what a command takes; 1 for what was understood and went wrong, on
+ * another machine or a minute later perhaps not.
  */
 @Command(
     name = "perigee",
@@ -29,6 +30,13 @@ import picocli.CommandLine.Spec;
       CommandLine.HelpCommand.class
     },
     mixinStandardHelpOptions = true,
+    exitCodeListHeading = "Exit codes:%n",
+    exitCodeList = {
+      "0:all went well, and every job is Complete",
+      "1:refused or failed: by the rules for manifests, by what this machine lacks, or on the way",
+      "2:not understood: an unknown word, a value that cannot be, a file that is absent or of another kind",
+      "130:interrupted by Ctrl-C (143: by SIGTERM)"
+    },
     versionProvider = VersionCommand.class)
 public final class Perigee implements Runnable {
   @Spec private CommandSpec spec;

@@ -89,6 +89,7 @@ final class RunCommand implements Callable<Integer> {
     try (perigee) {
       Logging.toFile(folder.resolve("logs/cluster.log"));
       Manifests.create(documents, perigee.cluster().api());
+      takeFolders(perigee.cluster());
       created = true;
       out.println("export KUBECONFIG=" + perigee.cluster().kubeconfig() + "   # to look inside");
       ProgressView view = ProgressView.forOutput(out, isTerminal());
@@ -125,13 +126,28 @@ final class RunCommand implements Callable<Integer> {
     }
   }
 
+  /** Refuses jobs whose checkpoints another cluster writes, rather than have their pods wait. */
+  private static void takeFolders(EmbeddedCluster cluster) throws IOException {
+    for (ObjectNode job : jobs(cluster)) {
+      cluster
+          .node()
+          .volumes()
+          .take(
+              Json.text(job, "metadata", "namespace"),
+              Json.at(job, "spec", "checkpoints", "volume"));
+    }
+  }
+
+  private static List<ObjectNode> jobs(EmbeddedCluster cluster) {
+    return cluster.api().store().list("pretrainjobs.perigee.dev", "").objects();
+  }
+
   private boolean follow(PerigeeCluster perigee, ProgressView view, PrintWriter out)
       throws InterruptedException {
-    ObjectStore store = perigee.cluster().api().store();
     long started = System.nanoTime();
-    Warnings warnings = new Warnings(store);
+    Warnings warnings = new Warnings(perigee.cluster().api().store());
     while (true) {
-      List<ObjectNode> jobs = store.list("pretrainjobs.perigee.dev", "").objects();
+      List<ObjectNode> jobs = jobs(perigee.cluster());
       List<JobView> views = jobs.stream().map(JobView::of).toList();
       warnings.next().forEach(view::say);
       view.show(views);
@@ -140,7 +156,7 @@ final class RunCommand implements Callable<Integer> {
               && System.nanoTime() - started > TimeUnit.SECONDS.toNanos(timeoutSeconds);
       if (late || views.stream().allMatch(v -> v.outcome().isPresent())) {
         view.end();
-        Summary summary = new Summary(out, runs);
+        Summary summary = new Summary(out, perigee.cluster().node().volumes());
         jobs.forEach(summary::print);
         if (late) {
           out.println("gave up after " + timeoutSeconds + " s (--timeout)");

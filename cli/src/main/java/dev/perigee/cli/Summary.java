@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.perigee.api.Condition;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.cli.cluster.api.Json;
+import dev.perigee.cli.cluster.node.Volumes;
 import java.awt.AWTError;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -17,16 +18,16 @@ import java.util.Optional;
 /** What is printed when a job has ended. */
 final class Summary {
   private final PrintWriter out;
-  private final Path runsDir;
+  private final Volumes volumes;
 
   /**
    * A summary.
    *
-   * @param runsDir where volumes of claims are, as {@code NAMESPACE/CLAIM}
+   * @param volumes where the jobs' checkpoints are
    */
-  Summary(PrintWriter out, Path runsDir) {
+  Summary(PrintWriter out, Volumes volumes) {
     this.out = out;
-    this.runsDir = runsDir;
+    this.volumes = volumes;
   }
 
   /** Prints how a job ended and what came of it, and draws its pictures. */
@@ -114,13 +115,7 @@ final class Summary {
   }
 
   private Path volume(JsonNode job) {
-    JsonNode volume = Json.at(job, "spec", "checkpoints", "volume");
-    String host = Json.text(volume, "hostPath", "path");
-    return host.isEmpty()
-        ? runsDir
-            .toAbsolutePath()
-            .resolve(Json.text(job, "metadata", "namespace"))
-            .resolve(Json.text(volume, "persistentVolumeClaim", "claimName"))
-        : Path.of(host);
+    return volumes.folder(
+        Json.text(job, "metadata", "namespace"), Json.at(job, "spec", "checkpoints", "volume"));
   }
 }

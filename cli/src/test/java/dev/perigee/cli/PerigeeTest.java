@@ -3,6 +3,7 @@ package dev.perigee.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.perigee.cli.cluster.node.FolderLocks;
 import dev.perigee.engine.checkpoint.HfConfig;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.checkpoint.SafetensorsWriter;
@@ -198,7 +199,7 @@ class PerigeeTest {
       int code = run.process().waitFor();
 
       assertThat(run.said()).startsWith(bench.getKey()).hasLineCount(1);
-      assertThat(code).isEqualTo(bench.getKey().startsWith("bench gpus") ? 2 : 1);
+      assertThat(code).isEqualTo(1);
     }
     assertThat(page).doesNotExist();
   }
@@ -232,6 +233,27 @@ class PerigeeTest {
   }
 
   @Test
+  void whatTheCommandDoesNotUnderstandHasOneExitCode() throws IOException {
+    Path noYaml = Files.writeString(folder.resolve("no.yaml"), "{");
+    Path empty = Files.writeString(folder.resolve("empty.yaml"), "");
+    Path noKind = Files.writeString(folder.resolve("kind.yaml"), "{a: 1}");
+    Path example = Checkout.root().resolve("examples/quickstart.yaml");
+    for (String command : List.of("run", "plan")) {
+      for (Path file : List.of(noYaml, empty, noKind, folder.resolve("gone.yaml"))) {
+        assertThat(perigee(command, file.toString()).code())
+            .as("%s %s", command, file)
+            .isEqualTo(2);
+      }
+    }
+    for (Path data : List.of(folder.resolve("gone.txt"), empty)) { // the second has no source
+      Result result = perigee("run", "--data", data.toString(), example.toString());
+      assertThat(result.code()).as(result.err()).isEqualTo(2);
+      assertThat(result.err()).startsWith("perigee: --data: ").hasLineCount(1);
+    }
+    assertThat(perigee("--help").out()).contains("Exit codes:").contains("not understood");
+  }
+
+  @Test
   void aPortInUseIsOneClearLine() throws IOException {
     try (ServerSocket taken =
         new ServerSocket(0, 1, InetAddress.getByAddress(new byte[] {127, 0, 0, 1}))) {
@@ -252,6 +274,37 @@ class PerigeeTest {
                   + taken.getLocalPort()
                   + " of 127.0.0.1 is in use; end what listens there, or choose another with"
                   + " --port (0 takes any free one)\n");
+    }
+  }
+
+  @Test
+  void aJobWhoseCheckpointsAnotherCommandWritesIsRefused() throws IOException {
+    Path example = Checkout.root().resolve("examples/quickstart.yaml");
+    Path claim = Files.createDirectories(folder.resolve("runs/default/quickstart"));
+    try (FolderLocks other = new FolderLocks()) {
+      other.take(claim, "");
+
+      Result result =
+          perigee("run", "--runs", folder.resolve("runs").toString(), example.toString());
+
+      assertThat(result.code()).isEqualTo(1);
+      assertThat(result.err())
+          .startsWith("perigee: " + claim.toRealPath() + ": in use by ")
+          .endsWith("or write elsewhere with --runs DIR\n")
+          .hasLineCount(1);
+      assertThat(result.out()).isEmpty();
+    }
+  }
+
+  @Test
+  void aStateFolderOfAnotherClusterIsRefused() throws IOException {
+    try (FolderLocks other = new FolderLocks()) {
+      other.take(folder, "");
+
+      Result result = perigee("up", "--port", "0", "--state", folder.toString());
+
+      assertThat(result.code()).isEqualTo(1);
+      assertThat(result.err()).endsWith("or choose another with --state\n").hasLineCount(1);
     }
   }
 

@@ -43,7 +43,7 @@ class OperatorImageIT {
   private static final String CHECK = "dev.perigee.operator.InstallCheck";
 
   /** What {@link #yardstick} took on two cores that did little else, with Ready after 1.35 s. */
-  private static final Duration CALM_YARDSTICK = Duration.ofMillis(1000);
+  private static final Duration CALM_YARDSTICK = Duration.ofSeconds(1);
 
   @TempDir private static Path folder;
   private static KubeAPIServer server;

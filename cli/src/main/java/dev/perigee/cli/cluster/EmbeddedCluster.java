@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.ApiServer;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.api.Write;
+import dev.perigee.cli.cluster.node.FolderLocks;
 import dev.perigee.cli.cluster.node.LocalNode;
 import dev.perigee.cli.cluster.node.Programs;
 import io.fabric8.kubernetes.client.Config;
@@ -24,6 +25,7 @@ public final class EmbeddedCluster implements AutoCloseable {
   private final ApiServer api;
   private final LocalNode node;
   private final Path kubeconfig;
+  private final FolderLocks locks;
 
   /**
    * What kind of cluster to start.
@@ -35,10 +37,11 @@ public final class EmbeddedCluster implements AutoCloseable {
    */
   public record Options(int port, Path stateDir, Path runsDir, Programs programs) {}
 
-  private EmbeddedCluster(ApiServer api, LocalNode node, Path kubeconfig) {
+  private EmbeddedCluster(ApiServer api, LocalNode node, Path kubeconfig, FolderLocks locks) {
     this.api = api;
     this.node = node;
     this.kubeconfig = kubeconfig;
+    this.locks = locks;
   }
 
   /**
@@ -49,20 +52,26 @@ public final class EmbeddedCluster implements AutoCloseable {
   public static EmbeddedCluster start(Options options) throws IOException {
     Path state = writable("state", options.stateDir());
     Path runs = writable("runs", options.runsDir());
-    ApiServer api = new ApiServer(options.port());
+    FolderLocks locks = new FolderLocks();
+    locks.take(state, "choose another with --state"); // names of pods, kubeconfig, logs
+    ApiServer api = null;
     LocalNode node = null;
     try {
+      api = new ApiServer(options.port());
       installCrds(api);
       node = new LocalNode(api, options.programs(), state, runs);
       api.setPodLogs(node.logs());
       Path kubeconfig = state.resolve("kubeconfig");
       Files.write(kubeconfig, Json.yaml(kubeconfig(api.url())));
-      return new EmbeddedCluster(api, node, kubeconfig);
+      return new EmbeddedCluster(api, node, kubeconfig, locks);
     } catch (IOException | RuntimeException e) {
       if (node != null) {
         node.close();
       }
-      api.close();
+      if (api != null) {
+        api.close();
+      }
+      locks.close();
       throw e;
     }
   }
@@ -161,5 +170,6 @@ public final class EmbeddedCluster implements AutoCloseable {
   public void close() {
     node.close();
     api.close();
+    locks.close();
   }
 }

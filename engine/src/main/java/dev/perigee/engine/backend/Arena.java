@@ -43,6 +43,11 @@ public final class Arena {
   private long peakBytes;
   private long reservedBytes;
 
+  /** A number for each piece of memory, which no two share. */
+  private final IdentityHashMap<Storage, Long> numbers = new IdentityHashMap<>();
+
+  private long inUse;
+
   /** An arena whose memory comes from {@code allocate}, which is given a number of elements. */
   public Arena(IntFunction<Storage> allocate) {
     activations = new Pool(allocate);
@@ -194,10 +199,12 @@ public final class Arena {
     if (reusable == null || reusable.isEmpty()) {
       storage = pool.allocate.apply(size);
       reservedBytes += bytes(storage);
+      numbers.put(storage, scattered(numbers.size() + 1L));
     } else {
       storage = reused(reusable);
     }
     region.taken.add(storage);
+    inUse += numbers.get(storage);
     currentBytes += bytes(storage);
     peakBytes = Math.max(peakBytes, currentBytes);
     return new Tensor(storage, 0, shape);
@@ -227,6 +234,7 @@ public final class Arena {
   }
 
   private void idle(Storage storage) {
+    inUse -= numbers.get(storage);
     currentBytes -= bytes(storage);
     Pool pool = storage.width() == Float.BYTES ? floats : activations;
     pool.free.computeIfAbsent(storage.length(), size -> new ArrayDeque<>()).push(storage);
@@ -253,6 +261,23 @@ public final class Arena {
       }
     }
     throw new IllegalArgumentException("memory that this region does not have");
+  }
+
+  /**
+   * Stands for the set of memory that is handed out now: equal for equal sets, and else different
+   * but for one chance in 2⁶⁴. Work that begins with the same set in use may use the same memory as
+   * before.
+   */
+  public synchronized long inUse() {
+    return inUse;
+  }
+
+  /** Spreads numbers over all of 64 bits (the finalizer of SplitMix64). */
+  private static long scattered(long n) {
+    long x = n * 0x9e3779b97f4a7c15L;
+    x = (x ^ x >>> 30) * 0xbf58476d1ce4e5b9L;
+    x = (x ^ x >>> 27) * 0x94d049bb133111ebL;
+    return x ^ x >>> 31;
   }
 
   /** Bytes handed out now. */

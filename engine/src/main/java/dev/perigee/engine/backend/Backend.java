@@ -2,6 +2,7 @@ package dev.perigee.engine.backend;
 
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -31,6 +32,11 @@ public interface Backend {
     return zeros(shape);
   }
 
+  /** A new tensor of zeros that stays, of the type that activations have. */
+  default Tensor activations(int... shape) {
+    return zeros(shape);
+  }
+
   /** Memory for activations, which a backend may round. */
   Arena arena();
 
@@ -40,6 +46,29 @@ public interface Backend {
    */
   default Indices indices(int... values) {
     return Indices.of(values);
+  }
+
+  /** 0, 1, … n − 1, until the arena's innermost region is released. */
+  default Indices range(int n) {
+    int[] values = new int[n];
+    Arrays.setAll(values, i -> i);
+    return Indices.of(values);
+  }
+
+  /** A new slot for indices, which stays. */
+  default Indices.Slot slot(int size) {
+    return Indices.Slot.onHost(size);
+  }
+
+  /** A new sum, which stays and is zero. */
+  Sum sum();
+
+  /** New rates for updates, which stay. */
+  Rates rates();
+
+  /** Makes a routine of work that is done again and again. */
+  default Routine routine(Runnable work) {
+    return work::run;
   }
 
   /** Memory of the host for activations that are not needed for a while. */
@@ -75,7 +104,8 @@ public interface Backend {
    * @param mean decaying mean of gradients
    * @param square decaying mean of their squares
    */
-  void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
+  void adamW(
+      AdamWRule rule, Rates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight);
 
   /**
    * One step of Muon for B matrices of one shape, if the backend has a kernel for it.
@@ -83,7 +113,8 @@ public interface Backend {
    * @param momentum_BNM decaying sum of gradients
    * @return false when it has none and nothing has changed: products make it then
    */
-  default boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+  default boolean muon(
+      MuonRule rule, Rates rates, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     return false;
   }
 
@@ -285,12 +316,20 @@ public interface Backend {
    * @param shape of one token: its length is 1
    * @param q_BQ rows of H · (N + R), rotated
    * @param w_XL the projection from latents to each head's [key nope, value], H · (N + V) rows
-   * @param cache_BPC for each position its latent (L) and rotated key (R)
-   * @param filled positions in the cache, the new token's included
+   * @param cache_BPC for each position its latent (L) and rotated key (R); zeros, or any finite
+   *     numbers, behind a sequence's last
+   * @param lengths_B positions of each sequence, the new token's included
+   * @param reach none of {@code lengths_B} is more
    * @param out_BO receives rows of H · V
    */
   void latentAttention(
-      AttentionShape shape, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO);
+      AttentionShape shape,
+      Tensor q_BQ,
+      Tensor w_XL,
+      Tensor cache_BPC,
+      Indices lengths_B,
+      int reach,
+      Tensor out_BO);
 
   /**
    * DeepSeek-V3's routing: scores s = sigmoid(logits); experts are chosen by s + bias, first the
@@ -317,7 +356,7 @@ public interface Backend {
   /** count[e] += rows of expert e; exact up to 2²⁴. */
   void countRows(Indices offsets_E1, Tensor count_E);
 
-  /** y[slot[t, k]] = x[t]. */
+  /** y[slot[t, k]] = x[t]; the other rows of y stay. */
   void spreadRows(Tensor x_TC, Indices slot_TK, Tensor y_SC);
 
   /** y[t] += Σ_k weight[t, k] · x[slot[t, k]]; weights of one when {@code weight_TK} is null. */
@@ -336,9 +375,9 @@ public interface Backend {
    * Cross-entropy of the softmax of each row against its target; a negative target is left out.
    *
    * @param logits_TV is replaced by gradScale · (softmax − one-hot)
-   * @return the sum over the rows, in nats
+   * @param loss is added the sum over the rows to, in nats
    */
-  double crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale);
+  void crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale, Sum loss);
 
   /**
    * Whether {@link #linearCrossEntropy} takes less memory or time here than the logits of all
@@ -353,17 +392,22 @@ public interface Backend {
    *
    * @param dx_TH receives the gradient of the input
    * @param dw_VH is added the gradient of the weights to
-   * @return the sum over the rows, in nats
+   * @param loss is added the sum over the rows to, in nats
    */
-  default double linearCrossEntropy(
-      Tensor x_TH, Tensor w_VH, Indices targets_T, float gradScale, Tensor dx_TH, Tensor dw_VH) {
+  default void linearCrossEntropy(
+      Tensor x_TH,
+      Tensor w_VH,
+      Indices targets_T,
+      float gradScale,
+      Tensor dx_TH,
+      Tensor dw_VH,
+      Sum loss) {
     try (Arena.Scope _ = arena().open()) {
       Tensor logits_TV = arena().takeFloats(x_TH.dim(0), w_VH.dim(0));
       linear(x_TH, w_VH, logits_TV);
-      double loss = crossEntropy(logits_TV, targets_T, gradScale);
+      crossEntropy(logits_TV, targets_T, gradScale, loss);
       linearBackwardInput(logits_TV, w_VH, dx_TH, false);
       linearBackwardWeight(logits_TV, x_TH, dw_VH);
-      return loss;
     }
   }
 }

@@ -275,14 +275,18 @@ final class CpuAttention {
 
   /** See {@link Backend#latentAttention}. */
   void latent(
-      AttentionShape s, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO) {
+      AttentionShape s,
+      Tensor q_BQ,
+      Tensor w_XL,
+      Tensor cache_BPC,
+      int[] lengths_B,
+      Tensor out_BO) {
     int rank = w_XL.dim(1);
     int c = rank + s.rope();
     int d = s.nope() + s.rope();
     int headRows = s.nope() + s.value();
     int positions = cache_BPC.dim(1);
     absorbed_HC = atLeast(absorbed_HC, s.batch() * s.heads() * c);
-    dp_Block = atLeast(dp_Block, s.heads() * filled);
     int q = s.heads() * d;
     int o = s.heads() * s.value();
     int ld = s.heads() * c;
@@ -314,6 +318,8 @@ final class CpuAttention {
       }
     }
     for (int b = 0; b < s.batch(); b++) {
+      int filled = lengths_B[b];
+      dp_Block = atLeast(dp_Block, s.heads() * filled);
       int cacheAt = cache_BPC.offset() + b * positions * c;
       gemm.multiply(
           false,

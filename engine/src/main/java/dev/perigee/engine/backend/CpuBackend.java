@@ -39,6 +39,16 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
+  public Sum sum() {
+    return new Sum.OnHost();
+  }
+
+  @Override
+  public Rates rates() {
+    return new Rates.OnHost();
+  }
+
+  @Override
   public HostStore hostStore() {
     return hostStore;
   }
@@ -76,20 +86,12 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+  public void adamW(
+      AdamWRule rule, Rates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
     same(gradient, weight);
     same(mean, weight);
     same(square, weight);
-    CpuUpdates.adamW(
-        gradient.floats(),
-        gradient.offset(),
-        mean.floats(),
-        mean.offset(),
-        square.floats(),
-        square.offset(),
-        step,
-        weight.floats(),
-        weight.offset());
+    CpuUpdates.adamW(rule, ((Rates.OnHost) rates).get(), gradient, mean, square, weight);
   }
 
   @Override
@@ -374,8 +376,14 @@ public final class CpuBackend implements Backend {
 
   @Override
   public void latentAttention(
-      AttentionShape shape, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO) {
-    attention.latent(shape, q_BQ, w_XL, cache_BPC, filled, out_BO);
+      AttentionShape shape,
+      Tensor q_BQ,
+      Tensor w_XL,
+      Tensor cache_BPC,
+      Indices lengths_B,
+      int reach,
+      Tensor out_BO) {
+    attention.latent(shape, q_BQ, w_XL, cache_BPC, lengths_B.onHost(), out_BO);
   }
 
   @Override
@@ -452,11 +460,11 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public double crossEntropy(Tensor logits_TV, Indices targets, float gradScale) {
+  public void crossEntropy(Tensor logits_TV, Indices targets, float gradScale, Sum loss) {
     int[] targets_T = targets.onHost();
     int v = logits_TV.dim(1);
     float[] x = logits_TV.floats();
-    double loss = 0;
+    double total = 0;
     for (int t = 0; t < logits_TV.dim(0); t++) {
       int row = logits_TV.offset() + t * v;
       int target = targets_T[t];
@@ -474,12 +482,12 @@ public final class CpuBackend implements Backend {
       VectorLoops.shift(p, 0, v, -max);
       loops.exp(p, v);
       float sum = VectorLoops.sum(p, 0, v);
-      loss += Math.log(sum) - atTarget;
+      total += Math.log(sum) - atTarget;
       VectorLoops.scale(p, 0, v, gradScale / sum);
       p[target] -= gradScale;
       putRow(p, logits_TV, t, v);
     }
-    return loss;
+    ((Sum.OnHost) loss).add(total);
   }
 
   private static void same(Tensor x, Tensor y) {

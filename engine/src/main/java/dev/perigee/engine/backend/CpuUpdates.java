@@ -38,15 +38,46 @@ final class CpuUpdates {
   }
 
   static void adamW(
-      float[] g, int gAt, float[] m, int mAt, float[] v, int vAt, AdamWStep s, float[] w, int wAt) {
-    float gradientScale = s.gradientScale();
-    float beta1 = s.beta1();
-    float beta2 = s.beta2();
-    float rate = s.rate();
-    float correction = s.squareCorrection();
-    float epsilon = s.epsilon();
-    float keep = s.keep();
-    for (int i = 0, n = s.size(); i < n; i++) {
+      AdamWRule rule,
+      Rates.Values rates,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor weight) {
+    adamW(
+        rule,
+        rates,
+        gradient.floats(),
+        gradient.offset(),
+        mean.floats(),
+        mean.offset(),
+        square.floats(),
+        square.offset(),
+        weight.floats(),
+        weight.offset(),
+        weight.size());
+  }
+
+  private static void adamW(
+      AdamWRule rule,
+      Rates.Values rates,
+      float[] g,
+      int gAt,
+      float[] m,
+      int mAt,
+      float[] v,
+      int vAt,
+      float[] w,
+      int wAt,
+      int n) {
+    float gradientScale = (float) rates.gradientScale();
+    float beta1 = rule.beta1();
+    float beta2 = rule.beta2();
+    float rate = rates.meanRate();
+    float correction = rates.rootCorrection();
+    float epsilon = rule.epsilon();
+    float keep = rates.keep(rule.weightDecay());
+    for (int i = 0; i < n; i++) {
       float gradient = g[gAt + i] * gradientScale;
       float mean = beta1 * m[mAt + i] + (1 - beta1) * gradient;
       float square = beta2 * v[vAt + i] + (1 - beta2) * gradient * gradient;

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -28,6 +29,9 @@ import java.util.stream.DoubleStream;
  */
 public final class GpuBench {
   private static final int BLOCKS = 2;
+
+  /** Names {@link ReplayBench} among the groups. */
+  private static final String REPLAY = "replay";
 
   private static final List<GpuCases> GROUPS =
       List.of(
@@ -59,7 +63,8 @@ public final class GpuBench {
       System.exit(1);
     }
     List<String> wanted = Arrays.asList(args).subList(Math.min(1, args.length), args.length);
-    List<String> known = GROUPS.stream().map(GpuCases::name).toList();
+    List<String> known = new ArrayList<>(GROUPS.stream().map(GpuCases::name).toList());
+    known.add(REPLAY);
     if (!known.containsAll(wanted)) {
       System.err.println("bench gpu: groups of cases are " + known + ", not " + wanted);
       System.exit(2);
@@ -77,6 +82,9 @@ public final class GpuBench {
             bench.measure(group, t);
           }
         }
+      }
+      if (wanted.isEmpty() || wanted.contains(REPLAY)) {
+        bench.out.append("\n").append(ReplayBench.table());
       }
       System.out.println(bench.out);
       if (args.length > 0) {

@@ -105,7 +105,7 @@ public final class GpusBench {
                   shape.gpus(),
                   Cuda.count(),
                   Cuda.whyAbsent().map(w -> " (" + w + ")").orElse("")));
-      System.exit(2);
+      System.exit(1);
     }
     Path page = arguments.length > 1 ? Path.of(arguments[1]).toAbsolutePath() : null;
     if (page != null) {

@@ -97,16 +97,17 @@ final class MovementCases implements GpuCases {
   private static void rope(GpuLab lab, DeviceArena arena, List<GpuCase> cases) {
     DeviceBuffer q = lab.normal(arena, 2L * ROWS * HEADS * HEAD, 5, 1);
     float[] angles = new float[ROWS * ROTATED / 2];
-    DeviceBuffer table = lab.floats(arena, angles);
+    DeviceBuffer cosine = lab.floats(arena, angles);
+    DeviceBuffer sine = lab.floats(arena, angles);
     DeviceBuffer position = lab.ints(arena, IntStream.range(0, ROWS).toArray());
     cases.add(
         of(
             lab,
             "RoPE",
-            4L * ROWS * HEADS * ROTATED,
+            4L * ROWS * HEADS * ROTATED + cosine.bytes() + sine.bytes() + position.bytes(),
             List.of(
                 new FusedRope(ROWS, HEADS, HEAD, ROTATED)
-                    .turn(q, position, table, table, /* back */ false))));
+                    .turn(q, position, cosine, sine, /* back */ false))));
   }
 
   private static void swiGlu(GpuLab lab, DeviceArena arena, List<GpuCase> cases) {

@@ -96,11 +96,10 @@ public final class TrainBench {
   }
 
   private static RunConfig config(String text, long steps) {
-    ModelConfig whole = ModelPresets.find("moonlight-16b-a3b").orElseThrow();
     return new RunConfig(
         "bench/gpu-train",
         1,
-        new RunConfig.Model(first(whole, LAYERS), null),
+        new RunConfig.Model(slice(), null),
         List.of(new RunConfig.DataSource("text", 1, null, text)),
         new RunConfig.Tokenizer(RunConfig.Tokenizer.Kind.bytes, null),
         LENGTH,
@@ -123,6 +122,11 @@ public final class TrainBench {
         RunConfig.Memory.DEFAULT,
         new RunConfig.Compute(RunConfig.Compute.Backend.cuda, RunConfig.Compute.Precision.bf16),
         null);
+  }
+
+  /** The first layers of Moonlight, whose first is dense. */
+  static ModelConfig slice() {
+    return first(ModelPresets.find("moonlight-16b-a3b").orElseThrow(), LAYERS);
   }
 
   private static ModelConfig first(ModelConfig c, int layers) {

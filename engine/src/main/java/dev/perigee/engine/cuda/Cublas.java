@@ -32,6 +32,9 @@ final class Cublas implements Product {
   private static final int COMPUTE_FLOAT32 = 68; // cublasComputeType_t
   private static final int DEFAULT_ALGORITHM = -1;
 
+  /** What the library's manual recommends for Hopper. */
+  private static final long WORKSPACE_BYTES = 32L << 20;
+
   private final Arena arena = Arena.ofShared();
   private final MethodHandle destroy;
   private final MethodHandle multiply;
@@ -39,7 +42,7 @@ final class Cublas implements Product {
   private final MemorySegment alpha = arena.allocate(JAVA_FLOAT);
   private final MemorySegment beta = arena.allocate(JAVA_FLOAT);
 
-  private Cublas(SymbolLookup library, long stream) {
+  private Cublas(SymbolLookup library, long stream, DeviceBuffer workspace) {
     destroy = function(library, "cublasDestroy_v2", ADDRESS);
     multiply =
         function(
@@ -81,6 +84,14 @@ final class Cublas implements Product {
                   .invokeExact(handle, MemorySegment.ofAddress(stream)),
           "cublasSetStream_v2",
           "a stream");
+      // Its own would come from a pool that a captured graph allocates from at each replay.
+      check(
+          (int)
+              function(library, "cublasSetWorkspace_v2", ADDRESS, ADDRESS, JAVA_LONG)
+                  .invokeExact(
+                      handle, MemorySegment.ofAddress(workspace.address()), workspace.bytes()),
+          "cublasSetWorkspace_v2",
+          workspace);
     } catch (RuntimeException e) {
       throw e;
     } catch (Throwable e) {
@@ -94,12 +105,16 @@ final class Cublas implements Product {
         .downcallHandle(library.findOrThrow(name), FunctionDescriptor.of(JAVA_INT, arguments));
   }
 
-  /** The library for work on one stream of the current device; empty where it is not installed. */
-  static Optional<Cublas> load(Stream stream) {
+  /**
+   * The library for work on one stream of the current device; empty where it is not installed.
+   *
+   * @param memory for what it works in
+   */
+  static Optional<Cublas> load(Stream stream, DeviceMemory memory) {
     for (String name : candidates(System.getenv())) {
       try {
-        return Optional.of(
-            new Cublas(SymbolLookup.libraryLookup(name, Arena.global()), stream.handle()));
+        SymbolLookup library = SymbolLookup.libraryLookup(name, Arena.global());
+        return Optional.of(new Cublas(library, stream.handle(), memory.allocate(WORKSPACE_BYTES)));
       } catch (IllegalArgumentException e) {
         // Not there: the next place.
       }

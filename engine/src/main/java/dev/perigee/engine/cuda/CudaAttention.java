@@ -222,12 +222,17 @@ final class CudaAttention {
 
   /** See {@link dev.perigee.engine.backend.Backend#latentAttention}. */
   void latent(
-      AttentionShape s, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO) {
+      AttentionShape s,
+      Tensor q_BQ,
+      Tensor w_XL,
+      Tensor cache_BPC,
+      DeviceBuffer lengths_B,
+      int reach,
+      Tensor out_BO) {
     Widths w = new Widths(s);
     int rank = w_XL.dim(1);
     int c = rank + s.rope();
     int heads = s.heads();
-    long cacheStride = (long) cache_BPC.dim(1) * c;
     try (Work.Floats f = work.inFloats()) {
       DeviceBuffer q_floats = f.of(q_BQ);
       DeviceBuffer out = f.result(out_BO);
@@ -241,33 +246,79 @@ final class CudaAttention {
           0,
           Work.result(absorbed_BHC, heads * c, c));
       work.launch(FloatKernels.appendRope(s, q_floats, absorbed_BHC, s.batch() * heads, rank));
-      Operand cache = work.operand(cache_BPC, c, cacheStride);
-      DeviceBuffer p_BHP = work.floats((long) s.batch() * heads * filled);
-      Operand p = Work.result(p_BHP, filled, (long) heads * filled);
-      work.multiply(
-          new Sizes(false, true, heads, filled, c, s.batch()),
-          s.scale(),
-          work.operand(absorbed_BHC, c, (long) heads * c),
-          cache,
-          0,
-          p);
-      work.launch(FloatKernels.softmax(p_BHP, heads, s.batch(), filled));
-      DeviceBuffer mixed_BHL = work.floats((long) s.batch() * heads * rank);
-      work.multiply(
-          new Sizes(false, false, heads, rank, filled, s.batch()),
-          1,
-          work.operand(p_BHP, filled, (long) heads * filled),
-          cache,
-          0,
-          Work.result(mixed_BHL, rank, (long) heads * rank));
+      Operand mixed =
+          isPaged(s, rank, cache_BPC)
+              ? mixedPages(s, absorbed_BHC, cache_BPC, lengths_B)
+              : mixed(s, rank, absorbed_BHC, cache_BPC, lengths_B, reach);
       work.multiply(
           new Sizes(false, true, s.batch(), s.value(), rank, heads),
           1,
-          work.operand(mixed_BHL, heads * rank, rank),
+          mixed,
           weights.from((long) s.nope() * rank),
           0,
           Work.result(out, w.o, s.value()));
     }
+  }
+
+  /** Whether {@link MlaDecode} reads such a cache. */
+  private boolean isPaged(AttentionShape s, int rank, Tensor cache_BPC) {
+    return work.hopper()
+        && rank == MlaDecode.VALUE
+        && rank + s.rope() == MlaDecode.KEY
+        && s.batch() <= MlaDecode.MOST_SEQUENCES
+        && cache_BPC.dim(1) % MlaDecode.PAGE == 0
+        && work.areWide(cache_BPC);
+  }
+
+  /** Each head's softmax · latents, as an operand by head. */
+  private Operand mixedPages(
+      AttentionShape s, DeviceBuffer absorbed_BHC, Tensor cache_BPC, DeviceBuffer lengths_B) {
+    int width = cache_BPC.dim(1) / MlaDecode.PAGE;
+    MlaDecode decode = new MlaDecode(s.batch(), s.heads(), s.batch() * width, width, s.scale());
+    DeviceBuffer q_BHC = work.bf16(absorbed_BHC.bytes() / 4);
+    work.launch(FloatKernels.toBf16(absorbed_BHC, q_BHC));
+    DeviceBuffer mixed_BHL = work.bf16((long) s.batch() * s.heads() * MlaDecode.VALUE);
+    work.launch(
+        decode.attend(
+            work.multiprocessors(),
+            q_BHC,
+            Work.at(cache_BPC),
+            work.range(s.batch() * width), // each sequence's pages lie one after the other
+            lengths_B,
+            mixed_BHL,
+            work.bytes(decode.scratchBytes(work.multiprocessors()))));
+    return new Operand(mixed_BHL.address(), true, s.heads() * MlaDecode.VALUE, MlaDecode.VALUE);
+  }
+
+  /** The same by products, with the logits of all positions up to {@code reach} in memory. */
+  private Operand mixed(
+      AttentionShape s,
+      int rank,
+      DeviceBuffer absorbed_BHC,
+      Tensor cache_BPC,
+      DeviceBuffer lengths_B,
+      int reach) {
+    int heads = s.heads();
+    int c = rank + s.rope();
+    Operand cache = work.operand(cache_BPC, c, (long) cache_BPC.dim(1) * c);
+    DeviceBuffer p_BHP = work.floats((long) s.batch() * heads * reach);
+    work.multiply(
+        new Sizes(false, true, heads, reach, c, s.batch()),
+        s.scale(),
+        work.operand(absorbed_BHC, c, (long) heads * c),
+        cache,
+        0,
+        Work.result(p_BHP, reach, (long) heads * reach));
+    work.launch(FloatKernels.softmax(p_BHP, lengths_B, heads, s.batch(), reach));
+    DeviceBuffer mixed_BHL = work.floats((long) s.batch() * heads * rank);
+    work.multiply(
+        new Sizes(false, false, heads, rank, reach, s.batch()),
+        1,
+        work.operand(p_BHP, reach, (long) heads * reach),
+        cache,
+        0,
+        Work.result(mixed_BHL, rank, (long) heads * rank));
+    return work.operand(mixed_BHL, heads * rank, rank);
   }
 
   /** One sequence's keys by head, in one piece. */

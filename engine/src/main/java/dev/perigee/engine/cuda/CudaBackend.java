@@ -1,13 +1,16 @@
 package dev.perigee.engine.cuda;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.ExpertRows;
 import dev.perigee.engine.backend.HostStore;
-import dev.perigee.engine.backend.MuonStep;
+import dev.perigee.engine.backend.MuonRule;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.backend.RouterShape;
+import dev.perigee.engine.backend.Routine;
+import dev.perigee.engine.backend.Sum;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
@@ -39,6 +42,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   private final HostStore hostStore;
   private final Runnable close;
   private Optional<Device> device = Optional.empty();
+  private boolean records = true;
 
   /**
    * What launches depend on.
@@ -61,13 +65,14 @@ public final class CudaBackend implements Backend, AutoCloseable {
    */
   public static CudaBackend open(int ordinal, Precision precision) {
     Device device = Device.open(ordinal);
-    Optional<Product> cublas = Cublas.load(device.compute()).map(p -> p);
-    return on(device, cublas.orElseGet(() -> new TiledProduct(device.compute())), precision);
+    DeviceArena memory = device.arena();
+    Optional<Product> cublas = Cublas.load(device.compute(), memory).map(p -> p);
+    Product product = cublas.orElseGet(() -> new TiledProduct(device.compute()));
+    return on(device, memory, product, precision);
   }
 
-  /** With the given products; closing closes the device and them. */
-  static CudaBackend on(Device device, Product product, Precision precision) {
-    DeviceArena memory = device.arena();
+  /** With the given memory and products; closing closes the device and them. */
+  static CudaBackend on(Device device, DeviceArena memory, Product product, Precision precision) {
     CudaBackend backend =
         new CudaBackend(
             new Chip(device.multiprocessors(), device.computeCapability()),
@@ -122,6 +127,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
   @Override
   public void close() {
     close.run();
+  }
+
+  /** Does the work of routines as it is asked for from now on, to compare with recorded work. */
+  public void recordNothing() {
+    records = false;
   }
 
   /** The GPU's name as the driver has it. */
@@ -192,6 +202,45 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
+  public Tensor activations(int... shape) {
+    if (work.precision() == Precision.FP32) {
+      return zeros(shape);
+    }
+    Tensor x = new Tensor(memory.bf16(size(shape)), 0, shape);
+    fill(x, 0);
+    return x;
+  }
+
+  @Override
+  public Indices range(int n) {
+    Tensor words = arena.takeFloats(n);
+    work.launch(FloatKernels.range(Work.written(words), n));
+    return CudaIndices.computed(words, staging);
+  }
+
+  @Override
+  public Indices.Slot slot(int size) {
+    return CudaIndices.sent(new int[size], new Tensor(memory.floats(size), 0, size), staging);
+  }
+
+  @Override
+  public Sum sum() {
+    return new CudaSum(work, new Tensor(memory.floats(2), 0, 2));
+  }
+
+  @Override
+  public Rates rates() {
+    return new CudaRates(staging, new Tensor(memory.floats(4), 0, 4));
+  }
+
+  @Override
+  public Routine routine(Runnable asked) {
+    return records
+        ? new CudaRoutine(work.queue(), staging, memory, arena, asked)
+        : Backend.super.routine(asked);
+  }
+
+  @Override
   public Indices indices(int... values) {
     return CudaIndices.sent(values, arena.takeFloats(values.length), staging);
   }
@@ -258,18 +307,20 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+  public void adamW(
+      AdamWRule rule, Rates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
     same(gradient, weight);
     same(mean, weight);
     same(square, weight);
-    updates.adamW(step, gradient, mean, square, weight);
+    updates.adamW(rule, (CudaRates) rates, gradient, mean, square, weight);
   }
 
   @Override
-  public boolean muon(MuonStep step, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+  public boolean muon(
+      MuonRule rule, Rates rates, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     same(gradient_BNM, weight_BNM);
     same(momentum_BNM, weight_BNM);
-    return updates.muon(step, gradient_BNM, momentum_BNM, weight_BNM);
+    return updates.muon(rule, (CudaRates) rates, gradient_BNM, momentum_BNM, weight_BNM);
   }
 
   @Override
@@ -365,38 +416,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void embeddingBackward(Indices tokens, Tensor dy_TH, Tensor dw_VH) {
-    int[] ids = tokens.onHost();
-    inVocabulary("token", ids, dw_VH.dim(0));
-    // Places of a token lie together, in their order: each row of dw has one writer.
-    int n = ids.length;
-    long[] byToken = new long[n];
-    for (int t = 0; t < n; t++) {
-      byToken[t] = (long) ids[t] << 32 | t;
-    }
-    Arrays.sort(byToken);
-    // In one upload: n sources, then as many targets and starts as there are different tokens.
-    int[] indices = new int[3 * n + 1];
-    int targets = 0;
-    for (int i = 0; i < n; i++) {
-      int id = (int) (byToken[i] >> 32);
-      indices[i] = (int) byToken[i];
-      if (targets == 0 || id != indices[n + targets - 1]) {
-        indices[2 * n + targets] = i;
-        indices[n + targets++] = id;
-      }
-    }
-    indices[2 * n + targets] = n;
-    DeviceBuffer uploaded = staging.indices(indices);
+    inVocabulary("token", tokens.onHost(), dw_VH.dim(0));
     try (Work.Floats f = work.inFloats()) {
       work.launch(
-          FloatKernels.sumByTarget(
-              f.of(dy_TH),
-              uploaded.slice(4L * n, 4L * targets),
-              uploaded.slice(8L * n, 4L * targets + 4),
-              uploaded.slice(0, 4L * n),
-              f.changed(dw_VH),
-              targets,
-              dw_VH.dim(1)));
+          FloatKernels.addById(
+              f.of(dy_TH), at(tokens), f.changed(dw_VH), tokens.size(), dw_VH.dim(1)));
     }
   }
 
@@ -475,8 +499,14 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void latentAttention(
-      AttentionShape shape, Tensor q_BQ, Tensor w_XL, Tensor cache_BPC, int filled, Tensor out_BO) {
-    attention.latent(shape, q_BQ, w_XL, cache_BPC, filled, out_BO);
+      AttentionShape shape,
+      Tensor q_BQ,
+      Tensor w_XL,
+      Tensor cache_BPC,
+      Indices lengths_B,
+      int reach,
+      Tensor out_BO) {
+    attention.latent(shape, q_BQ, w_XL, cache_BPC, at(lengths_B), reach, out_BO);
   }
 
   // Experts.
@@ -548,9 +578,11 @@ public final class CudaBackend implements Backend, AutoCloseable {
   // The loss.
 
   @Override
-  public double crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale) {
+  public void crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale, Sum loss) {
     inVocabulary(targets_T, logits_TV.dim(1));
-    return logits_TV.dim(0) == 0 ? 0 : head.crossEntropy(logits_TV, at(targets_T), gradScale);
+    if (logits_TV.dim(0) > 0) {
+      head.crossEntropy(logits_TV, at(targets_T), gradScale, (CudaSum) loss);
+    }
   }
 
   private static void inVocabulary(Indices targets_T, int vocabulary) {
@@ -568,13 +600,20 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
-  public double linearCrossEntropy(
-      Tensor x_TH, Tensor w_VH, Indices targets_T, float gradScale, Tensor dx_TH, Tensor dw_VH) {
+  public void linearCrossEntropy(
+      Tensor x_TH,
+      Tensor w_VH,
+      Indices targets_T,
+      float gradScale,
+      Tensor dx_TH,
+      Tensor dw_VH,
+      Sum loss) {
     if (!head.isFused(x_TH, w_VH) || !Work.areBf16(dx_TH) || Work.isBf16(dw_VH)) {
-      return Backend.super.linearCrossEntropy(x_TH, w_VH, targets_T, gradScale, dx_TH, dw_VH);
+      Backend.super.linearCrossEntropy(x_TH, w_VH, targets_T, gradScale, dx_TH, dw_VH, loss);
+      return;
     }
     inVocabulary(targets_T, w_VH.dim(0));
-    return head.linearCrossEntropy(x_TH, w_VH, at(targets_T), gradScale, dx_TH, dw_VH);
+    head.linearCrossEntropy(x_TH, w_VH, at(targets_T), gradScale, dx_TH, dw_VH, (CudaSum) loss);
   }
 
   private static void same(Tensor x, Tensor y) {

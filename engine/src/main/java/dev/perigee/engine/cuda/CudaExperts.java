@@ -97,9 +97,15 @@ final class CudaExperts {
               .rowsToExperts(Work.at(x_TC), slot_TK, Work.written(y_SC), width));
       return;
     }
+    if (areWords(x_TC, y_SC)) {
+      work.launch(
+          FloatKernels.spreadRows(
+              Work.at(x_TC), slot_TK, Work.written(y_SC), pairs, chosen, width / 2));
+      return;
+    }
     try (Work.Floats f = work.inFloats()) {
       work.launch(
-          FloatKernels.spreadRows(f.of(x_TC), slot_TK, f.result(y_SC), pairs, chosen, width));
+          FloatKernels.spreadRows(f.of(x_TC), slot_TK, f.changed(y_SC), pairs, chosen, width));
     }
   }
 

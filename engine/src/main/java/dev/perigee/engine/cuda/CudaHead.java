@@ -19,16 +19,14 @@ final class CudaHead {
     this.work = work;
   }
 
-  double crossEntropy(Tensor logits_TV, DeviceBuffer targets_T, float gradScale) {
+  void crossEntropy(Tensor logits_TV, DeviceBuffer targets_T, float gradScale, CudaSum loss) {
     int rows = logits_TV.dim(0);
     try (Work.Floats f = work.inFloats()) {
       DeviceBuffer loss_T = work.doubles(rows);
       work.launch(
           FloatKernels.crossEntropy(
               f.changed(logits_TV), targets_T, loss_T, rows, logits_TV.dim(1), gradScale));
-      DeviceBuffer sum = work.doubles(1);
-      work.launch(FloatKernels.sumDoubles(loss_T, rows, sum));
-      return work.staging().readDouble(sum);
+      work.launch(FloatKernels.addDoubles(loss_T, rows, loss.at()));
     }
   }
 
@@ -40,19 +38,19 @@ final class CudaHead {
         && w_VH.offset() % 8 == 0;
   }
 
-  double linearCrossEntropy(
+  void linearCrossEntropy(
       Tensor x_TH,
       Tensor w_VH,
       DeviceBuffer targets_T,
       float gradScale,
       Tensor dx_TH,
-      Tensor dw_VH) {
+      Tensor dw_VH,
+      CudaSum loss) {
     int tokens = x_TH.dim(0);
     LinearCrossEntropy.Sizes z =
         new LinearCrossEntropy.Sizes(tokens, x_TH.dim(1), w_VH.dim(0), CHUNK);
     try (Arena.Scope _ = work.open()) {
-      DeviceBuffer offsets = work.floats(4);
-      work.staging().send(z.offsets(), offsets);
+      DeviceBuffer offsets = work.staging().constants(z.offsets());
       DeviceBuffer loss_T = work.floats(tokens);
       work.launch(
           new LinearCrossEntropy(z, work.bytes(z.workingBytes()), offsets)
@@ -66,9 +64,7 @@ final class CudaHead {
                   Work.written(dx_TH),
                   Work.written(dw_VH),
                   /* accumulate= */ true));
-      DeviceBuffer sum = work.doubles(1);
-      work.launch(FloatKernels.sumFloats(loss_T, sum));
-      return work.staging().readDouble(sum);
+      work.launch(FloatKernels.addFloats(loss_T, loss.at()));
     }
   }
 }

@@ -3,8 +3,11 @@ package dev.perigee.engine.cuda;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 
-/** Indices in the device's memory, until the region of the arena that they were taken in ends. */
-final class CudaIndices implements Indices {
+/**
+ * Indices in the device's memory: a slot, or as long as the region of the arena lasts that they
+ * were taken in.
+ */
+final class CudaIndices implements Indices.Slot {
   private final Tensor words;
   private final Staging staging;
   private int[] host; // null until somebody asks, unless they came from the host
@@ -24,6 +27,13 @@ final class CudaIndices implements Indices {
   static CudaIndices sent(int[] values, Tensor words, Staging staging) {
     staging.send(values, TensorMemory.of(words));
     return new CudaIndices(words, staging, values);
+  }
+
+  @Override
+  public void set(int... values) {
+    Slot.check(size(), values);
+    staging.send(values, at());
+    host = values.clone();
   }
 
   /** Where they are. */

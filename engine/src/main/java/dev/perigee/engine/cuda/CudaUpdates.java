@@ -1,8 +1,8 @@
 package dev.perigee.engine.cuda;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.Arena;
-import dev.perigee.engine.backend.MuonStep;
+import dev.perigee.engine.backend.MuonRule;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.List;
@@ -60,16 +60,30 @@ final class CudaUpdates {
     }
   }
 
-  void adamW(AdamWStep step, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+  void adamW(
+      AdamWRule rule, CudaRates rates, Tensor gradient, Tensor mean, Tensor square, Tensor weight) {
+    TensorMemory.Numbers weights = TensorMemory.numbers(weight);
     try (Work.Floats f = work.inFloats()) {
       work.launch(
           FloatKernels.adamW(
-              step, f.of(gradient), f.changed(mean), f.changed(square), f.changed(weight)));
+              rule,
+              f.of(gradient),
+              f.changed(mean),
+              f.changed(square),
+              weights.isRounded() ? Work.at(weight) : f.changed(weight),
+              weights.isRounded() ? rounded(weight) : FloatKernels.NONE,
+              rates.at()));
     }
   }
 
+  /** The rounded copy, which changes together with the weights: it is no older than it was. */
+  private static DeviceBuffer rounded(Tensor weight) {
+    return TensorMemory.numbers(weight).rounded().slice(2L * weight.offset(), 2L * weight.size());
+  }
+
   /** Returns whether there is a kernel for these, which then takes the step. */
-  boolean muon(MuonStep s, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
+  boolean muon(
+      MuonRule s, CudaRates rates, Tensor gradient_BNM, Tensor momentum_BNM, Tensor weight_BNM) {
     int rows = weight_BNM.dim(1);
     int columns = weight_BNM.dim(2);
     TensorMemory.Numbers weights = TensorMemory.numbers(weight_BNM);
@@ -103,15 +117,6 @@ final class CudaUpdates {
                 (float) s.updateRms(),
                 (float) s.weightDecay()));
     try (Arena.Scope _ = work.open()) {
-      DeviceBuffer rates = work.floats(2);
-      work.staging()
-          .send(
-              new int[] {
-                Float.floatToRawIntBits((float) s.learningRate()),
-                Float.floatToRawIntBits(s.gradientScale())
-              },
-              rates);
-      // Together with the weights their rounded copy changes: it is no older than it was.
       work.launch(
           muon.step(
               work.multiprocessors(),
@@ -119,8 +124,8 @@ final class CudaUpdates {
               Work.at(gradient_BNM),
               Work.written(momentum_BNM),
               Work.at(weight_BNM),
-              weights.rounded().slice(2L * weight_BNM.offset(), 2L * weight_BNM.size()),
-              rates,
+              rounded(weight_BNM),
+              rates.at().slice(0, 8),
               Dispatch.NONE,
               work.bytes(muon.scratchBytes())));
     }

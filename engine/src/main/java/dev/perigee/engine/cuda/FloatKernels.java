@@ -4,7 +4,7 @@ import static dev.perigee.engine.cuda.Launch.address;
 import static dev.perigee.engine.cuda.Launch.integer;
 import static dev.perigee.engine.cuda.Launch.real;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.RouterShape;
 import java.util.List;
@@ -81,10 +81,25 @@ final class FloatKernels {
         whole(n));
   }
 
-  static Launch sumFloats(DeviceBuffer x, DeviceBuffer total) {
+  /** total += the sum of {@code n} float64 numbers. */
+  static Launch addDoubles(DeviceBuffer x, int n, DeviceBuffer total) {
     return launch(
         "vector",
-        "vector_sum_floats",
+        "vector_add_doubles",
+        Launch.Dim.of(1),
+        THREADS,
+        0,
+        n + " numbers",
+        address(x),
+        address(total),
+        whole(n));
+  }
+
+  /** total += the sum of float32 numbers, in float64. */
+  static Launch addFloats(DeviceBuffer x, DeviceBuffer total) {
+    return launch(
+        "vector",
+        "vector_add_floats",
         Launch.Dim.of(1),
         THREADS,
         0,
@@ -94,12 +109,20 @@ final class FloatKernels {
         whole(count(x)));
   }
 
+  /**
+   * One update of AdamW.
+   *
+   * @param rounded receives the weights in bf16, unless it is {@link #NONE}
+   * @param rates four numbers, as in {@link CudaRates}
+   */
   static Launch adamW(
-      AdamWStep s,
+      AdamWRule rule,
       DeviceBuffer gradient,
       DeviceBuffer mean,
       DeviceBuffer square,
-      DeviceBuffer weight) {
+      DeviceBuffer weight,
+      DeviceBuffer rounded,
+      DeviceBuffer rates) {
     return elements(
         "adamw",
         "adamw_update",
@@ -108,14 +131,13 @@ final class FloatKernels {
         address(mean),
         address(square),
         address(weight),
+        address(rounded),
+        address(rates),
         whole(count(weight)),
-        real(s.gradientScale()),
-        real(s.beta1()),
-        real(s.beta2()),
-        real(s.rate()),
-        real(s.squareCorrection()),
-        real(s.epsilon()),
-        real(s.keep()));
+        real(rule.beta1()),
+        real(rule.beta2()),
+        real(rule.epsilon()),
+        real((float) rule.weightDecay()));
   }
 
   // Rows and columns.
@@ -172,24 +194,24 @@ final class FloatKernels {
         "rows", "rows_count", experts, address(offsets), address(count), integer(experts));
   }
 
-  static Launch sumByTarget(
-      DeviceBuffer x,
-      DeviceBuffer target,
-      DeviceBuffer start,
-      DeviceBuffer source,
-      DeviceBuffer y,
-      int targets,
-      int width) {
-    return rows(
+  /** x[i] = i, int32. */
+  static Launch range(DeviceBuffer x, int n) {
+    return elements("rows", "rows_range", n, address(x), integer(n));
+  }
+
+  /** y[ids[t]] += x[t] for {@code n} rows. */
+  static Launch addById(DeviceBuffer x, DeviceBuffer ids, DeviceBuffer y, int n, int width) {
+    return launch(
         "rows",
-        "rows_sum_by_target",
-        targets,
-        width,
+        "rows_add_by_id",
+        Launch.Dim.of(n),
+        THREADS,
+        0,
+        n + " rows of " + width,
         address(x),
-        address(target),
-        address(start),
-        address(source),
+        address(ids),
         address(y),
+        integer(n),
         integer(width));
   }
 
@@ -440,22 +462,16 @@ final class FloatKernels {
 
   /** Each row sees one column more than the one before it. */
   static Launch causalSoftmax(DeviceBuffer p, DeviceBuffer most, int length, int heads) {
-    return softmax(p, most, length, heads, length, 1, 1);
+    return softmax(p, most, NONE, length, heads, length);
   }
 
-  /** Each row sees all columns. */
-  static Launch softmax(DeviceBuffer p, int rows, int heads, int columns) {
-    return softmax(p, NONE, rows, heads, columns, columns, 0);
+  /** The rows of {@code b} see the first {@code lengths[b]} columns; the rest become zero. */
+  static Launch softmax(DeviceBuffer p, DeviceBuffer lengths_B, int rows, int batch, int columns) {
+    return softmax(p, NONE, lengths_B, rows, batch, columns);
   }
 
   private static Launch softmax(
-      DeviceBuffer p,
-      DeviceBuffer most,
-      int rows,
-      int heads,
-      int columns,
-      int firstAllowed,
-      int causal) {
+      DeviceBuffer p, DeviceBuffer most, DeviceBuffer lengths, int rows, int heads, int columns) {
     return launch(
         "attention",
         "attention_softmax",
@@ -465,9 +481,8 @@ final class FloatKernels {
         heads + " heads, " + rows + " rows of " + columns,
         address(p),
         address(most),
-        integer(columns),
-        integer(firstAllowed),
-        integer(causal));
+        address(lengths),
+        integer(columns));
   }
 
   static Launch softmaxBackward(

@@ -81,7 +81,7 @@ public final class LinearCrossEntropy {
   private final DeviceBuffer rows;
 
   /** Takes {@link Sizes#workingBytes} in {@code arena}. */
-  public LinearCrossEntropy(Device device, DeviceArena arena, Sizes z) {
+  public LinearCrossEntropy(Device device, DeviceMemory arena, Sizes z) {
     this(z, arena.allocate(z.workingBytes() - 16), arena.allocate(16));
     ByteBuffer host = arena.pinned(16);
     host.asIntBuffer().put(z.offsets());

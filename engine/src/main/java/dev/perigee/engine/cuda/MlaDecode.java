@@ -33,7 +33,9 @@ public record MlaDecode(int sequences, int heads, int pages, int width, float sc
   public static final int VALUE = 512;
 
   private static final int HEADS_OF_A_BLOCK = 64;
-  private static final int MOST_SEQUENCES = 1024;
+
+  /** Sequences at most. */
+  static final int MOST_SEQUENCES = 1024;
 
   /** Shared memory of a block: queries, two pages, the list of pages, barriers, room to align. */
   static final int SHARED_BYTES = 3 * PAGE * KEY * 2 + 4 * (MOST_SEQUENCES + 1) + 52 + 1024;

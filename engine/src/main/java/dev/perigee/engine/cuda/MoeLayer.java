@@ -93,7 +93,7 @@ public final class MoeLayer {
   private final DeviceBuffer dh_TDD;
 
   /** Allocates the layer's activations in {@code arena}. */
-  public MoeLayer(Device device, DeviceArena arena, Sizes z) {
+  public MoeLayer(Device device, DeviceMemory arena, Sizes z) {
     this.z = z;
     this.sms = device.multiprocessors();
     this.parts = GroupedGemm.dweightParts(z.width);

@@ -31,6 +31,22 @@ public interface Queue extends Launcher {
   /** Marks this point. */
   Mark mark();
 
+  /** Work that was captured, to be done again. */
+  interface Recording extends AutoCloseable {
+    @Override
+    void close();
+  }
+
+  /**
+   * Captures what {@code work} puts in, on the calling thread, instead of doing it.
+   *
+   * @throws RuntimeException what {@code work} throws; nothing is captured then
+   */
+  Recording capture(Runnable work);
+
+  /** Does captured work again, with one call. */
+  void replay(Recording recording);
+
   /** What is put in from now on runs after everything before {@code mark}, in whichever queue. */
   void after(Mark mark);
 

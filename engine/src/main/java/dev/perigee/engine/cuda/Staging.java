@@ -2,6 +2,10 @@ package dev.perigee.engine.cuda;
 
 import java.nio.ByteBuffer;
 import java.nio.ShortBuffer;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
 
 /**
  * The way of small things between host and device: pinned memory that copies go through. Copies of
@@ -21,6 +25,11 @@ final class Staging {
   private int used;
   private ByteBuffer chunk;
 
+  /** What never changes, by its numbers: sent once. */
+  private final Map<List<Integer>, DeviceBuffer> constants = new HashMap<>();
+
+  private boolean recording;
+
   Staging(Queue queue, DeviceMemory memory) {
     this.queue = queue;
     this.memory = memory;
@@ -31,6 +40,34 @@ final class Staging {
     ringOnHost = memory.pinned(bytes);
     ring = memory.allocate(bytes);
     used = 0;
+  }
+
+  /** Says whether what is asked for from now on is recorded instead of done. */
+  synchronized void recording(boolean is) {
+    recording = is;
+  }
+
+  /**
+   * Throws while work is recorded, for a recording would repeat what the host had at the time.
+   *
+   * @throws NotRecordableException then
+   */
+  synchronized void needsHost(String what) {
+    if (recording) {
+      throw new NotRecordableException(what);
+    }
+  }
+
+  /** Integers on the device that never change. */
+  synchronized DeviceBuffer constants(int... values) {
+    return constants.computeIfAbsent(
+        Arrays.stream(values).boxed().toList(),
+        _ -> {
+          needsHost("a new constant");
+          DeviceBuffer there = memory.allocate(Math.max(4, 4L * values.length));
+          send(values, there);
+          return there;
+        });
   }
 
   /**
@@ -53,6 +90,7 @@ final class Staging {
 
   /** Puts integers into the ring on the host; returns where. */
   private int place(int[] values) {
+    needsHost("a copy from the host");
     int bytes = Math.max(4, 4 * values.length);
     if (bytes > ring.bytes() - used) {
       queue.synchronize();
@@ -70,6 +108,7 @@ final class Staging {
 
   /** Waits for the device and copies float32 numbers from it; any thread may ask. */
   synchronized void read(DeviceBuffer from, float[] to, int at, int count) {
+    needsHost("a copy to the host");
     queue.bind();
     for (int done = 0; done < count; ) {
       int n = Math.min(CHUNK / 4, count - done);
@@ -81,6 +120,7 @@ final class Staging {
 
   /** Copies float32 numbers to the device after the work that is queued; any thread may ask. */
   synchronized void write(float[] from, int at, int count, DeviceBuffer to) {
+    needsHost("a copy from the host");
     queue.bind();
     for (int done = 0; done < count; ) {
       int n = Math.min(CHUNK / 4, count - done);
@@ -107,6 +147,7 @@ final class Staging {
 
   /** {@link #write} to bf16 numbers, which rounds. */
   synchronized void writeBf16(float[] from, int at, int count, DeviceBuffer to) {
+    needsHost("a copy from the host");
     queue.bind();
     for (int done = 0; done < count; ) {
       int n = Math.min(CHUNK / 2, count - done);
@@ -150,6 +191,7 @@ final class Staging {
   }
 
   private ByteBuffer download(DeviceBuffer from) {
+    needsHost("a copy to the host");
     ByteBuffer host = part(chunk(), 0, (int) from.bytes());
     queue.download(from, host);
     queue.synchronize();

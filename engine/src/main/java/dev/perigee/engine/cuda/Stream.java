@@ -73,7 +73,7 @@ public final class Stream implements Queue, AutoCloseable {
   }
 
   /** Work captured once and replayed with one call: no launch, no allocation for each kernel. */
-  public static final class Graph implements AutoCloseable {
+  public static final class Graph implements Recording {
     private final CUgraphExec executable = new CUgraphExec();
 
     private Graph(CUgraph graph) {
@@ -195,7 +195,8 @@ public final class Stream implements Queue, AutoCloseable {
     check(JCudaDriver.cuStreamWaitEvent(stream, event.event, 0), "cuStreamWaitEvent", "an event");
   }
 
-  /** Captures what {@code work} puts into this stream instead of running it. */
+  /** {@inheritDoc} The recording is a CUDA graph. */
+  @Override
   public Graph capture(Runnable work) {
     check(
         JCudaDriver.cuStreamBeginCapture(
@@ -203,18 +204,28 @@ public final class Stream implements Queue, AutoCloseable {
         "cuStreamBeginCapture",
         "a stream");
     CUgraph graph = new CUgraph();
+    boolean whole = false;
     try {
       work.run();
+      whole = true;
     } finally {
-      check(
-          JCudaDriver.cuStreamEndCapture(stream, graph), "cuStreamEndCapture", "the captured work");
+      int rc = JCudaDriver.cuStreamEndCapture(stream, graph);
+      if (whole) {
+        check(rc, "cuStreamEndCapture", "the captured work");
+      } else if (rc == CUresult.CUDA_SUCCESS) {
+        check(JCudaDriver.cuGraphDestroy(graph), "cuGraphDestroy", "half-captured work");
+      }
     }
     return new Graph(graph);
   }
 
-  /** Runs captured work again. */
-  public void replay(Graph graph) {
-    check(JCudaDriver.cuGraphLaunch(graph.executable, stream), "cuGraphLaunch", "captured work");
+  @Override
+  public void replay(Recording recording) {
+    if (recording instanceof Graph graph) {
+      check(JCudaDriver.cuGraphLaunch(graph.executable, stream), "cuGraphLaunch", "captured work");
+    } else {
+      throw new IllegalArgumentException("a stream can only replay a graph, not " + recording);
+    }
   }
 
   @Override

@@ -4,9 +4,11 @@ import dev.perigee.engine.tensor.Storage;
 import dev.perigee.engine.tensor.Tensor;
 import java.lang.ref.PhantomReference;
 import java.lang.ref.ReferenceQueue;
+import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 
 /**
@@ -21,6 +23,7 @@ final class TensorMemory {
   private final DeviceMemory memory;
   private final Staging staging;
   private final Set<Held> held = new HashSet<>();
+  private final List<WeakReference<Numbers>> rounded = new ArrayList<>();
   private final ReferenceQueue<Numbers> dropped = new ReferenceQueue<>();
 
   TensorMemory(Queue queue, DeviceMemory memory, Staging staging) {
@@ -108,8 +111,14 @@ final class TensorMemory {
       return roundedAt != changes;
     }
 
-    /** Says that the copy is up to date. */
-    void refreshed() {
+    /** Whether the copy was ever up to date: nobody rounds what nobody asks for. */
+    boolean isUsedRounded() {
+      return roundedAt > 0;
+    }
+
+    /** Brings the copy up to date. */
+    void refresh(Queue queue) {
+      queue.launch(FloatKernels.toBf16(buffer, rounded));
       roundedAt = changes;
     }
 
@@ -176,18 +185,48 @@ final class TensorMemory {
     return allocate(count, 4, true);
   }
 
-  private synchronized Numbers allocate(int count, int width, boolean rounded) {
+  private synchronized Numbers allocate(int count, int width, boolean alsoRounded) {
+    staging.needsHost("new memory");
     queue.bind();
     free();
     Numbers numbers = new Numbers(buffer((long) width * count), width, staging);
     List<DeviceBuffer> buffers = new ArrayList<>(List.of(numbers.buffer));
-    if (rounded) {
+    if (alsoRounded) {
       numbers.rounded = buffer(2L * count);
       numbers.changes++;
       buffers.add(numbers.rounded);
+      rounded.add(new WeakReference<>(numbers));
     }
     held.add(new Held(numbers, buffers, dropped));
     return numbers;
+  }
+
+  /** Makes the rounded copies up to date that somebody has asked for before. */
+  void refreshRounded() {
+    for (Numbers numbers : withRounded()) {
+      if (numbers.isUsedRounded() && numbers.isStale()) {
+        numbers.refresh(queue);
+      }
+    }
+  }
+
+  /** Runs {@code work}; returns those with rounded copies that it changed and left stale. */
+  List<Numbers> changedBy(Runnable work) {
+    List<Numbers> all = withRounded();
+    int[] before = all.stream().mapToInt(n -> n.changes).toArray();
+    work.run();
+    List<Numbers> changed = new ArrayList<>();
+    for (int i = 0; i < before.length; i++) {
+      if (all.get(i).changes != before[i]) {
+        changed.add(all.get(i));
+      }
+    }
+    return changed;
+  }
+
+  private synchronized List<Numbers> withRounded() {
+    rounded.removeIf(r -> r.get() == null);
+    return rounded.stream().map(WeakReference::get).filter(Objects::nonNull).toList();
   }
 
   private DeviceBuffer buffer(long bytes) {

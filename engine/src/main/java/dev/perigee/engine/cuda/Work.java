@@ -76,6 +76,13 @@ final class Work {
     }
   }
 
+  /** 0, 1, … n − 1 as int32, in scratch memory. */
+  DeviceBuffer range(int n) {
+    DeviceBuffer numbers = floats(n);
+    launch(FloatKernels.range(numbers, n));
+    return numbers;
+  }
+
   /** Queues several. */
   void launch(List<Launch> launches) {
     launches.forEach(this::launch);
@@ -155,8 +162,8 @@ final class Work {
   /** The copy that is kept, of the numbers as they are now. */
   private DeviceBuffer kept(TensorMemory.Numbers numbers) {
     if (numbers.isStale()) {
-      launch(FloatKernels.toBf16(numbers.all(), numbers.rounded()));
-      numbers.refreshed();
+      staging.needsHost("weights that change and are rounded again");
+      numbers.refresh(queue);
     }
     return numbers.rounded();
   }

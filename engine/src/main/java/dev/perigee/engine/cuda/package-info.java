@@ -17,6 +17,9 @@
  *       {@link dev.perigee.engine.cuda.CudaAttention}; tensors live in {@link
  *       dev.perigee.engine.cuda.TensorMemory}, and what crosses to the host goes through {@link
  *       dev.perigee.engine.cuda.Staging}.
+ *   <li>{@link dev.perigee.engine.cuda.CudaRoutine}: steps that are captured once and replayed,
+ *       with {@link dev.perigee.engine.cuda.CudaSum} and {@link dev.perigee.engine.cuda.CudaRates}
+ *       for what comes out of them and goes in.
  *   <li>{@link dev.perigee.engine.cuda.GpuGroups}: how tensors travel between ranks; {@link
  *       dev.perigee.engine.cuda.NcclCollectives}: from GPU to GPU, through {@link
  *       dev.perigee.engine.cuda.Nccl}.

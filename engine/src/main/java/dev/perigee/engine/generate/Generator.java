@@ -65,25 +65,26 @@ public final class Generator {
     }
     SplittableRandom[] random = new SplittableRandom[batch];
     Arrays.setAll(random, i -> new SplittableRandom(sampling.seed() * 0x9e3779b97f4a7c15L + i));
-    LatentCache cache = model.newCache(batch, Math.max(1, positions));
     int vocabulary = model.config().vocabSize();
     Tensor logits_BV = model.backend().zeros(batch, vocabulary);
     int[] next = new int[batch];
-    for (int at = 0; at < positions; at++) {
-      if (agreeOnMax(allEnded(ended) ? 0 : 1) == 0) {
-        break;
-      }
-      for (int i = 0; i < batch; i++) {
-        // A sequence that has ended goes on with its last token, which nobody reads.
-        next[i] = tokens[i][Math.min(at, used[i] - 1)];
-      }
-      model.step(next, cache, logits_BV);
-      Tensor host_BV = logits_BV.onHost();
-      for (int i = 0; i < batch; i++) {
-        if (!ended[i] && at == used[i] - 1) {
-          int token = choose(host_BV, i, vocabulary, sampling.temperature(), random[i]);
-          tokens[i][used[i]++] = token;
-          ended[i] = token == stopToken || used[i] == tokens[i].length;
+    try (LatentCache cache = model.newCache(batch, Math.max(1, positions))) {
+      for (int at = 0; at < positions; at++) {
+        if (agreeOnMax(allEnded(ended) ? 0 : 1) == 0) {
+          break;
+        }
+        for (int i = 0; i < batch; i++) {
+          // A sequence that has ended goes on with its last token, which nobody reads.
+          next[i] = tokens[i][Math.min(at, used[i] - 1)];
+        }
+        model.step(next, cache, logits_BV);
+        Tensor host_BV = logits_BV.onHost();
+        for (int i = 0; i < batch; i++) {
+          if (!ended[i] && at == used[i] - 1) {
+            int token = choose(host_BV, i, vocabulary, sampling.temperature(), random[i]);
+            tokens[i][used[i]++] = token;
+            ended[i] = token == stopToken || used[i] == tokens[i].length;
+          }
         }
       }
     }

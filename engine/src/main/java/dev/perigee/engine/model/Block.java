@@ -203,10 +203,10 @@ final class Block {
   }
 
   /** One token of each sequence; see {@link MlaAttention#step}. */
-  Tensor step(Tensor x_BH, Tokens tokens, Tensor cache_BPC) {
-    Tensor middle_BH = attention.step(attentionNorm.forward(x_BH).y(), tokens, cache_BPC);
+  Tensor step(Tensor x_BH, LatentCache cache, int layer) {
+    Tensor middle_BH = attention.step(attentionNorm.forward(x_BH).y(), cache, layer);
     backend.add(x_BH, middle_BH);
-    Tensor y_BH = ffn.forward(ffnNorm.forward(middle_BH).y_TC(), tokens).y_TH();
+    Tensor y_BH = ffn.forward(ffnNorm.forward(middle_BH).y_TC(), cache.tokens()).y_TH();
     backend.add(middle_BH, y_BH);
     return y_BH;
   }

@@ -2,6 +2,7 @@ package dev.perigee.engine.model;
 
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Sum;
 import dev.perigee.engine.model.Block.Weights;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
@@ -32,6 +33,7 @@ public final class Chunk {
   private final List<Parameter> parametersOfHead;
   private final Rotary rotary;
   private final int hidden;
+  private final Sum loss; // null but in the last chunk
 
   Chunk(
       Backend backend,
@@ -52,6 +54,7 @@ public final class Chunk {
     this.parametersOfHead = parametersOfHead;
     this.rotary = rotary;
     this.hidden = hidden;
+    this.loss = head == null ? null : backend.sum();
     for (int i = 0; i < blocks.size(); i++) {
       if (blocks.get(i).mixture() != null) {
         mixtures.add(i);
@@ -81,7 +84,6 @@ public final class Chunk {
     private RmsNorm.Output normed_TH;
     private Tensor logits_TV; // and then their gradient; null where the loss is fused
     private Tensor dnormed_TH;
-    private double loss;
 
     private Pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
       this.gradScale = (float) gradScale;
@@ -91,6 +93,14 @@ public final class Chunk {
         this.ids = backend.indices(ids);
         this.targets = backend.indices(targets);
       }
+    }
+
+    private Pass(Indices ids, Indices targets, Tokens tokens, double gradScale) {
+      this.ids = ids;
+      this.targets = targets;
+      this.tokens = tokens;
+      this.gradScale = (float) gradScale;
+      this.cut = false;
     }
 
     /** The chunk's input, to be filled before the first part; not in the first chunk. */
@@ -117,11 +127,6 @@ public final class Chunk {
     /** The input's gradient, after backward; not in the first chunk. */
     public Tensor inputGradient_TH() {
       return d_TH;
-    }
-
-    /** The cross-entropy in nats, summed over the targets that count; 0 but in the last chunk. */
-    public double loss() {
-      return loss;
     }
 
     /** Parts of the pass. */
@@ -167,6 +172,26 @@ public final class Chunk {
   public Pass pass(int[] ids, int[] targets, int batch, int length, double gradScale, boolean cut) {
     rotary.reach(length);
     return new Pass(ids, targets, batch, length, gradScale, cut);
+  }
+
+  /** The same in one part, over tokens that are where the backend wants them. */
+  Pass pass(Indices ids, Indices targets, Tokens tokens, double gradScale) {
+    return new Pass(ids, targets, tokens, gradScale);
+  }
+
+  /** Begins a sum of losses. */
+  public void resetLoss() {
+    if (isLast()) {
+      loss.clear();
+    }
+  }
+
+  /**
+   * The cross-entropy in nats of all passes since {@link #resetLoss}, summed over the targets that
+   * count; 0 but in the last chunk. Waits for the passes.
+   */
+  public double loss() {
+    return isLast() ? loss.value() : 0;
   }
 
   /** Computes a part. */
@@ -353,12 +378,11 @@ public final class Chunk {
     Tensor x_TH = p.normed_TH.y();
     if (backend.fusesLoss(x_TH, head.weight())) {
       p.dnormed_TH = backend.arena().take(x_TH.dim(0), hidden);
-      p.loss =
-          backend.linearCrossEntropy(
-              x_TH, head.weight(), p.targets, p.gradScale, p.dnormed_TH, head.gradient());
+      backend.linearCrossEntropy(
+          x_TH, head.weight(), p.targets, p.gradScale, p.dnormed_TH, head.gradient(), loss);
     } else {
       p.logits_TV = head.forwardFloats(x_TH);
-      p.loss = backend.crossEntropy(p.logits_TV, p.targets, p.gradScale);
+      backend.crossEntropy(p.logits_TV, p.targets, p.gradScale, loss);
     }
   }
 
@@ -375,10 +399,25 @@ public final class Chunk {
   }
 
   /** Input of the first layer: embedded tokens. */
-  Tensor embed(int[] ids) {
-    Tensor x_TH = backend.arena().take(ids.length, hidden);
-    backend.embedding(Indices.of(ids), embedding_VH.value(), x_TH);
+  Tensor embed(Indices ids) {
+    Tensor x_TH = backend.arena().take(ids.size(), hidden);
+    backend.embedding(ids, embedding_VH.value(), x_TH);
     return x_TH;
+  }
+
+  /** Adds the loss of the last layer's output, without a gradient. */
+  void addLoss(Tensor x_TH, Indices targets) {
+    backend.crossEntropy(logits(x_TH), targets, 0, loss);
+  }
+
+  /** All parameters, in the order in which {@link #backward} is done with them. */
+  List<Parameter> parametersFromTheEnd() {
+    List<Parameter> all = new ArrayList<>(parametersOfHead);
+    parametersOfBlocks.reversed().forEach(all::addAll);
+    if (isFirst()) {
+      all.add(embedding_VH);
+    }
+    return all;
   }
 
   /** Logits of the last layer's output. */

@@ -229,11 +229,11 @@ final class MlaAttention {
   /**
    * One token of each sequence, with the latents of those before it in a cache.
    *
-   * @param cache_BPC receives this token's latent and rotated key at the tokens' position
+   * @param cache receives this token's latent and rotated key, for layer {@code layer} of the rank
    */
-  Tensor step(Tensor x_BH, Tokens tokens, Tensor cache_BPC) {
+  Tensor step(Tensor x_BH, LatentCache cache, int layer) {
     int b = x_BH.dim(0);
-    int position = tokens.first();
+    Tokens tokens = cache.tokens();
     Tensor q_BQ = qB.forward(qA == null ? x_BH : qNorm.forward(qA.forward(x_BH)).y());
     rotary.apply(q_BQ, config.qkHeadDim(), tokens.positions());
     Tensor c_BL = backend.arena().take(b, config.kvLoraRank());
@@ -242,12 +242,12 @@ final class MlaAttention {
     backend.splitColumns(latent_BC, c_BL, k_BR);
     rotary.apply(k_BR, config.qkRopeHeadDim(), tokens.positions());
     backend.joinColumns(kvNorm.forward(c_BL).y(), k_BR, latent_BC);
-    for (int i = 0; i < b; i++) {
-      Tensor cache_PC = cache_BPC.slice(i, 1).view(cache_BPC.dim(1), cache_BPC.dim(2));
-      backend.copy(latent_BC.slice(i, 1), cache_PC.slice(position, 1));
-    }
+    Tensor cache_BPC = cache.layer_BPC(layer);
+    Tensor rows_SC = cache_BPC.view(b * cache_BPC.dim(1), cache_BPC.dim(2));
+    backend.spreadRows(latent_BC, cache.rows(), rows_SC);
     Tensor o_BO = backend.arena().take(b, config.numAttentionHeads() * config.vHeadDim());
-    backend.latentAttention(shape(tokens), q_BQ, kvB.weight(), cache_BPC, position + 1, o_BO);
+    backend.latentAttention(
+        shape(tokens), q_BQ, kvB.weight(), cache_BPC, cache.lengths(), cache.reach(), o_BO);
     return output.forward(o_BO);
   }
 

@@ -55,6 +55,7 @@ public final class Model {
   private final List<Integer> layers = new ArrayList<>(); // of the model, that this rank holds
   private final List<Block> blocks = new ArrayList<>(); // of those layers
   private final List<Chunk> chunks = new ArrayList<>();
+  private MicroBatch microBatch; // of the size that was last asked for; null before
 
   private Model(
       ModelConfig config,
@@ -222,15 +223,51 @@ public final class Model {
    * @return the cross-entropy in nats, summed over the targets that count
    */
   public double forwardBackward(int[] ids, int[] targets, int batch, int length, double gradScale) {
+    resetLoss();
+    addMicroBatch(ids, targets, batch, length, gradScale);
+    return loss();
+  }
+
+  /**
+   * The same without waiting for it: adds its loss to {@link #loss}. A backend may record it, and
+   * repeat what it has recorded for the next micro-batch of the same size.
+   *
+   * @throws IllegalStateException when the model is in several chunks
+   * @throws IllegalArgumentException when an id is not in the vocabulary
+   */
+  public void addMicroBatch(int[] ids, int[] targets, int batch, int length, double gradScale) {
     if (chunks.size() != 1 || place.stages() != 1) {
       throw new IllegalStateException("a model in several chunks goes by a schedule");
     }
-    Chunk whole = chunks.getFirst();
-    try (Chunk.Pass pass = whole.pass(ids, targets, batch, length, gradScale, false)) {
-      whole.forward(pass, 0);
-      whole.backward(pass, 0, done -> {});
-      return pass.loss();
+    Tokens.check(ids, batch, length);
+    Tokens.inVocabulary("token", ids, config.vocabSize(), /* negative= */ false);
+    Tokens.inVocabulary("target", targets, config.vocabSize(), /* negative= */ true);
+    if (microBatch == null || !microBatch.isFor(batch, length, gradScale)) {
+      rotary.reach(length);
+      if (microBatch != null) {
+        microBatch.close();
+      }
+      microBatch = new MicroBatch(chunks.getFirst(), backend, batch, length, gradScale);
     }
+    microBatch.run(ids, targets);
+  }
+
+  /** Begins a sum of losses. */
+  public void resetLoss() {
+    chunks.forEach(Chunk::resetLoss);
+  }
+
+  /**
+   * The cross-entropy in nats of the micro-batches since {@link #resetLoss}, summed over the
+   * targets that count; 0 without the last layer. Waits for them.
+   */
+  public double loss() {
+    return chunks.getLast().loss();
+  }
+
+  /** All parameters of this rank, in the order in which backward is done with them. */
+  public List<Parameter> parametersFromTheEnd() {
+    return chunks.reversed().stream().flatMap(c -> c.parametersFromTheEnd().stream()).toList();
   }
 
   /**
@@ -240,11 +277,13 @@ public final class Model {
   public double forwardLoss(int[] ids, int[] targets, int batch, int length) {
     double[] loss = new double[1];
     rotary.reach(length);
+    resetLoss();
     try (Arena.Scope _ = backend.arena().open()) {
       Tokens tokens = Tokens.sequences(backend, ids, batch, length, false);
-      Tensor x_TH = through(ids, (i, x) -> blocks.get(i).forward(x, tokens));
+      Tensor x_TH = through(Indices.of(ids), (i, x) -> blocks.get(i).forward(x, tokens));
       if (x_TH != null) {
-        loss[0] = backend.crossEntropy(chunks.getLast().logits(x_TH), Indices.of(targets), 0);
+        chunks.getLast().addLoss(x_TH, Indices.of(targets));
+        loss[0] = loss();
       }
     }
     place.pipeline().allReduceSum(loss);
@@ -260,7 +299,7 @@ public final class Model {
     rotary.reach(length);
     try (Arena.Scope _ = backend.arena().open()) {
       Tokens tokens = Tokens.sequences(backend, ids, batch, length, false);
-      Tensor x_TH = through(ids, (i, x) -> blocks.get(i).forward(x, tokens));
+      Tensor x_TH = through(Indices.of(ids), (i, x) -> blocks.get(i).forward(x, tokens));
       fromLastStage(x_TH, logits_TV);
     }
     return logits_TV;
@@ -277,7 +316,7 @@ public final class Model {
    *
    * @return the last layer's output on the last stage, null on the others
    */
-  private Tensor through(int[] ids, Through through) {
+  private Tensor through(Indices ids, Through through) {
     Tensor x_TH = null;
     int at = 0;
     int last = place.layout().chunks() - 1;
@@ -286,7 +325,7 @@ public final class Model {
       if (chunk == 0) {
         x_TH = chunks.getFirst().embed(ids);
       } else if (place.stages() > 1) {
-        x_TH = backend.arena().take(ids.length, config.hiddenSize());
+        x_TH = backend.arena().take(ids.size(), config.hiddenSize());
         place.pipeline().receive(place.stageOf(chunk - 1), StagePlace.activationsInto(chunk), x_TH);
       }
       for (Block _ : chunks.get(c).blocks()) {
@@ -331,12 +370,22 @@ public final class Model {
           "%d tokens for a cache of %d sequences with %d of %d positions filled"
               .formatted(ids.length, cache.batch(), cache.filled(), cache.positions()));
     }
-    try (Arena.Scope _ = backend.arena().open()) {
-      Tokens tokens = Tokens.step(backend, ids.length, cache.filled());
-      Tensor x_BH = through(ids, (i, x) -> blocks.get(i).step(x, tokens, cache.layer_BPC(i)));
-      fromLastStage(x_BH, logits_BV);
+    Tokens.inVocabulary("token", ids, config.vocabSize(), /* negative= */ false);
+    cache.put(ids);
+    if (place.stages() == 1 && !sharesExperts) {
+      cache.repeat(() -> step(cache, cache.logits_BV()));
+      backend.copy(cache.logits_BV(), logits_BV);
+    } else {
+      step(cache, logits_BV);
     }
     cache.advance();
+  }
+
+  private void step(LatentCache cache, Tensor logits_BV) {
+    try (Arena.Scope _ = backend.arena().open()) {
+      Tensor x_BH = through(cache.ids(), (i, x) -> blocks.get(i).step(x, cache, i));
+      fromLastStage(x_BH, logits_BV);
+    }
   }
 
   /**

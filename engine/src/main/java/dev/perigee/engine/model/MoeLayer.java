@@ -315,9 +315,7 @@ final class MoeLayer implements FeedForward {
     p.backwardMemory.release(arrived_RC);
     Tensor y_RH = results(p);
     Tensor dy_RH = backend.arena().take(r, h);
-    int[] each = new int[r];
-    Arrays.setAll(each, i -> i);
-    backend.combineRowsBackward(alone_RH, y_RH, Indices.of(each), weight_R1, dy_RH, dweight_R1);
+    backend.combineRowsBackward(alone_RH, y_RH, backend.range(r), weight_R1, dy_RH, dweight_R1);
     p.backwardMemory.release(alone_RH);
     p.backwardMemory.release(y_RH);
     return dy_RH;

@@ -1,7 +1,8 @@
 package dev.perigee.engine.optim;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
@@ -20,16 +21,20 @@ import java.util.SequencedMap;
  */
 final class AdamW implements UpdateRule {
   private final Parameter parameter;
-  private final RunConfig.Optimizer.AdamW constants;
-  private final double weightDecay;
+  private final AdamWRule rule;
   private final Backend backend;
   private final Tensor mean;
   private final Tensor square;
 
   AdamW(Parameter parameter, RunConfig.Optimizer optimizer, Backend backend) {
     this.parameter = parameter;
-    this.constants = optimizer.adamW();
-    this.weightDecay = optimizer.weightDecay();
+    RunConfig.Optimizer.AdamW constants = optimizer.adamW();
+    this.rule =
+        new AdamWRule(
+            (float) constants.beta1(),
+            (float) constants.beta2(),
+            (float) constants.epsilon(),
+            optimizer.weightDecay());
     this.backend = backend;
     this.mean = backend.zeros(parameter.value().shape());
     this.square = backend.zeros(parameter.value().shape());
@@ -41,20 +46,8 @@ final class AdamW implements UpdateRule {
   }
 
   @Override
-  public void update(Tensor gradient, double gradientScale, double learningRate, long step) {
-    double meanCorrection = 1 - Math.pow(constants.beta1(), (double) step);
-    double squareCorrection = 1 - Math.pow(constants.beta2(), (double) step);
-    AdamWStep constantsOfStep =
-        new AdamWStep(
-            gradient.size(),
-            (float) gradientScale,
-            (float) constants.beta1(),
-            (float) constants.beta2(),
-            (float) (learningRate / meanCorrection),
-            (float) (1 / Math.sqrt(squareCorrection)),
-            (float) constants.epsilon(),
-            (float) (1 - learningRate * weightDecay));
-    backend.adamW(constantsOfStep, gradient, mean, square, parameter.value());
+  public void update(Tensor gradient, Rates.Values values, Rates rates) {
+    backend.adamW(rule, rates, gradient, mean, square, parameter.value());
   }
 
   @Override

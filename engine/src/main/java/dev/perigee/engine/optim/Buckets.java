@@ -126,6 +126,11 @@ final class Buckets {
     return bucketOf.get(a.name()).equals(bucketOf.get(b.name()));
   }
 
+  /** Whether this rank exchanges any of them. */
+  boolean areShared() {
+    return buckets.stream().anyMatch(Bucket::isShared);
+  }
+
   /** How many there are. */
   int count() {
     return buckets.size();

@@ -1,6 +1,7 @@
 package dev.perigee.engine.optim;
 
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
@@ -72,7 +73,9 @@ final class Muon implements UpdateRule {
   }
 
   @Override
-  public void update(Tensor gradient, double gradientScale, double learningRate, long step) {
+  public void update(Tensor gradient, Rates.Values values, Rates rates) {
+    double gradientScale = values.gradientScale();
+    double learningRate = values.learningRate();
     Tensor weight = parameter.value();
     float mu = (float) constants.momentum();
     backend.axpby((float) gradientScale, gradient, mu, momentum);
@@ -85,8 +88,7 @@ final class Muon implements UpdateRule {
     }
     newtonSchulz.orthogonalize(update);
     double size = constants.updateRms() * Math.sqrt(Math.max(weight.dim(0), weight.dim(1)));
-    backend.axpby(
-        (float) (-learningRate * size), update, (float) (1 - learningRate * weightDecay), weight);
+    backend.axpby((float) (-learningRate * size), update, values.keep(weightDecay), weight);
   }
 
   @Override

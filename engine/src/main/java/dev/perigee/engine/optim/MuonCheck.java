@@ -3,6 +3,7 @@ package dev.perigee.engine.optim;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
@@ -68,7 +69,7 @@ public final class MuonCheck {
       for (int step = 0; recorded.contains(i + ".g" + step); step++) {
         float[] before = weight.onHost().floats().clone();
         gradient.assign(recorded.read(i + ".g" + step));
-        muon.update(gradient, 1, learningRate, step + 1);
+        muon.update(gradient, new Rates.Values(learningRate, 1, 1, 1), backend.rates());
         float[] after = weight.onHost().floats();
         Tensor theirsBefore = recorded.read(i + ".w" + step);
         Tensor theirsAfter = recorded.read(i + ".w" + (step + 1));

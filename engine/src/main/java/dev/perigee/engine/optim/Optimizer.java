@@ -1,7 +1,9 @@
 package dev.perigee.engine.optim;
 
 import dev.perigee.engine.backend.Backend;
-import dev.perigee.engine.backend.MuonStep;
+import dev.perigee.engine.backend.MuonRule;
+import dev.perigee.engine.backend.Rates;
+import dev.perigee.engine.backend.Routine;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;
@@ -40,6 +42,15 @@ public final class Optimizer {
   /** What is updated together with a parameter. */
   private final Map<String, Alike> batches = new HashMap<>();
 
+  private final MuonRule muon;
+  private final Rates rates;
+
+  /** All updates, where nothing is exchanged between them. */
+  private final Routine updates;
+
+  /** Those of the step that is under way. */
+  private Rates.Values values;
+
   /** An optimizer with fresh state and buckets of {@link #DEFAULT_BUCKET_BYTES}. */
   public Optimizer(
       RunConfig.Optimizer config,
@@ -64,6 +75,18 @@ public final class Optimizer {
       long bucketBytes) {
     this.config = config;
     this.backend = backend;
+    this.rates = backend.rates();
+    this.muon =
+        new MuonRule(
+            (float) config.muon().momentum(),
+            config.muon().nesterov(),
+            config.muon().newtonSchulzSteps(),
+            config.muon().newtonSchulzCoefficients(),
+            config.muon().updateRms(),
+            config.weightDecay());
+    // Muon by products takes numbers of the host's, but its norms are one too: it is not recorded.
+    this.updates =
+        backend.routine(() -> update(rules.values().stream().map(UpdateRule::parameter).toList()));
     this.buckets = new Buckets(parameters, groups, config, bucketBytes);
     NewtonSchulz newtonSchulz =
         new NewtonSchulz(
@@ -127,36 +150,41 @@ public final class Optimizer {
    */
   public void update(
       long step, double learningRate, double gradientScale, Consumer<Parameter> then) {
-    buckets.update(
-        owned -> {
-          Set<Alike> together = new LinkedHashSet<>();
-          owned.forEach(p -> together.add(batches.get(p.name())));
-          for (Alike alike : together) {
-            if (!alike.usesMuon() || !fusedMuon(alike, learningRate, gradientScale)) {
-              for (Parameter p : alike.parameters().reversed()) {
-                rules.get(p.name()).update(p.gradient(), gradientScale, learningRate, step);
-              }
-            }
-            alike.parameters().reversed().forEach(then);
-          }
-        });
+    values = values(config, step, learningRate, gradientScale);
+    rates.set(values);
+    if (buckets.areShared()) {
+      buckets.update(
+          owned -> {
+            update(owned);
+            owned.forEach(then);
+          });
+    } else {
+      updates.run();
+      rules.values().forEach(rule -> then.accept(rule.parameter()));
+    }
   }
 
-  private boolean fusedMuon(Alike alike, double learningRate, double gradientScale) {
-    RunConfig.Optimizer.Muon muon = config.muon();
-    return backend.muon(
-        new MuonStep(
-            (float) gradientScale,
-            (float) muon.momentum(),
-            muon.nesterov(),
-            muon.newtonSchulzSteps(),
-            muon.newtonSchulzCoefficients(),
-            muon.updateRms(),
-            learningRate,
-            config.weightDecay()),
-        alike.gradient_BNM(),
-        alike.momentum_BNM(),
-        alike.weight_BNM());
+  static Rates.Values values(
+      RunConfig.Optimizer config, long step, double learningRate, double gradientScale) {
+    return new Rates.Values(
+        learningRate,
+        gradientScale,
+        1 - Math.pow(config.adamW().beta1(), (double) step),
+        1 - Math.pow(config.adamW().beta2(), (double) step));
+  }
+
+  private void update(List<Parameter> owned) {
+    Set<Alike> together = new LinkedHashSet<>();
+    owned.forEach(p -> together.add(batches.get(p.name())));
+    for (Alike alike : together) {
+      if (!alike.usesMuon()
+          || !backend.muon(
+              muon, rates, alike.gradient_BNM(), alike.momentum_BNM(), alike.weight_BNM())) {
+        for (Parameter p : alike.parameters().reversed()) {
+          rules.get(p.name()).update(p.gradient(), values, rates);
+        }
+      }
+    }
   }
 
   /** Returns when this rank has the new weights of every parameter from its owner. */

@@ -1,5 +1,6 @@
 package dev.perigee.engine.optim;
 
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.SequencedMap;
@@ -13,10 +14,10 @@ sealed interface UpdateRule permits Muon, AdamW {
    * Takes one step.
    *
    * @param gradient summed gradient, of the parameter's shape
-   * @param gradientScale factor that makes of it the (clipped) gradient of the mean loss
-   * @param step from 1
+   * @param values of this step, on the host
+   * @param rates the same where the backend's updates read them
    */
-  void update(Tensor gradient, double gradientScale, double learningRate, long step);
+  void update(Tensor gradient, Rates.Values values, Rates rates);
 
   /** State by name, the parameter's name first; the tensors are the live ones. */
   SequencedMap<String, Tensor> state();

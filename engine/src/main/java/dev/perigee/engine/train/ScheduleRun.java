@@ -67,12 +67,12 @@ final class ScheduleRun {
   private final int length;
   private final MicroBatches microBatches;
   private final Consumer<List<Parameter>> gradientsReady;
+  private final boolean overlapsGradients;
   private final StepRecorder recorder;
 
   private final Map<Key, Running> running = new HashMap<>();
   private final Map<Step, Future<?>> exchanges = new HashMap<>();
   private ExecutorService exchangeThread;
-  private double loss;
   private long targetsThatCount;
 
   /**
@@ -80,7 +80,9 @@ final class ScheduleRun {
    *
    * @param batch sequences of a micro-batch
    * @param length tokens of a sequence
-   * @param gradientsReady is told parameters as soon as no gradient will be added to them any more
+   * @param gradientsReady is told parameters when no gradient will be added to them any more
+   * @param overlapsGradients whether it wants to know that as soon as it is so, to exchange them
+   *     beside the rest
    */
   ScheduleRun(
       Schedule schedule,
@@ -89,6 +91,7 @@ final class ScheduleRun {
       int length,
       MicroBatches microBatches,
       Consumer<List<Parameter>> gradientsReady,
+      boolean overlapsGradients,
       StepRecorder recorder) {
     this.schedule = schedule;
     this.model = model;
@@ -98,6 +101,7 @@ final class ScheduleRun {
     this.length = length;
     this.microBatches = microBatches;
     this.gradientsReady = gradientsReady;
+    this.overlapsGradients = overlapsGradients;
     this.recorder = recorder;
   }
 
@@ -107,6 +111,11 @@ final class ScheduleRun {
    * @throws dev.perigee.engine.parallel.LostPeerException when a peer is gone
    */
   Sums run() {
+    model.resetLoss();
+    if (!overlapsGradients && isPlain()) {
+      runPlain();
+      return new Sums(model.loss(), targetsThatCount);
+    }
     try {
       for (Step step : schedule.steps().get(pipeline.index())) {
         awaitExchanges(step);
@@ -125,7 +134,38 @@ final class ScheduleRun {
       }
       running.values().forEach(r -> r.pass.close());
     }
-    return new Sums(loss, targetsThatCount);
+    return new Sums(model.loss(), targetsThatCount);
+  }
+
+  /**
+   * Whether a micro-batch goes through the whole model in one piece here, with nothing to exchange
+   * and nothing to move out of the way between its forward and its backward pass.
+   */
+  private boolean isPlain() {
+    return recorder.equals(StepRecorder.NONE)
+        && place.stages() == 1
+        && model.chunks().size() == 1
+        && !model.sharesExperts()
+        && schedule.steps().getFirst().stream()
+            .allMatch(s -> s.action() == Action.FORWARD || s.action() == Action.BACKWARD);
+  }
+
+  /** One micro-batch after the other, each forward and backward at once. */
+  private void runPlain() {
+    for (int i = 0; i < schedule.shape().microBatches(); i++) {
+      int[] ids = new int[batch * length];
+      int[] targets = new int[batch * length];
+      read(i, ids, targets);
+      model.addMicroBatch(ids, targets, batch, length, 1);
+    }
+    gradientsReady.accept(model.parametersFromTheEnd());
+  }
+
+  private void read(int microBatch, int[] ids, int[] targets) {
+    microBatches.read(microBatch, ids, targets);
+    for (int target : targets) {
+      targetsThatCount += target >= 0 ? 1 : 0;
+    }
   }
 
   private void take(Step step) {
@@ -202,9 +242,6 @@ final class ScheduleRun {
       }
     }
     r.chunk.forward(r.pass, part);
-    if (part == r.pass.parts() - 1) {
-      loss += r.pass.loss();
-    }
   }
 
   private void backward(Key key, Step step, Consumer<List<Parameter>> done) {

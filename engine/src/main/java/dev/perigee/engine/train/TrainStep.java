@@ -160,6 +160,7 @@ public final class TrainStep {
                   }
                 },
                 gradientsReady,
+                /* overlapsGradients= */ data.size() > 1,
                 recorder)
             .run();
     figures.loss = sums.loss();

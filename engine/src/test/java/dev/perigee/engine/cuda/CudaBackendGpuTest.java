@@ -3,13 +3,15 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.perigee.engine.backend.AdamWStep;
+import dev.perigee.engine.backend.AdamWRule;
 import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.backend.ExpertRows;
-import dev.perigee.engine.backend.MuonStep;
+import dev.perigee.engine.backend.MuonRule;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.backend.RouterShape;
+import dev.perigee.engine.backend.Sum;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
@@ -73,13 +75,14 @@ class CudaBackendGpuTest {
     /** A backend that multiplies so. */
     private CudaBackend open() {
       Device device = Device.open(0);
-      Optional<Cublas> cublas = Cublas.load(device.compute());
+      DeviceArena memory = device.arena();
+      Optional<Cublas> cublas = Cublas.load(device.compute(), memory);
       assumeTrue(!name().endsWith("LIBRARY") || cublas.isPresent(), "no cuBLAS");
       Product product =
           cublas.isPresent() && !name().endsWith("TILED")
               ? cublas.get()
               : new TiledProduct(device.compute());
-      return CudaBackend.on(device, product, precision());
+      return CudaBackend.on(device, memory, product, precision());
     }
   }
 
@@ -239,14 +242,31 @@ class CudaBackendGpuTest {
     both.cpu.axpby(0, v.cpu, 0, v.cpu);
     both.gpu.axpby(0, v.gpu, 0, v.gpu);
     Pair w = both.floats("w", n);
+    Tensor kept = both.gpu.weights(n); // with a rounded copy
+    kept.assign(w.cpu);
+    Tensor mean = both.gpu.zeros(n);
+    Tensor square = both.gpu.zeros(n);
+    mean.assign(m.cpu);
+    AdamWRule rule = new AdamWRule(0.9f, 0.95f, 1e-8f, 0.1);
+    Rates there = both.gpu.rates();
+    Rates here = both.cpu.rates();
     for (int step = 1; step <= 3; step++) {
-      AdamWStep s = new AdamWStep(n, 0.5f, 0.9f, 0.95f, 1e-2f, 1.3f, 1e-8f, 0.999f);
-      both.cpu.adamW(s, g.cpu, m.cpu, v.cpu, w.cpu);
-      both.gpu.adamW(s, g.gpu, m.gpu, v.gpu, w.gpu);
+      Rates.Values values = new Rates.Values(1e-2 / step, 0.5, 0.9, 0.6);
+      here.set(values);
+      there.set(values);
+      both.cpu.adamW(rule, here, g.cpu, m.cpu, v.cpu, w.cpu);
+      both.gpu.adamW(rule, there, g.gpu, m.gpu, v.gpu, w.gpu);
+      both.gpu.adamW(rule, there, g.gpu, mean, square, kept);
     }
     m.agree(mode.exact());
     v.agree(mode.exact());
     w.agree(mode.exact());
+    assertThat(kept.onHost().floats()).isEqualTo(w.gpu.onHost().floats());
+    Tensor one = both.gpu.zeros(1, 1); // a product reads the rounded copy
+    one.assign(Tensor.of(new float[] {1}, 1, 1));
+    Tensor y = both.gpu.zeros(1, n);
+    both.gpu.linear(one, kept.view(n, 1), y);
+    Gpu.assertClose("the copy", y.onHost().floats(), doubles(w.gpu.onHost()), mode.product());
   }
 
   @ParameterizedTest
@@ -489,7 +509,10 @@ class CudaBackendGpuTest {
   void decoding(Mode mode) {
     Both both = new Both(mode);
     int[][] sizes = {
-      {1, 1, 3, 2, 5, 7, 1, 1}, {3, 2, 5, 4, 3, 6, 9, 7}, {4, 16, 128, 64, 128, 512, 80, 70}
+      {1, 1, 3, 2, 5, 7, 1, 1},
+      {3, 2, 5, 4, 3, 6, 9, 7},
+      {4, 16, 128, 64, 128, 512, 80, 70},
+      {5, 16, 128, 64, 128, 512, 192, 190} // pages
     };
     for (int[] z : sizes) {
       AttentionShape s = new AttentionShape(z[0], 1, z[1], z[2], z[3], z[4], 0.1f);
@@ -500,8 +523,11 @@ class CudaBackendGpuTest {
       both.gpu.axpby(0, w.gpu, 0.1f, w.gpu);
       Pair cache = both.random("cache", z[0], z[6], rank + z[3]);
       Pair out = both.poison("out", z[0], z[1] * z[4]);
-      both.cpu.latentAttention(s, q.cpu, w.cpu, cache.cpu, z[7], out.cpu);
-      both.gpu.latentAttention(s, q.gpu, w.gpu, cache.gpu, z[7], out.gpu);
+      int[] lengths = new int[z[0]];
+      Arrays.setAll(lengths, b -> b == 0 ? z[7] : 1 + both.integers(1, z[7])[0]);
+      Indices length_B = Indices.of(lengths);
+      both.cpu.latentAttention(s, q.cpu, w.cpu, cache.cpu, length_B, z[7], out.cpu);
+      both.gpu.latentAttention(s, q.gpu, w.gpu, cache.gpu, length_B, z[7], out.gpu);
       out.agree(mode.product());
     }
   }
@@ -598,16 +624,24 @@ class CudaBackendGpuTest {
   void crossEntropy(Mode mode) {
     Both both = new Both(mode);
     for (int[] z : new int[][] {{1, 2}, {9, 33}, {64, 5003}}) {
-      Pair logits = both.floats("logits", z);
       int[] targets = both.integers(z[0], z[1]);
       targets[z[0] / 2] = z[0] > 1 ? -1 : targets[0];
-      double loss = both.cpu.crossEntropy(logits.cpu, Indices.of(targets), 0.3f);
-      assertThat(both.gpu.crossEntropy(logits.gpu, Indices.of(targets), 0.3f))
-          .isCloseTo(loss, within(loss * 1e-6));
-      logits.agree(mode.exact());
+      Sum expected = both.cpu.sum();
+      Sum loss = both.gpu.sum();
+      for (int twice = 0; twice < 2; twice++) { // it adds
+        Pair logits = both.floats("logits", z);
+        both.cpu.crossEntropy(logits.cpu, Indices.of(targets), 0.3f, expected);
+        both.gpu.crossEntropy(logits.gpu, Indices.of(targets), 0.3f, loss);
+        logits.agree(mode.exact());
+      }
+      assertThat(loss.value()).isCloseTo(expected.value(), within(expected.value() * 1e-6));
     }
     Pair bad = both.of("bad", new float[] {1, Float.NaN, 2}, 1, 3);
-    assertThat(both.gpu.crossEntropy(bad.gpu, Indices.of(0), 1)).isNaN();
+    Sum loss = both.gpu.sum();
+    both.gpu.crossEntropy(bad.gpu, Indices.of(0), 1, loss);
+    assertThat(loss.value()).isNaN();
+    loss.clear();
+    assertThat(loss.value()).isZero();
   }
 
   @ParameterizedTest
@@ -624,9 +658,11 @@ class CudaBackendGpuTest {
       Pair dx = both.poison("dx", z[0], z[1]);
       Pair dw = both.aligned("dw", z[2], z[1]);
       Indices target = Indices.of(targets);
-      double loss = both.cpu.linearCrossEntropy(x.cpu, w.cpu, target, 0.7f, dx.cpu, dw.cpu);
-      assertThat(both.gpu.linearCrossEntropy(x.gpu, w.gpu, target, 0.7f, dx.gpu, dw.gpu))
-          .isCloseTo(loss, within(loss * 2e-3));
+      Sum expected = both.cpu.sum();
+      Sum loss = both.gpu.sum();
+      both.cpu.linearCrossEntropy(x.cpu, w.cpu, target, 0.7f, dx.cpu, dw.cpu, expected);
+      both.gpu.linearCrossEntropy(x.gpu, w.gpu, target, 0.7f, dx.gpu, dw.gpu, loss);
+      assertThat(loss.value()).isCloseTo(expected.value(), within(expected.value() * 2e-3));
       dx.agree(mode.product());
       dw.agree(mode.product());
     }
@@ -645,9 +681,10 @@ class CudaBackendGpuTest {
           Tensor.of(Arrays.copyOfRange(w.cpu.floats(), w.cpu.offset(), w.cpu.offset() + n), n));
       Tensor g = both.gpu.zeros(z);
       Tensor m = both.gpu.zeros(z);
-      MuonStep step =
-          new MuonStep(0.5f, 0.95f, true, 5, List.of(3.4445, -4.775, 2.0315), 0.2, 0.1, 0.1);
-      boolean fused = both.gpu.muon(step, g, m, w_BNM);
+      MuonRule rule = new MuonRule(0.95f, true, 5, List.of(3.4445, -4.775, 2.0315), 0.2, 0.1);
+      Rates rates = both.gpu.rates();
+      rates.set(new Rates.Values(0.1, 0.5, 1, 1));
+      boolean fused = both.gpu.muon(rule, rates, g, m, w_BNM);
       assertThat(fused)
           .as("whether %s take the kernel", Arrays.toString(z))
           .isEqualTo(mode.precision() == Precision.BF16 && z[1] % 8 == 0 && z[2] % 8 == 0);

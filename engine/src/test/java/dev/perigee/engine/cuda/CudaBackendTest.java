@@ -44,7 +44,7 @@ class CudaBackendTest {
   /** Widths of heads and a vocabulary that have kernels of their own. */
   private static final ModelConfig WIDE =
       new ModelConfig(
-          4096, 64, 64, 24, 3, 1, 2, 0, 64, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
+          4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
           256, 1e-6, 0.02, false);
 
   @ParameterizedTest
@@ -81,6 +81,7 @@ class CudaBackendTest {
         List.of(
             "mla_prefill/mla_prefill_forward",
             "mla_prefill/mla_prefill_dq",
+            "mla_decode/mla_decode",
             "linear_cross_entropy/cross_entropy_logits",
             "newton_schulz/newton_schulz_symmetric_wide",
             "fused_norm/fused_norm_forward_2048",
@@ -194,7 +195,7 @@ class CudaBackendTest {
         .hasMessageContaining("a product of Tensor[4, 3] and Tensor[4, 3]");
     assertThatThrownBy(() -> backend.embedding(Indices.of(0, 4), x, y))
         .hasMessageContaining("token 4 is not in the vocabulary of 4");
-    assertThatThrownBy(() -> backend.crossEntropy(x, Indices.of(0, -1, 3, 1), 1))
+    assertThatThrownBy(() -> backend.crossEntropy(x, Indices.of(0, -1, 3, 1), 1, backend.sum()))
         .hasMessageContaining("target 3 is not in the vocabulary of 3");
   }
 

@@ -37,6 +37,17 @@ final class FakeGpu implements Queue, DeviceMemory {
   /** How often work was told to wait for a mark. */
   int waits;
 
+  /** How often recorded work was replayed. */
+  int replays;
+
+  /** Launches and products that were asked for one by one, and not to record them. */
+  int asked;
+
+  /** Whether a replay counts only. */
+  boolean replaysNothing;
+
+  private List<Runnable> recording; // null unless work is recorded
+
   private long next = FIRST_ADDRESS;
   private long capacity = Long.MAX_VALUE;
 
@@ -64,6 +75,9 @@ final class FakeGpu implements Queue, DeviceMemory {
   private final class Recorded implements Product {
     @Override
     public void multiply(Sizes s, float alpha, Operand a, Operand b, float beta, Operand c) {
+      if (recordedInstead(() -> products.add(s))) {
+        return;
+      }
       products.add(s);
       operand("a", a, s.transposeA() ? s.k() : s.m(), s.transposeA() ? s.m() : s.k(), s.count());
       operand("b", b, s.transposeB() ? s.n() : s.k(), s.transposeB() ? s.k() : s.n(), s.count());
@@ -134,8 +148,52 @@ final class FakeGpu implements Queue, DeviceMemory {
     assertThat(l.grid().y()).as("%s", l).isBetween(1, 65535);
     assertThat(l.grid().z()).as("%s", l).isBetween(1, 65535);
     assertThat(l.sharedBytes()).as("%s", l).isBetween(0, MOST_SHARED);
-    uses.merge(l.module() + "/" + l.kernel(), 1, Integer::sum);
-    launches.add(l);
+    if (!recordedInstead(() -> launches.add(l))) {
+      uses.merge(l.module() + "/" + l.kernel(), 1, Integer::sum);
+      launches.add(l);
+    }
+  }
+
+  private boolean recordedInstead(Runnable work) {
+    if (recording == null) {
+      asked++;
+      return false;
+    }
+    recording.add(work);
+    return true;
+  }
+
+  /** What the driver refuses on a stream whose work is captured. */
+  private void notRecorded(String call) {
+    assertThat(recording).as("%s while work is captured", call).isNull();
+  }
+
+  private record Replayable(List<Runnable> work) implements Recording {
+    @Override
+    public void close() {}
+  }
+
+  @Override
+  public Recording capture(Runnable work) {
+    notRecorded("another capture");
+    recording = new ArrayList<>();
+    try {
+      work.run();
+      return new Replayable(List.copyOf(recording));
+    } finally {
+      recording = null;
+    }
+  }
+
+  @Override
+  public void replay(Recording recorded) {
+    notRecorded("a graph's launch");
+    replays++;
+    if (!replaysNothing) {
+      int before = asked;
+      ((Replayable) recorded).work.forEach(Runnable::run);
+      asked = before;
+    }
   }
 
   @Override
@@ -146,6 +204,7 @@ final class FakeGpu implements Queue, DeviceMemory {
 
   @Override
   public void upload(ByteBuffer from, DeviceBuffer to) {
+    notRecorded("an upload");
     assertThat(from.isDirect()).as("only direct memory has an address").isTrue();
     assertThat(from.position()).as("native copies begin at the buffer's start").isZero();
     at(to).put(from.duplicate());
@@ -153,6 +212,7 @@ final class FakeGpu implements Queue, DeviceMemory {
 
   @Override
   public void download(DeviceBuffer from, ByteBuffer to) {
+    notRecorded("a download");
     assertThat(to.isDirect()).as("only direct memory has an address").isTrue();
     assertThat(to.position()).as("native copies begin at the buffer's start").isZero();
     to.duplicate().put(at(from));
@@ -160,11 +220,16 @@ final class FakeGpu implements Queue, DeviceMemory {
 
   @Override
   public void copy(DeviceBuffer from, DeviceBuffer to) {
-    at(to).put(at(from));
+    if (!recordedInstead(() -> copy(from, to))) {
+      at(to).put(at(from));
+    }
   }
 
   @Override
   public void fill(DeviceBuffer buffer, byte value) {
+    if (recordedInstead(() -> fill(buffer, value))) {
+      return;
+    }
     ByteBuffer b = at(buffer);
     while (b.hasRemaining()) {
       b.put(value);
@@ -190,10 +255,13 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   @Override
-  public void synchronize() {}
+  public void synchronize() {
+    notRecorded("a wait");
+  }
 
   @Override
   public DeviceBuffer allocate(long bytes) {
+    notRecorded("an allocation");
     if (allocated() + bytes > capacity) {
       throw new OutOfDeviceMemoryException("fake: " + bytes + " bytes");
     }

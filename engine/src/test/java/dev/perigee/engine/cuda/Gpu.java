@@ -71,6 +71,26 @@ final class Gpu implements AutoCloseable {
     return b;
   }
 
+  /** The arena with memory full of NaN: what is read before it was written shows. */
+  DeviceMemory poisoned() {
+    return new DeviceMemory() {
+      @Override
+      public DeviceBuffer allocate(long bytes) {
+        return Gpu.this.poisoned(bytes);
+      }
+
+      @Override
+      public void free(DeviceBuffer buffer) {
+        arena.free(buffer);
+      }
+
+      @Override
+      public ByteBuffer pinned(long bytes) {
+        return arena.pinned(bytes);
+      }
+    };
+  }
+
   /** bf16 numbers from the device. */
   float[] fromBf16(DeviceBuffer b) {
     ByteBuffer host = bytes(b);

@@ -48,7 +48,7 @@ class LinearCrossEntropyGpuTest {
       DeviceBuffer loss_T = gpu.poisoned(4L * z.tokens());
       DeviceBuffer dx_TH = gpu.poisoned(2L * x.length);
       DeviceBuffer dw_VH = gpu.poisoned(4L * w.length);
-      new LinearCrossEntropy(gpu.device, gpu.arena, z)
+      new LinearCrossEntropy(gpu.device, gpu.poisoned(), z)
           .lossAndGradients(
               132, gpu.bf16(x), gpu.bf16(w), gpu.ints(target), scale, loss_T, dx_TH, dw_VH, false)
           .forEach(gpu.stream::launch);

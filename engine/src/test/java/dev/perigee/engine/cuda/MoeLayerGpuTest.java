@@ -146,7 +146,7 @@ class MoeLayerGpuTest {
       DeviceBuffer dout_TH = gpu.bf16(dout);
       DeviceBuffer out_TH = gpu.poisoned(2L * th);
       DeviceBuffer dx_TH = gpu.poisoned(2L * th);
-      MoeLayer layer = new MoeLayer(gpu.device, gpu.arena, z);
+      MoeLayer layer = new MoeLayer(gpu.device, gpu.poisoned(), z);
       Runnable step =
           () -> {
             layer.forward(gpu.stream, gpu.device.beside(), weights, bias_E, x_TH, out_TH);

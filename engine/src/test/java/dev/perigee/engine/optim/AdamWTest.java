@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.perigee.engine.backend.CpuBackend;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
@@ -40,6 +41,7 @@ final class AdamWTest {
             RunConfig.Optimizer.QkClip.DEFAULT,
             0);
     AdamW adamW = new AdamW(norm, config, new CpuBackend());
+    Rates rates = new Rates.OnHost();
     double[] m = new double[size];
     double[] v = new double[size];
     for (int step = 1; step <= 20; step++) {
@@ -54,7 +56,9 @@ final class AdamWTest {
         double root = Math.sqrt(v[i] / (1 - Math.pow(0.95, step))) + 1e-8;
         w[i] = w[i] * (1 - learningRate * 0.1) - learningRate * mean / root;
       }
-      adamW.update(gradient, gradientScale, learningRate, step);
+      Rates.Values values = Optimizer.values(config, step, learningRate, gradientScale);
+      rates.set(values);
+      adamW.update(gradient, values, rates);
     }
     for (int i = 0; i < size; i++) {
       assertThat((double) gain.floats()[i]).as("element " + i).isCloseTo(w[i], within(2e-6));

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.perigee.engine.Shared;
 import dev.perigee.engine.backend.CpuBackend;
+import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.model.Parameter;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.RunConfig;
@@ -68,13 +69,17 @@ final class MuonTest {
     assertThat(range[1]).isLessThan(1.2);
   }
 
+  private static void update(Muon muon, Tensor gradient, double scale, double learningRate) {
+    muon.update(gradient, new Rates.Values(learningRate, scale, 1, 1), new Rates.OnHost());
+  }
+
   @Test
   void anUpdateHasTheSizeOfAdamWs() {
     int rows = 512;
     int columns = 2048;
     Parameter p = parameter(Tensor.zeros(rows, columns));
     Muon muon = muon(p, 0);
-    muon.update(gaussian(rows, columns, 5), 1, 1, 1);
+    update(muon, gaussian(rows, columns, 5), 1, 1);
     double squares = 0;
     for (float w : p.value().floats()) {
       squares += (double) w * w;
@@ -87,7 +92,7 @@ final class MuonTest {
   void decayIsDecoupledFromTheGradient() {
     Tensor weight = gaussian(3, 4, 1);
     float[] before = weight.floats().clone();
-    muon(parameter(weight), 0.1).update(Tensor.zeros(3, 4), 1, 0.5, 1);
+    update(muon(parameter(weight), 0.1), Tensor.zeros(3, 4), 1, 0.5);
     for (int i = 0; i < before.length; i++) {
       assertThat(weight.floats()[i]).isCloseTo(before[i] * 0.95f, within(1e-6f));
     }
@@ -101,8 +106,8 @@ final class MuonTest {
     Muon muonOne = muon(parameter(one), 0);
     Muon muonOther = muon(parameter(other), 0);
     for (int step = 1; step <= 3; step++) {
-      muonOne.update(gaussian(6, 9, step), 1, 0.1, step);
-      muonOther.update(gaussian(6, 9, step), 0.05, 0.1, step);
+      update(muonOne, gaussian(6, 9, step), 1, 0.1);
+      update(muonOther, gaussian(6, 9, step), 0.05, 0.1);
     }
     for (int i = 0; i < one.size(); i++) {
       assertThat(one.floats()[i]).isCloseTo(other.floats()[i], within(1e-4f));

@@ -49,7 +49,7 @@ public final class LocalNode implements AutoCloseable {
   private final Map<String, ResourceType> sources;
   private final Programs programs;
   private final Path stateDir;
-  private final Path runsDir;
+  private final Volumes volumes;
   private final PodNetwork network;
   private final PodEvents events;
   private final Map<String, PodWorker> workers = new ConcurrentHashMap<>();
@@ -78,11 +78,16 @@ public final class LocalNode implements AutoCloseable {
             "persistentvolumeclaims", claims);
     this.programs = programs;
     this.stateDir = Files.createDirectories(stateDir.toAbsolutePath());
-    this.runsDir = Files.createDirectories(runsDir.toAbsolutePath());
+    this.volumes = new Volumes(Files.createDirectories(runsDir.toAbsolutePath()));
     this.network = new PodNetwork(this.stateDir.resolve("hosts"));
     this.events = new PodEvents(registry, api.catalog().core("events"));
     register();
     this.loop = Thread.ofVirtual().name("node").start(this::run);
+  }
+
+  /** The folders that stand for volumes. */
+  public Volumes volumes() {
+    return volumes;
   }
 
   /** Where logs come from. */
@@ -397,7 +402,7 @@ public final class LocalNode implements AutoCloseable {
     return new PodFiles(
         stateDir.resolve("pods").resolve(uid(pod)),
         stateDir.resolve("logs").resolve(log),
-        runsDir,
+        volumes,
         namespace,
         objectsOf(pod));
   }
@@ -458,6 +463,7 @@ public final class LocalNode implements AutoCloseable {
   public void close() {
     loop.interrupt();
     workers.values().forEach(PodWorker::kill);
+    volumes.close();
     try {
       network.close();
     } catch (IOException e) {

@@ -23,7 +23,7 @@ import java.util.stream.Collectors;
 final class PodFiles {
   private final Path folder;
   private final Path logs;
-  private final Path claims;
+  private final Volumes claims;
   private final String namespace;
   private final BiFunction<String, String, ObjectNode> objects;
 
@@ -32,14 +32,14 @@ final class PodFiles {
    *
    * @param folder the pod's folder, which goes when the pod goes
    * @param logs the folder of its logs, which stays
-   * @param claims where volumes of claims are, as {@code NAMESPACE/CLAIM}
+   * @param claims where volumes of claims are
    * @param objects looks up {@code configmaps}, {@code secrets} and {@code persistentvolumeclaims}
    *     of the namespace by kind and name; null when there is none
    */
   PodFiles(
       Path folder,
       Path logs,
-      Path claims,
+      Volumes claims,
       String namespace,
       BiFunction<String, String, ObjectNode> objects) {
     this.folder = folder;
@@ -62,7 +62,8 @@ final class PodFiles {
   /**
    * Makes the volumes and mounts.
    *
-   * @throws IOException when something that a volume needs is not there; the message says what
+   * @throws IOException when something that a volume needs is not there, or another cluster writes
+   *     to it; the message says what
    */
   void mount(JsonNode pod) throws IOException {
     Map<String, Path> volumes = new HashMap<>();
@@ -73,6 +74,9 @@ final class PodFiles {
     for (JsonNode container : Json.at(pod, "spec", "containers")) {
       for (JsonNode mount : container.path("volumeMounts")) {
         Path target = volumes.get(Json.text(mount, "name"));
+        if (!mount.path("readOnly").asBoolean() && !target.startsWith(folder)) {
+          claims.take(target);
+        }
         String subPath = Json.text(mount, "subPath");
         if (!subPath.isEmpty()) {
           target = target.resolve(subPath);
@@ -112,7 +116,7 @@ final class PodFiles {
     if (volume.has("persistentVolumeClaim")) {
       String claim = Json.text(volume, "persistentVolumeClaim", "claimName");
       required("persistentvolumeclaims", claim);
-      return Files.createDirectories(claims.resolve(namespace).resolve(claim));
+      return Files.createDirectories(claims.folder(namespace, claim));
     }
     if (volume.has("hostPath")) {
       Path path = Path.of(Json.text(volume, "hostPath", "path"));

@@ -330,6 +330,41 @@ class LocalNodeTest {
   }
 
   @Test
+  void aPodWaitsForAFolderThatAnotherClusterWritesTo() throws IOException {
+    Path taken = Files.createDirectories(folder.resolve("taken"));
+    try (FolderLocks other = new FolderLocks()) {
+      other.take(taken, "");
+      client
+          .resource(
+              """
+              apiVersion: v1
+              kind: Pod
+              metadata: {name: second}
+              spec:
+                restartPolicy: Never
+                volumes: [{name: v, hostPath: {path: FOLDER}}]
+                containers:
+                - name: main
+                  image: shell
+                  args: ['echo x > $PERIGEE_ROOT/out/mark']
+                  volumeMounts: [{name: v, mountPath: /perigee/out}]
+              """
+                  .replace("FOLDER", taken.toString()))
+          .create();
+      Awaitility.await()
+          .until(
+              () ->
+                  client.v1().events().list().getItems().stream()
+                      .map(Event::getMessage)
+                      .anyMatch(m -> m.contains("taken: in use by ")));
+      assertThat(taken.resolve("mark")).doesNotExist();
+    }
+
+    assertThat(ended("second").getStatus().getPhase()).isEqualTo("Succeeded");
+    assertThat(taken.resolve("mark")).exists();
+  }
+
+  @Test
   void aProgramThatIgnoresSigtermIsKilledAfterItsGrace() {
     create("stubborn", "trap '' TERM; while :; do sleep 0.1; done", "");
     await("stubborn", p -> p.getStatus().getPhase().equals("Running"));
