@@ -97,7 +97,7 @@ class ChaosIT {
     }
     int dice;
     synchronized (random) {
-      dice = random.nextInt(30);
+      dice = random.nextInt(45);
     }
     if (dice < 9) {
       broken.incrementAndGet();

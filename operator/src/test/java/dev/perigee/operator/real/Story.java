@@ -30,7 +30,9 @@ import java.util.stream.Collectors;
  */
 final class Story implements AutoCloseable {
   static final String JOB = "story";
-  private static final Duration PATIENCE = Duration.ofSeconds(60);
+
+  /** A few failures in a row make an operator wait for half a minute before it tries again. */
+  private static final Duration PATIENCE = Duration.ofMinutes(2);
 
   /** How the first start breaks. */
   enum Mishap {
