@@ -4,8 +4,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.ApiError;
 import dev.perigee.cli.cluster.api.ApiServer;
-import dev.perigee.cli.cluster.api.Deletion;
-import dev.perigee.cli.cluster.api.Deletion.Propagation;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.api.ObjectStore;
 import dev.perigee.cli.cluster.api.ObjectStore.Change;
@@ -15,7 +13,6 @@ import dev.perigee.cli.cluster.api.Registry;
 import dev.perigee.cli.cluster.api.ResourceType;
 import dev.perigee.cli.cluster.api.Write;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -23,10 +20,8 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.BiFunction;
-import java.util.function.UnaryOperator;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 
@@ -39,19 +34,20 @@ public final class LocalNode implements AutoCloseable {
   public static final String NAME = "local";
 
   private static final Logger LOG = Logger.getLogger(LocalNode.class.getName());
-  private static final Write KUBELET = Write.by("kubelet");
+  /** Who writes what a kubelet would. */
+  static final Write KUBELET = Write.by("kubelet");
 
   private final ObjectStore store;
-  private final Registry registry;
-  private final ResourceType pods;
   private final ResourceType claims;
-  private final ResourceType nodes;
   private final Map<String, ResourceType> sources;
   private final Programs programs;
   private final Path stateDir;
   private final Volumes volumes;
   private final PodNetwork network;
   private final PodEvents events;
+  private final PodObjects pods;
+  private final PodBinder podBinder;
+  private final ClaimBinder claimBinder;
   private final Map<String, PodWorker> workers = new ConcurrentHashMap<>();
   private final List<Thread> threads = new ArrayList<>();
   private final Thread loop;
@@ -67,10 +63,7 @@ public final class LocalNode implements AutoCloseable {
   public LocalNode(ApiServer api, Programs programs, Path stateDir, Path runsDir)
       throws IOException {
     this.store = api.store();
-    this.registry = api.registry();
-    this.pods = api.catalog().core("pods");
     this.claims = api.catalog().core("persistentvolumeclaims");
-    this.nodes = api.catalog().core("nodes");
     this.sources =
         Map.of(
             "configmaps", api.catalog().core("configmaps"),
@@ -80,8 +73,13 @@ public final class LocalNode implements AutoCloseable {
     this.stateDir = Files.createDirectories(stateDir.toAbsolutePath());
     this.volumes = new Volumes(Files.createDirectories(runsDir.toAbsolutePath()));
     this.network = new PodNetwork(this.stateDir.resolve("hosts"));
+    Registry registry = api.registry();
+    ResourceType nodes = api.catalog().core("nodes");
     this.events = new PodEvents(registry, api.catalog().core("events"));
-    register();
+    this.pods = new PodObjects(api);
+    this.podBinder = new PodBinder(registry, nodes, pods, events);
+    this.claimBinder = new ClaimBinder(registry, claims);
+    NodeObject.register(registry, nodes);
     this.loop = Thread.ofVirtual().name("node").start(this::run);
   }
 
@@ -107,45 +105,16 @@ public final class LocalNode implements AutoCloseable {
     return events;
   }
 
-  /** The processes that run a pod's program now: those that a kill -9 would hit. */
-  public List<ProcessHandle> processesOf(String namespace, String pod) {
-    ObjectNode found = store.get(Registry.key(pods, namespace, pod));
-    PodWorker worker = found == null ? null : workers.get(uid(found));
-    PodProcess process = worker == null ? null : worker.process();
-    return process == null ? List.of() : process.programs();
+  PodObjects pods() {
+    return pods;
   }
 
-  private void register() {
-    ObjectNode node = Json.object();
-    Json.metadata(node)
-        .put("name", NAME)
-        .putObject("labels")
-        .put("kubernetes.io/hostname", NAME)
-        .put("kubernetes.io/os", "linux")
-        .put("kubernetes.io/arch", System.getProperty("os.arch").replace("aarch64", "arm64"));
-    registry.create(nodes, "", node, KUBELET);
-    var system =
-        (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-    registry.update(
-        nodes,
-        "",
-        NAME,
-        "status",
-        live -> {
-          ObjectNode status = Json.child(live, "status");
-          for (String kind : List.of("capacity", "allocatable")) {
-            status
-                .putObject(kind)
-                .put("cpu", Integer.toString(Runtime.getRuntime().availableProcessors()))
-                .put("memory", system.getTotalMemorySize() / 1024 + "Ki")
-                .put("pods", "250");
-          }
-          status.putObject("nodeInfo").put("kubeletVersion", "v1.33.0+perigee");
-          String now = ContainerState.time(Instant.now());
-          PodReport.condition(status, "Ready", true, "KubeletReady", now);
-          return live;
-        },
-        KUBELET);
+  /** The processes that run a pod's program now: those that a kill -9 would hit. */
+  public List<ProcessHandle> processesOf(String namespace, String pod) {
+    ObjectNode found = pods.get(namespace, pod);
+    PodWorker worker = found == null ? null : workers.get(PodObjects.uid(found));
+    PodProcess process = worker == null ? null : worker.process();
+    return process == null ? List.of() : process.programs();
   }
 
   private void run() {
@@ -165,7 +134,7 @@ public final class LocalNode implements AutoCloseable {
           }
         }
         if (!changes.isEmpty()) {
-          schedule();
+          podBinder.schedule();
         }
       }
     } catch (InterruptedException e) {
@@ -178,10 +147,10 @@ public final class LocalNode implements AutoCloseable {
     if (resource.equals(pods.storageName())) {
       observePod(change);
     } else if (resource.equals(claims.storageName()) && change.type() == ChangeType.ADDED) {
-      bind(change.key().namespace(), change.key().name());
+      claimBinder.bind(change.key().namespace(), change.key().name());
     } else if (resource.equals("configmaps") && change.type() != ChangeType.DELETED) {
-      for (ObjectNode pod : store.list(pods.storageName(), change.key().namespace()).objects()) {
-        PodWorker worker = workers.get(uid(pod));
+      for (ObjectNode pod : pods.list(change.key().namespace())) {
+        PodWorker worker = workers.get(PodObjects.uid(pod));
         if (worker != null) {
           refresh(worker, pod);
         }
@@ -199,7 +168,7 @@ public final class LocalNode implements AutoCloseable {
 
   private void observePod(Change change) {
     ObjectNode pod = change.object();
-    PodWorker worker = workers.get(uid(pod));
+    PodWorker worker = workers.get(PodObjects.uid(pod));
     if (change.type() == ChangeType.DELETED) {
       if (worker != null) {
         worker.kill();
@@ -213,25 +182,20 @@ public final class LocalNode implements AutoCloseable {
     if (leaving && worker != null) {
       worker.stop(Json.at(pod, "metadata", "deletionGracePeriodSeconds").asLong(0));
     } else if (leaving && ours && worker == null) {
-      finish(pod);
-    } else if (ours && worker == null && !ended(pod)) {
+      pods.finish(pod);
+    } else if (ours && worker == null && !PodObjects.ended(pod)) {
       begin(pod);
     }
   }
 
-  private static boolean ended(ObjectNode pod) {
-    String phase = Json.text(pod, "status", "phase");
-    return phase.equals("Succeeded") || phase.equals("Failed");
-  }
-
   private void begin(ObjectNode pod) {
     // A change may be seen late; the pod may have gone or ended since.
-    ObjectNode live = current(pod);
-    if (live == null || ended(live)) {
+    ObjectNode live = pods.current(pod);
+    if (live == null || PodObjects.ended(live)) {
       return;
     }
     PodWorker worker = new PodWorker(this, live, filesOf(live));
-    workers.put(uid(live), worker);
+    workers.put(PodObjects.uid(live), worker);
     Thread thread =
         Thread.ofVirtual()
             .name("pod-" + Json.text(live, "metadata", "name"))
@@ -250,36 +214,13 @@ public final class LocalNode implements AutoCloseable {
     } catch (RuntimeException e) {
       LOG.log(Level.SEVERE, e, () -> "running pod " + Json.text(pod, "metadata", "name"));
     } finally {
-      workers.remove(uid(pod));
-      ObjectNode live = current(pod);
+      workers.remove(PodObjects.uid(pod));
+      ObjectNode live = pods.current(pod);
       if (live == null) {
         unmount(worker.files());
       } else if (Json.at(live, "metadata").has("deletionTimestamp")) {
-        finish(live);
+        pods.finish(live);
       }
-    }
-  }
-
-  /** The pod as it is now, null when it is gone. */
-  private ObjectNode current(ObjectNode pod) {
-    ObjectNode live =
-        store.get(
-            Registry.key(
-                pods, Json.text(pod, "metadata", "namespace"), Json.text(pod, "metadata", "name")));
-    return live != null && uid(live).equals(uid(pod)) ? live : null;
-  }
-
-  /** Tells the API that nothing of a deleted pod is left. */
-  private void finish(ObjectNode pod) {
-    try {
-      registry.delete(
-          pods,
-          Json.text(pod, "metadata", "namespace"),
-          Json.text(pod, "metadata", "name"),
-          new Deletion(Propagation.Background, 0, uid(pod), ""),
-          false);
-    } catch (ApiError e) {
-      LOG.log(Level.FINE, e, () -> "the pod was gone already");
     }
   }
 
@@ -291,105 +232,6 @@ public final class LocalNode implements AutoCloseable {
     }
   }
 
-  private void schedule() {
-    List<ObjectNode> all = store.list(pods.storageName(), "").objects();
-    List<ObjectNode> running =
-        new ArrayList<>(
-            all.stream()
-                .filter(p -> Json.text(p, "spec", "nodeName").equals(NAME) && !ended(p))
-                .toList());
-    ObjectNode node = registry.get(nodes, "", NAME);
-    for (ObjectNode pod : all) {
-      boolean waiting =
-          Json.text(pod, "spec", "nodeName").isEmpty()
-              && Json.at(pod, "spec", "schedulingGates").isEmpty()
-              && !Json.at(pod, "metadata").has("deletionTimestamp");
-      if (waiting) {
-        try {
-          Optional<String> obstacle = Scheduler.obstacle(pod, node, running);
-          if (obstacle.isPresent()) {
-            unschedulable(pod, obstacle.get());
-          } else {
-            running.add(pod);
-            bindPod(pod);
-          }
-        } catch (ApiError e) {
-          LOG.log(Level.FINE, e, () -> "the pod went while it was scheduled");
-        } catch (RuntimeException e) {
-          LOG.log(Level.WARNING, e, () -> "cannot schedule " + Json.text(pod, "metadata", "name"));
-        }
-      }
-    }
-  }
-
-  private void bindPod(ObjectNode pod) {
-    String name = Json.text(pod, "metadata", "name");
-    registry.update(
-        pods,
-        Json.text(pod, "metadata", "namespace"),
-        name,
-        "binding",
-        live -> {
-          Json.child(live, "spec").put("nodeName", NAME);
-          return live;
-        },
-        Write.by("kube-scheduler"));
-    events.normal(
-        pod, "default-scheduler", "Scheduled", "Successfully assigned " + name + " to " + NAME);
-  }
-
-  private void unschedulable(ObjectNode pod, String why) {
-    for (JsonNode condition : Json.at(pod, "status", "conditions")) {
-      if (Json.text(condition, "message").equals(why)) {
-        return;
-      }
-    }
-    updateStatus(
-        pod,
-        live -> {
-          ObjectNode status = Json.child(live, "status");
-          String now = ContainerState.time(Instant.now());
-          PodReport.condition(status, "PodScheduled", false, "Unschedulable", now);
-          status
-              .path("conditions")
-              .forEach(
-                  c -> {
-                    if (Json.text(c, "type").equals("PodScheduled")) {
-                      ((ObjectNode) c).put("message", why);
-                    }
-                  });
-          return live;
-        });
-    events.warning(pod, "default-scheduler", "FailedScheduling", why);
-  }
-
-  private void bind(String namespace, String name) {
-    registry.update(
-        claims,
-        namespace,
-        name,
-        "",
-        claim -> {
-          Json.child(claim, "spec").put("volumeName", namespace + "-" + name);
-          return claim;
-        },
-        Write.by("perigee-volumes"));
-    registry.update(
-        claims,
-        namespace,
-        name,
-        "status",
-        claim -> {
-          ObjectNode status = Json.child(claim, "status").put("phase", "Bound");
-          status.set("accessModes", Json.at(claim, "spec", "accessModes").deepCopy());
-          status
-              .putObject("capacity")
-              .put("storage", Json.text(claim, "spec", "resources", "requests", "storage"));
-          return claim;
-        },
-        Write.by("perigee-volumes"));
-  }
-
   /** Looks up what a pod's volumes and variables refer to, in its namespace. */
   BiFunction<String, String, ObjectNode> objectsOf(JsonNode pod) {
     String namespace = Json.text(pod, "metadata", "namespace");
@@ -398,9 +240,9 @@ public final class LocalNode implements AutoCloseable {
 
   PodFiles filesOf(JsonNode pod) {
     String namespace = Json.text(pod, "metadata", "namespace");
-    String log = namespace + "_" + Json.text(pod, "metadata", "name") + "_" + uid(pod);
+    String log = namespace + "_" + Json.text(pod, "metadata", "name") + "_" + PodObjects.uid(pod);
     return new PodFiles(
-        stateDir.resolve("pods").resolve(uid(pod)),
+        stateDir.resolve("pods").resolve(PodObjects.uid(pod)),
         stateDir.resolve("logs").resolve(log),
         volumes,
         namespace,
@@ -409,34 +251,9 @@ public final class LocalNode implements AutoCloseable {
 
   /** Whether a process of a pod runs. */
   boolean isRunning(JsonNode pod) {
-    PodWorker worker = workers.get(uid(pod));
+    PodWorker worker = workers.get(PodObjects.uid(pod));
     PodProcess process = worker == null ? null : worker.process();
     return process != null && !process.onExit().isDone();
-  }
-
-  /**
-   * Changes the status of a pod.
-   *
-   * @throws ApiError 404 when it is gone, or another of its name is there
-   */
-  void updateStatus(JsonNode pod, UnaryOperator<ObjectNode> change) {
-    String name = Json.text(pod, "metadata", "name");
-    registry.update(
-        pods,
-        Json.text(pod, "metadata", "namespace"),
-        name,
-        "status",
-        live -> {
-          if (!uid(live).equals(uid(pod))) {
-            throw ApiError.notFound(pods, name);
-          }
-          return change.apply(live);
-        },
-        KUBELET);
-  }
-
-  private static String uid(JsonNode object) {
-    return Json.text(object, "metadata", "uid");
   }
 
   /**

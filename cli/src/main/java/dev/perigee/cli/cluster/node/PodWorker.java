@@ -374,7 +374,7 @@ final class PodWorker {
   }
 
   private void fail(String reason, String message) {
-    node.updateStatus(
+    node.pods().updateStatus(
         pod,
         live -> {
           ObjectNode status = Json.child(live, "status");
@@ -388,7 +388,7 @@ final class PodWorker {
     PodReport next = new PodReport(phase, state, last, restarts, address);
     if (!next.equals(report)) {
       report = next;
-      node.updateStatus(pod, live -> next.writeTo(live, startTime));
+      node.pods().updateStatus(pod, live -> next.writeTo(live, startTime));
     }
   }
 
