@@ -34,6 +34,7 @@ public final class LocalNode implements AutoCloseable {
   public static final String NAME = "local";
 
   private static final Logger LOG = Logger.getLogger(LocalNode.class.getName());
+
   /** Who writes what a kubelet would. */
   static final Write KUBELET = Write.by("kubelet");
 

@@ -35,7 +35,10 @@ final class PodBinder {
     List<ObjectNode> running =
         new ArrayList<>(
             all.stream()
-                .filter(p -> Json.text(p, "spec", "nodeName").equals(LocalNode.NAME) && !PodObjects.ended(p))
+                .filter(
+                    p ->
+                        Json.text(p, "spec", "nodeName").equals(LocalNode.NAME)
+                            && !PodObjects.ended(p))
                 .toList());
     ObjectNode node = registry.get(nodes, "", LocalNode.NAME);
     for (ObjectNode pod : all) {

@@ -374,13 +374,14 @@ final class PodWorker {
   }
 
   private void fail(String reason, String message) {
-    node.pods().updateStatus(
-        pod,
-        live -> {
-          ObjectNode status = Json.child(live, "status");
-          status.put("phase", "Failed").put("reason", reason).put("message", message);
-          return live;
-        });
+    node.pods()
+        .updateStatus(
+            pod,
+            live -> {
+              ObjectNode status = Json.child(live, "status");
+              status.put("phase", "Failed").put("reason", reason).put("message", message);
+              return live;
+            });
   }
 
   private void report(
