@@ -65,7 +65,8 @@ public final class OperatorMain {
       OperatorOptions options, Optional<LeaderElection> election, int httpPort)
       throws InterruptedException, IOException {
     AtomicReference<OperatorRuntime> started = new AtomicReference<>();
-    try (KubernetesClient client = ApiClient.connect(Config.autoConfigure(null));
+    Config config = Config.autoConfigure(null);
+    try (KubernetesClient client = ApiClient.connect(config);
         OperatorEndpoint _ =
             OperatorEndpoint.start(
                 httpPort,
@@ -75,7 +76,26 @@ public final class OperatorMain {
       started.set(runtime);
       Runtime.getRuntime().addShutdownHook(new Thread(runtime::close));
       return runtime.awaitClose();
+    } catch (KubernetesClientException | VertxException e) {
+      if (e instanceof KubernetesClientException answered && answered.getCode() > 0) {
+        throw e; // the API server has said why
+      }
+      throw new IOException(unreachable(config.getMasterUrl(), e), e);
     }
+  }
+
+  /** A line for whoever reads the log of a program that found no API server. */
+  static String unreachable(String server, Throwable e) {
+    Throwable root = e;
+    while (root.getCause() != null) {
+      root = root.getCause();
+    }
+    String why = root.getMessage() == null ? root.getClass().getSimpleName() : root.getMessage();
+    return "cannot reach the API server at "
+        + server
+        + ": "
+        + why
+        + "; in a pod the service account says where it is, elsewhere KUBECONFIG or ~/.kube/config";
   }
 
   static OperatorOptions options(Map<String, String> environment) {
