@@ -175,6 +175,17 @@ public record RunConfig(
       AdamW adamW,
       QkClip qkClip,
       double routerBiasRate) {
+    /** What a manifest that says nothing gets. */
+    public static final Optimizer DEFAULT =
+        new Optimizer(
+            Kind.MuonClip,
+            0.1,
+            1,
+            Muon.DEFAULT,
+            AdamW.DEFAULT,
+            QkClip.DEFAULT,
+            /* routerBiasRate= */ 1e-3);
+
     /** The optimizers there are. */
     public enum Kind {
       MuonClip,

@@ -54,7 +54,6 @@ public final class OperatorMain {
     } catch (IllegalArgumentException
         | OperatorException
         | KubernetesClientException
-        | VertxException // a connection that breaks
         | IOException e) {
       System.err.println("perigee-operator: " + e.getMessage());
       System.exit(1);
@@ -76,7 +75,7 @@ public final class OperatorMain {
       started.set(runtime);
       Runtime.getRuntime().addShutdownHook(new Thread(runtime::close));
       return runtime.awaitClose();
-    } catch (KubernetesClientException | VertxException e) {
+    } catch (KubernetesClientException | VertxException e) { // or a connection broke
       if (e instanceof KubernetesClientException answered && answered.getCode() > 0) {
         throw e; // the API server has said why
       }

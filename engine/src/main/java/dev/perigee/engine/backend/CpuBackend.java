@@ -164,12 +164,7 @@ public final class CpuBackend implements Backend {
 
   @Override
   public void embedding(Indices ids, Tensor w_VH, Tensor y_TH) {
-    for (int id : ids.onHost()) {
-      if (id < 0 || id >= w_VH.dim(0)) {
-        throw new IllegalArgumentException(
-            "token " + id + " is not in the vocabulary of " + w_VH.dim(0));
-      }
-    }
+    Vocabulary.requireTokens(ids.onHost(), w_VH.dim(0));
     gatherRows(w_VH, ids, y_TH);
   }
 
@@ -463,6 +458,7 @@ public final class CpuBackend implements Backend {
   public void crossEntropy(Tensor logits_TV, Indices targets, float gradScale, Sum loss) {
     int[] targets_T = targets.onHost();
     int v = logits_TV.dim(1);
+    Vocabulary.requireTargets(targets_T, v);
     float[] x = logits_TV.floats();
     double total = 0;
     for (int t = 0; t < logits_TV.dim(0); t++) {
@@ -471,10 +467,6 @@ public final class CpuBackend implements Backend {
       if (target < 0) {
         Arrays.fill(x, row, row + v, 0);
         continue;
-      }
-      if (target >= v) {
-        throw new IllegalArgumentException(
-            "target " + target + " is not in the vocabulary of " + v);
       }
       float[] p = row(0, logits_TV, t, v);
       float max = VectorLoops.max(p, 0, v);

@@ -44,32 +44,14 @@ final class CpuUpdates {
       Tensor mean,
       Tensor square,
       Tensor weight) {
-    adamW(
-        rule,
-        rates,
-        gradient.floats(),
-        gradient.offset(),
-        mean.floats(),
-        mean.offset(),
-        square.floats(),
-        square.offset(),
-        weight.floats(),
-        weight.offset(),
-        weight.size());
-  }
-
-  private static void adamW(
-      AdamWRule rule,
-      Rates.Values rates,
-      float[] g,
-      int gAt,
-      float[] m,
-      int mAt,
-      float[] v,
-      int vAt,
-      float[] w,
-      int wAt,
-      int n) {
+    float[] g = gradient.floats();
+    float[] m = mean.floats();
+    float[] v = square.floats();
+    float[] w = weight.floats();
+    int gAt = gradient.offset();
+    int mAt = mean.offset();
+    int vAt = square.offset();
+    int wAt = weight.offset();
     float gradientScale = (float) rates.gradientScale();
     float beta1 = rule.beta1();
     float beta2 = rule.beta2();
@@ -77,14 +59,14 @@ final class CpuUpdates {
     float correction = rates.rootCorrection();
     float epsilon = rule.epsilon();
     float keep = rates.keep(rule.weightDecay());
-    for (int i = 0; i < n; i++) {
-      float gradient = g[gAt + i] * gradientScale;
-      float mean = beta1 * m[mAt + i] + (1 - beta1) * gradient;
-      float square = beta2 * v[vAt + i] + (1 - beta2) * gradient * gradient;
-      m[mAt + i] = mean;
-      v[vAt + i] = square;
-      float root = (float) Math.sqrt(square) * correction;
-      w[wAt + i] = keep * w[wAt + i] - rate * mean / (root + epsilon);
+    for (int i = 0, n = weight.size(); i < n; i++) {
+      float scaled = g[gAt + i] * gradientScale;
+      float first = beta1 * m[mAt + i] + (1 - beta1) * scaled;
+      float second = beta2 * v[vAt + i] + (1 - beta2) * scaled * scaled;
+      m[mAt + i] = first;
+      v[vAt + i] = second;
+      float root = (float) Math.sqrt(second) * correction;
+      w[wAt + i] = keep * w[wAt + i] - rate * first / (root + epsilon);
     }
   }
 }

@@ -27,16 +27,6 @@ final class ReplayBench {
   private static final int STEPS = 30;
   private static final int ROUNDS = 5;
 
-  private static final RunConfig.Optimizer OPTIMIZER =
-      new RunConfig.Optimizer(
-          RunConfig.Optimizer.Kind.MuonClip,
-          0.1,
-          1,
-          RunConfig.Optimizer.Muon.DEFAULT,
-          RunConfig.Optimizer.AdamW.DEFAULT,
-          RunConfig.Optimizer.QkClip.DEFAULT,
-          1e-3);
-
   /**
    * What a step was seen to take.
    *
@@ -126,7 +116,7 @@ final class ReplayBench {
     Model model = model(backend, shape);
     Optimizer optimizer =
         new Optimizer(
-            OPTIMIZER,
+            RunConfig.Optimizer.DEFAULT,
             model.parameters(),
             backend,
             Fabric.local(1).groups(new Mesh(1, 1, 1, 1), 0));

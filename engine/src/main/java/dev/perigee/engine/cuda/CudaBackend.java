@@ -11,6 +11,7 @@ import dev.perigee.engine.backend.Rates;
 import dev.perigee.engine.backend.RouterShape;
 import dev.perigee.engine.backend.Routine;
 import dev.perigee.engine.backend.Sum;
+import dev.perigee.engine.backend.Vocabulary;
 import dev.perigee.engine.cuda.driver.Cuda;
 import dev.perigee.engine.cuda.driver.Device;
 import dev.perigee.engine.cuda.driver.DeviceArena;
@@ -417,26 +418,17 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void embedding(Indices ids, Tensor w_VH, Tensor y_TH) {
-    inVocabulary("token", ids.onHost(), w_VH.dim(0));
+    Vocabulary.requireTokens(ids.onHost(), w_VH.dim(0));
     gatherRows(w_VH, ids, y_TH);
   }
 
   @Override
   public void embeddingBackward(Indices tokens, Tensor dy_TH, Tensor dw_VH) {
-    inVocabulary("token", tokens.onHost(), dw_VH.dim(0));
+    Vocabulary.requireTokens(tokens.onHost(), dw_VH.dim(0));
     try (Work.Floats f = work.inFloats()) {
       work.launch(
           FloatKernels.addById(
               f.of(dy_TH), at(tokens), f.changed(dw_VH), tokens.size(), dw_VH.dim(1)));
-    }
-  }
-
-  private static void inVocabulary(String what, int[] ids, int vocabulary) {
-    for (int id : ids) {
-      if (id < 0 || id >= vocabulary) {
-        throw new IllegalArgumentException(
-            what + " " + id + " is not in the vocabulary of " + vocabulary);
-      }
     }
   }
 
@@ -586,18 +578,9 @@ public final class CudaBackend implements Backend, AutoCloseable {
 
   @Override
   public void crossEntropy(Tensor logits_TV, Indices targets_T, float gradScale, Sum loss) {
-    inVocabulary(targets_T, logits_TV.dim(1));
+    Vocabulary.requireTargets(targets_T.onHost(), logits_TV.dim(1));
     if (logits_TV.dim(0) > 0) {
       head.crossEntropy(logits_TV, at(targets_T), gradScale, (CudaSum) loss);
-    }
-  }
-
-  private static void inVocabulary(Indices targets_T, int vocabulary) {
-    for (int target : targets_T.onHost()) {
-      if (target >= vocabulary) {
-        throw new IllegalArgumentException(
-            "target " + target + " is not in the vocabulary of " + vocabulary);
-      }
     }
   }
 
@@ -619,7 +602,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
       Backend.super.linearCrossEntropy(x_TH, w_VH, targets_T, gradScale, dx_TH, dw_VH, loss);
       return;
     }
-    inVocabulary(targets_T, w_VH.dim(0));
+    Vocabulary.requireTargets(targets_T.onHost(), w_VH.dim(0));
     head.linearCrossEntropy(x_TH, w_VH, at(targets_T), gradScale, dx_TH, dw_VH, (CudaSum) loss);
   }
 

@@ -2,6 +2,7 @@ package dev.perigee.engine.model;
 
 import dev.perigee.engine.backend.Arena;
 import dev.perigee.engine.backend.Backend;
+import dev.perigee.engine.backend.Vocabulary;
 import dev.perigee.engine.checkpoint.Safetensors;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Indices;
@@ -240,8 +241,8 @@ public final class Model {
       throw new IllegalStateException("a model in several chunks goes by a schedule");
     }
     Tokens.check(ids, batch, length);
-    Tokens.inVocabulary("token", ids, config.vocabSize(), /* negative= */ false);
-    Tokens.inVocabulary("target", targets, config.vocabSize(), /* negative= */ true);
+    Vocabulary.requireTokens(ids, config.vocabSize()); // work that is repeated looks at none
+    Vocabulary.requireTargets(targets, config.vocabSize());
     if (microBatch == null || !microBatch.isFor(batch, length, gradScale)) {
       rotary.reach(length);
       if (microBatch != null) {
@@ -370,7 +371,7 @@ public final class Model {
           "%d tokens for a cache of %d sequences with %d of %d positions filled"
               .formatted(ids.length, cache.batch(), cache.filled(), cache.positions()));
     }
-    Tokens.inVocabulary("token", ids, config.vocabSize(), /* negative= */ false);
+    Vocabulary.requireTokens(ids, config.vocabSize()); // work that is repeated looks at none
     cache.put(ids);
     if (place.stages() == 1 && !sharesExperts) {
       cache.repeat(() -> step(cache, cache.logits_BV()));

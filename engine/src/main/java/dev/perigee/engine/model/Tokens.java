@@ -39,19 +39,4 @@ record Tokens(int batch, int length, Indices positions, boolean recording) {
     }
     return positions;
   }
-
-  /**
-   * Throws unless every id is below {@code vocabulary}, and none negative unless that is allowed. A
-   * backend that repeats what it has recorded looks at no id.
-   *
-   * @param what they are, for the message
-   */
-  static void inVocabulary(String what, int[] ids, int vocabulary, boolean negative) {
-    for (int id : ids) {
-      if (id >= vocabulary || (id < 0 && !negative)) {
-        throw new IllegalArgumentException(
-            what + " " + id + " is not in the vocabulary of " + vocabulary);
-      }
-    }
-  }
 }

@@ -155,14 +155,14 @@ final class ScheduleRun {
     for (int i = 0; i < schedule.shape().microBatches(); i++) {
       int[] ids = new int[batch * length];
       int[] targets = new int[batch * length];
-      read(i, ids, targets);
+      microBatches.read(i, ids, targets);
+      count(targets);
       model.addMicroBatch(ids, targets, batch, length, 1);
     }
     gradientsReady.accept(model.parametersFromTheEnd());
   }
 
-  private void read(int microBatch, int[] ids, int[] targets) {
-    microBatches.read(microBatch, ids, targets);
+  private void count(int[] targets) {
     for (int target : targets) {
       targetsThatCount += target >= 0 ? 1 : 0;
     }
@@ -224,9 +224,7 @@ final class ScheduleRun {
     }
     Chunk.Pass pass = chunk.pass(ids, targets, batch, length, 1, schedule.shape().expertOverlap());
     if (chunk.isLast()) {
-      for (int target : targets) {
-        targetsThatCount += target >= 0 ? 1 : 0;
-      }
+      count(targets);
     }
     Running begun = new Running(chunk, pass);
     running.put(key, begun);

@@ -28,34 +28,13 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** What the backend asks of a GPU, and how it keeps memory; on a fake, without one. */
 class CudaBackendTest {
-  private static final RunConfig.Optimizer OPTIMIZER =
-      new RunConfig.Optimizer(
-          RunConfig.Optimizer.Kind.MuonClip,
-          0.1,
-          1,
-          RunConfig.Optimizer.Muon.DEFAULT,
-          RunConfig.Optimizer.AdamW.DEFAULT,
-          RunConfig.Optimizer.QkClip.DEFAULT,
-          1e-3);
-
-  /** Expert widths that Hopper's copy engine takes. */
-  private static final ModelConfig EVEN =
-      new ModelConfig(
-          48, 32, 64, 24, 3, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
-          1e-6, 0.02, false);
-
-  /** Widths of heads and a vocabulary that have kernels of their own. */
-  private static final ModelConfig WIDE =
-      new ModelConfig(
-          4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
-          256, 1e-6, 0.02, false);
-
   @ParameterizedTest
   @CsvSource({"FP32, true", "FP32, false", "BF16, true", "BF16, false"})
   void everyLaunchOfTrainingAndDecodingFitsItsKernelAndItsMemory(Precision precision, boolean tiled)
       throws Exception {
     FakeGpu gpu = new FakeGpu();
-    List<ModelConfig> shapes = List.of(Models.tiny(), Models.groups(), Models.yarn(), EVEN, WIDE);
+    List<ModelConfig> shapes =
+        List.of(Models.tiny(), Models.groups(), Models.yarn(), Models.even(3), Models.wide());
     for (ModelConfig shape : shapes) {
       CudaBackend backend = gpu.backend(precision, tiled);
       Model model = Model.create(shape, backend, Collectives.solo());
@@ -63,7 +42,10 @@ class CudaBackendTest {
       Fabric fabric = Fabric.local(1);
       Optimizer optimizer =
           new Optimizer(
-              OPTIMIZER, model.parameters(), backend, fabric.groups(new Mesh(1, 1, 1, 1), 0));
+              RunConfig.Optimizer.DEFAULT,
+              model.parameters(),
+              backend,
+              fabric.groups(new Mesh(1, 1, 1, 1), 0));
       int[] ids = Models.ids(2 * 7, shape.vocabSize(), 5);
       int[] targets = ids.clone();
       targets[6] = -1;

@@ -24,16 +24,6 @@ import org.junit.jupiter.params.provider.EnumSource;
 
 /** Replayed steps come to bitwise the same numbers as steps that are asked for one by one. */
 class CudaRoutineGpuTest {
-  private static final RunConfig.Optimizer OPTIMIZER =
-      new RunConfig.Optimizer(
-          RunConfig.Optimizer.Kind.MuonClip,
-          0.1,
-          1,
-          RunConfig.Optimizer.Muon.DEFAULT,
-          RunConfig.Optimizer.AdamW.DEFAULT,
-          RunConfig.Optimizer.QkClip.DEFAULT,
-          1e-3);
-
   /** The shapes that are tried. */
   enum Shape {
     /** Widths of heads and a vocabulary that have kernels of their own. */
@@ -47,14 +37,8 @@ class CudaRoutineGpuTest {
 
     private ModelConfig config() {
       return switch (this) {
-        case WIDE ->
-            new ModelConfig(
-                4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000,
-                null, 256, 1e-6, 0.02, false);
-        case EVEN ->
-            new ModelConfig(
-                48, 32, 64, 24, 3, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
-                256, 1e-6, 0.02, false);
+        case WIDE -> Models.wide();
+        case EVEN -> Models.even(3);
         case ODD -> Models.tiny();
       };
     }
@@ -89,7 +73,10 @@ class CudaRoutineGpuTest {
       Fabric fabric = Fabric.local(1);
       Optimizer optimizer =
           new Optimizer(
-              OPTIMIZER, model.parameters(), backend, fabric.groups(new Mesh(1, 1, 1, 1), 0));
+              RunConfig.Optimizer.DEFAULT,
+              model.parameters(),
+              backend,
+              fabric.groups(new Mesh(1, 1, 1, 1), 0));
       for (int step = 1; step <= 4; step++) {
         model.zeroGradients();
         model.resetLoss();

@@ -17,7 +17,6 @@ import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.Mesh;
-import dev.perigee.run.ModelConfig;
 import dev.perigee.run.RunConfig;
 import java.lang.management.ManagementFactory;
 import java.util.List;
@@ -32,21 +31,9 @@ class CudaRoutineTest {
 
   private final FakeGpu gpu = new FakeGpu();
 
-  /** Expert widths that Hopper's copy engine takes. */
-  private static ModelConfig layers(int layers) {
-    return new ModelConfig(
-        48, 32, 64, 24, layers, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
-        1e-6, 0.02, false);
-  }
-
-  /** All matrices' sides are what the fused step of Muon takes. */
-  private static final ModelConfig WIDE =
-      new ModelConfig(
-          64, 64, 64, 24, 2, 1, 2, 0, 64, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
-          1e-6, 0.02, false);
-
   private Model model(int layers, Precision precision, boolean tiled) {
-    Model model = Model.create(layers(layers), gpu.backend(precision, tiled), Collectives.solo());
+    Model model =
+        Model.create(Models.even(layers), gpu.backend(precision, tiled), Collectives.solo());
     model.initialize(3);
     return model;
   }
@@ -87,17 +74,11 @@ class CudaRoutineTest {
 
   @Test
   void anOptimizersStepIsAskedForOnceAndThenReplayed() {
-    Model model = Model.create(WIDE, gpu.backend(Precision.BF16, false), Collectives.solo());
+    Model model =
+        Model.create(Models.wide(), gpu.backend(Precision.BF16, false), Collectives.solo());
     Optimizer optimizer =
         new Optimizer(
-            new RunConfig.Optimizer(
-                RunConfig.Optimizer.Kind.MuonClip,
-                0.1,
-                1,
-                RunConfig.Optimizer.Muon.DEFAULT,
-                RunConfig.Optimizer.AdamW.DEFAULT,
-                RunConfig.Optimizer.QkClip.DEFAULT,
-                1e-3),
+            RunConfig.Optimizer.DEFAULT,
             model.parameters(),
             model.backend(),
             Fabric.local(1).groups(new Mesh(1, 1, 1, 1), 0));

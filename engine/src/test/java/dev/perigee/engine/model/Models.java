@@ -53,6 +53,20 @@ public final class Models {
         false);
   }
 
+  /** Like {@link #tiny}, with expert widths that Hopper's copy engine takes. */
+  public static ModelConfig even(int layers) {
+    return new ModelConfig(
+        48, 32, 64, 24, layers, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
+        1e-6, 0.02, false);
+  }
+
+  /** Widths of heads, latents and a vocabulary that have kernels of their own on a GPU. */
+  public static ModelConfig wide() {
+    return new ModelConfig(
+        4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
+        256, 1e-6, 0.02, false);
+  }
+
   /** A random model on one rank. */
   public static Model random(ModelConfig config) {
     Model model = Model.create(config, new CpuBackend(), Collectives.solo());

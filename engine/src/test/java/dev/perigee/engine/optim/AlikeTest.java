@@ -16,15 +16,7 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 
 final class AlikeTest {
-  private static final RunConfig.Optimizer CONFIG =
-      new RunConfig.Optimizer(
-          RunConfig.Optimizer.Kind.MuonClip,
-          0.1,
-          1,
-          RunConfig.Optimizer.Muon.DEFAULT,
-          RunConfig.Optimizer.AdamW.DEFAULT,
-          RunConfig.Optimizer.QkClip.DEFAULT,
-          1e-3);
+  private static final RunConfig.Optimizer CONFIG = RunConfig.Optimizer.DEFAULT;
 
   @Test
   void matricesOfOneShapeThatLieBackToBackAreUpdatedTogether() throws Exception {

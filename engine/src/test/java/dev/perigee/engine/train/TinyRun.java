@@ -25,15 +25,7 @@ final class TinyRun {
       new ModelConfig(
           48, 32, 64, 24, 3, 1, 4, 24, 16, 8, 4, 8, 8, 2, 1, 1, 1, 1.4, true, 10_000, null, 256,
           1e-6, 0.02, false);
-  static final RunConfig.Optimizer OPTIMIZER =
-      new RunConfig.Optimizer(
-          RunConfig.Optimizer.Kind.MuonClip,
-          0.1,
-          1,
-          RunConfig.Optimizer.Muon.DEFAULT,
-          RunConfig.Optimizer.AdamW.DEFAULT,
-          RunConfig.Optimizer.QkClip.DEFAULT,
-          1e-3);
+  static final RunConfig.Optimizer OPTIMIZER = RunConfig.Optimizer.DEFAULT;
 
   static RunConfig config(Mesh mesh, long steps, RunConfig.Optimizer optimizer) {
     return new RunConfig(
