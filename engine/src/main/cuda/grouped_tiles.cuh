@@ -23,9 +23,7 @@ template <Layout layout, bool pair>
 struct Tiles {
   const int* offsets;
   int walkers;                 // blocks or pairs
-  int groups, tiles_m, width;  // tiles_m: of the weight gradient's dw; width: tiles along n
-  int straight;                // of the tiles across, those that pair with a neighbour
-  bool last_is_narrow;         // at most half of the columns of the last tile exist
+  int groups, m_all, n_all;
   int group = 0, before = 0;   // tiles, or pairs of them, of all groups before `group`
   int first_row = 0, rows = 0;  // of `group`
   int m = 0, n = 0;             // the tile within the group
@@ -35,11 +33,23 @@ struct Tiles {
       : offsets(offsets),
         walkers(walkers),
         groups(groups),
-        tiles_m((m + kTileM - 1) / kTileM),
-        width(layout == kSwiGlu ? (n + kTileN / 2 - 1) / (kTileN / 2) : (n + kTileN - 1) / kTileN),
-        last_is_narrow(layout != kSwiGlu && n % kTileN != 0 && n % kTileN <= kTileN / 2) {
-    straight = layout == kWeightGradient ? tiles_m / 2 * 2 : (width - last_is_narrow) / 2 * 2;
+        m_all(m),
+        n_all(n) {
     load();
+  }
+
+  // Tiles of the weight gradient's dw along m, and of any product along n.
+  __device__ int tiles_m() const { return (m_all + kTileM - 1) / kTileM; }
+  __device__ int width() const {
+    return layout == kSwiGlu ? (n_all + kTileN / 2 - 1) / (kTileN / 2) : (n_all + kTileN - 1) / kTileN;
+  }
+  // At most half of the columns of the last tile exist.
+  __device__ bool last_is_narrow() const {
+    return layout != kSwiGlu && n_all % kTileN != 0 && n_all % kTileN <= kTileN / 2;
+  }
+  // Of the tiles across, those that pair with a neighbour.
+  __device__ int straight() const {
+    return layout == kWeightGradient ? tiles_m() / 2 * 2 : (width() - last_is_narrow()) / 2 * 2;
   }
 
   __device__ void load() {
@@ -50,13 +60,13 @@ struct Tiles {
   }
 
   // Tiles of the group along the side that pairs lie along, and along the other one.
-  __device__ int across() const { return layout == kWeightGradient ? tiles_m : width; }
+  __device__ int across() const { return layout == kWeightGradient ? tiles_m() : width(); }
   __device__ int down() const {
-    return layout == kWeightGradient ? width : (rows + kTileM - 1) / kTileM;
+    return layout == kWeightGradient ? width() : (rows + kTileM - 1) / kTileM;
   }
 
   __device__ int in_group() const {
-    return pair ? down() * (straight / 2) + (across() - straight) * ((down() + 1) / 2)
+    return pair ? down() * (straight() / 2) + (across() - straight()) * ((down() + 1) / 2)
                 : down() * across();
   }
 
@@ -73,22 +83,22 @@ struct Tiles {
     int at = index - before, i, j;  // i: the tile's place across, j: down
     if constexpr (pair) {
       const int rank = blockIdx.x % 2;
-      const int pairs = down() * (straight / 2);
+      const int pairs = down() * (straight() / 2);
       turned = at >= pairs;
       if (!turned) {
-        place(at, straight / 2, i, j);
+        place(at, straight() / 2, i, j);
         i = 2 * i + rank;
       } else {
         const int halves = (down() + 1) / 2;
-        i = straight + (at - pairs) / halves;
+        i = straight() + (at - pairs) / halves;
         j = (at - pairs) % halves * 2 + rank;
       }
     } else {
       place(at, across(), i, j);
-      if (last_is_narrow && layout != kWeightGradient) {
+      if (last_is_narrow() && layout != kWeightGradient) {
         // Rows of tiles start at another column each time the walkers come round, or the same
         // walkers would have the narrow ones every time.
-        i = (i + (at - i) / walkers) % width;
+        i = (i + (at - i) / walkers) % width();
       }
     }
     m = layout == kWeightGradient ? i : j;

@@ -28,10 +28,12 @@ struct Shared {
   uint64_t empty[kStages];
 };
 
-// Rows of an M/N-major block from `row` on become zero: the next expert's rows, or memory that
-// nothing wrote. The swizzle permutes within rows of 128 bytes, so the rows lie together.
+// Rows of an M/N-major block from `row` to the next multiple of 16, where a product's terms end,
+// become zero: the next expert's rows, or memory that nothing wrote. The swizzle permutes within
+// rows of 128 bytes, so the rows lie together.
 __device__ __forceinline__ void zero_rows(uint8_t* block, int row, int thread) {
-  for (int at = row * 128 + thread * 16; at < kBlock; at += 128 * 16) {
+  const int end = (row + 15) / 16 * 16;
+  for (int at = row * 128 + thread * 16; at < end * 128; at += 128 * 16) {
     *reinterpret_cast<uint4*>(block + at) = make_uint4(0, 0, 0, 0);
   }
 }
@@ -160,54 +162,81 @@ __device__ __forceinline__ void release(uint64_t* empty, int thread) {
   }
 }
 
-// A consumer: acc = its 64 rows of a tile, over `depth` stages from `stage` on. `narrow`: only the
-// first 128 columns. A transposed operand is M/N-major in memory. `masked`: the sum ends after
-// `rows` terms, whatever the stages hold beyond (both operands are transposed).
+// acc += the first 16 x `terms` terms of a stage; `first`: acc is overwritten. `narrow`: only the
+// first 128 columns. A transposed operand is M/N-major in memory.
+template <bool kTransposeA, bool kTransposeB, bool narrow, int terms>
+__device__ __forceinline__ void multiply_stage(const uint8_t* sa, const uint8_t* sb,
+                                               float (&acc)[128], bool first) {
+  hopper::wgmma_fence();
+#pragma unroll
+  for (int kk = 0; kk < terms; kk++) {
+    // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
+    const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
+                                   : hopper::operand(sa + kk * 32, 16, 1024);
+    const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
+                                   : hopper::operand(sb + kk * 32, 16, 1024);
+    if constexpr (narrow) {
+      hopper::wgmma_64x128x16<kTransposeA, kTransposeB>(acc, a, b, kk > 0 || !first);
+    } else {
+      hopper::wgmma_64x256x16<kTransposeA, kTransposeB>(acc, a, b, kk > 0 || !first);
+    }
+  }
+  hopper::wgmma_commit();
+}
+
+// A consumer: acc = its 64 rows of a tile, over `depth` stages from `stage` on. `masked`: the sum
+// ends after `rows` terms, whatever the last stage holds beyond (both operands are transposed), and
+// sixteenths that lie beyond cost no product.
 template <bool kTransposeA, bool kTransposeB, bool masked, bool pair, bool narrow>
 __device__ __forceinline__ void sum_tile(Shared& s, float (&acc)[128], int& stage, uint32_t& phase,
                                          int depth, int rows, int consumer, int thread) {
-  for (int i = 0; i < depth; i++) {
-    hopper::barrier_wait(&s.full[stage], phase);
-    uint8_t* sa = s.a[stage] + consumer * kBlock;  // 64 rows K-major, or one M-major block
-    uint8_t* sb = s.b[stage];
-    if constexpr (masked) {
-      const int tail = rows - i * kTileK;
-      if (tail < kTileK) {
-        zero_rows(sa, tail, thread);
-        for (int j = 0; j < kTileN / 64; j++) {
-          zero_rows(sb + j * kBlock, tail, thread);
-        }
-        hopper::async_fence();
-        hopper::group_sync(1 + consumer, 128);
-      }
-    }
-    hopper::wgmma_fence();
-#pragma unroll
-    for (int kk = 0; kk < kTileK / 16; kk++) {
-      // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
-      const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
-                                     : hopper::operand(sa + kk * 32, 16, 1024);
-      const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
-                                     : hopper::operand(sb + kk * 32, 16, 1024);
-      if constexpr (narrow) {
-        hopper::wgmma_64x128x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
-      } else {
-        hopper::wgmma_64x256x16<kTransposeA, kTransposeB>(acc, a, b, i + kk > 0);
-      }
-    }
-    hopper::wgmma_commit();
-    // The stage before this one is free once its products are done; this one still runs.
-    hopper::wgmma_wait<1>();
-    if (i > 0) {
-      release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
-    }
+  const auto before = [&] { return stage == 0 ? kStages - 1 : stage - 1; };
+  const auto next_stage = [&] {
     if (++stage == kStages) {
       stage = 0;
       phase ^= 1;
     }
+  };
+  // A last, part stage of a masked sum comes by itself.
+  const int whole = masked ? rows / kTileK : depth;
+  for (int i = 0; i < whole; i++) {
+    hopper::barrier_wait(&s.full[stage], phase);
+    multiply_stage<kTransposeA, kTransposeB, narrow, kTileK / 16>(
+        s.a[stage] + consumer * kBlock,  // 64 rows K-major, or one M-major block
+        s.b[stage], acc, i == 0);
+    // The stage before this one is free once its products are done; this one still runs.
+    hopper::wgmma_wait<1>();
+    if (i > 0) {
+      release<pair>(&s.empty[before()], thread);
+    }
+    next_stage();
   }
   hopper::wgmma_wait<0>();
-  release<pair>(&s.empty[stage == 0 ? kStages - 1 : stage - 1], thread);
+  if (whole > 0) {
+    release<pair>(&s.empty[before()], thread);
+  }
+  if constexpr (masked) {
+    if (rows % kTileK == 0) {
+      return;
+    }
+    hopper::barrier_wait(&s.full[stage], phase);
+    if (rows % 16 != 0) {
+      zero_rows(s.a[stage] + consumer * kBlock, rows % kTileK, thread);
+      for (int j = 0; j < kTileN / 64; j++) {
+        zero_rows(s.b[stage] + j * kBlock, rows % kTileK, thread);
+      }
+      hopper::async_fence();
+      hopper::group_sync(1 + consumer, 128);
+    }
+#pragma unroll 1  // four copies of it would cost registers
+    for (int k = 0; k < rows % kTileK; k += 16) {
+      multiply_stage<kTransposeA, kTransposeB, narrow, 1>(
+          s.a[stage] + consumer * kBlock + k * 128, s.b[stage] + k * 128, acc, rows < kTileK && k == 0);
+      hopper::wgmma_wait<0>();
+    }
+    release<pair>(&s.empty[stage], thread);
+    next_stage();
+  }
 }
 
 }  // namespace tile_gemm
