@@ -391,7 +391,8 @@ public final class Safetensors {
     for (int i = 0; i < shape.length; i++) {
       JsonNode d = shapeNode.get(i);
       if (!d.canConvertToInt() || !d.isIntegralNumber() || d.intValue() < 0) {
-        throw new CheckpointFormatException(file, at + "dimension " + d + " of shape " + shapeNode);
+        throw new CheckpointFormatException(
+            file, at + "dimension " + d + " of shape " + shapeNode + "; expected a whole number");
       }
       shape[i] = d.intValue();
       if (shape[i] != 0 && count > Integer.MAX_VALUE / shape[i]) {
@@ -400,8 +401,11 @@ public final class Safetensors {
       }
       count *= shape[i];
     }
-    if (!offsets.get(0).canConvertToLong() || !offsets.get(1).canConvertToLong()) {
-      throw new CheckpointFormatException(file, at + "data_offsets " + offsets);
+    for (JsonNode offset : offsets) {
+      if (!offset.isIntegralNumber() || !offset.canConvertToLong()) {
+        throw new CheckpointFormatException(
+            file, at + "data_offsets " + offsets + "; expected whole numbers of bytes");
+      }
     }
     long begin = offsets.get(0).longValue();
     long end = offsets.get(1).longValue();

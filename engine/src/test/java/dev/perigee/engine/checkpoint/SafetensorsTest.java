@@ -158,6 +158,11 @@ class SafetensorsTest {
           {"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,8]}}      | tensor a: dimension 1.5 of shape [1.5]
           {"a":{"dtype":"F32","shape":[65536,65536],"data_offsets":[0,8]}} | more than 2^31 - 1 elements
           {"a":{"dtype":"F32","shape":[2],"data_offsets":["x",8]}}      | tensor a: data_offsets ["x",8]
+          {"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8.5]}}      | tensor a: data_offsets [0,8.5]; expected whole numbers
+          {"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8.0]}}      | tensor a: data_offsets [0,8.0]; expected whole numbers
+          {"a":{"dtype":"F32","shape":[2],"data_offsets":[0,1e30]}}     | tensor a: data_offsets [0,1.0E30]; expected whole numbers
+          {"a":{"dtype":"F32","shape":[2],"data_offsets":[0,99999999999999999999]}} | tensor a: data_offsets [0,99999999999999999999]; expected whole numbers
+          {"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}       | data_offsets [-8,0] are not inside the 8 bytes of data
           {"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}       | data_offsets [0,12] are not inside the 8 bytes of data
           {"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}        | data_offsets [8,0] are not inside the 8 bytes of data
           {"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}        | tensor a: 8 bytes; shape [1] of F32 takes 4
