@@ -20,8 +20,8 @@
 // is padded to 64 rows in arithmetic and to none in memory.
 //
 // The second-level cache limits this kernel next to power. So two blocks form a pair that shares one
-// operand: each fetches half of it and the copy engine writes the half into both. Neighbours along n
-// share rows of a, neighbours along m columns of b; grouped_tiles.cuh says which are neighbours.
+// operand: each fetches half of it and the copy engine writes the half into both. Neighbours along m
+// share columns of b, neighbours along n rows of a; grouped_tiles.cuh says which are neighbours.
 #include "grouped_tiles.cuh"
 
 using namespace grouped;
@@ -69,12 +69,9 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     if (threadIdx.x == 0) {
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         const int depth = tile.depth(k);
-        const int rows = layout == kWeightGradient ? m : tile.rows;
-        const bool half_a = rows - tile.m * kTileM <= kTileM / 2;
-        const bool half_b = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK, half_a, half_b);
+          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -91,9 +88,8 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
       const int depth = tile.depth(k);
       const int row = tile.m * kTileM + consumer * 64;  // within the group, or of dw
-      const int valid = (layout == kWeightGradient ? m : tile.rows) - row;
-      // Half the products where a tile's second half lies outside.
-      const bool narrow = layout != kSwiGlu && n - tile.n * kTileN <= kTileN / 2;
+      const int valid = tile.rows_from(consumer);
+      const bool narrow = hopper::opaque(tile.narrow());  // half the products
       if (valid > 0 && depth > 0) {
         constexpr bool ta = layout == kWeightGradient;
         constexpr bool tb = layout == kWeightGradient || layout == kInputGradient;

@@ -116,14 +116,12 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
     hopper::registers_fewer<56>();
     if (threadIdx.x == 0) {
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
-        const bool half_a = tile.rows - tile.m * kTileM <= kTileM / 2;
-        const bool narrow = width - tile.n * kTileN <= kTileN / 2;
         for (int i = 0; i < stages; i++, next_stage()) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, i * kTileK, half_a, narrow);
+          load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, i * kTileK);
         }
-        const int consumers = half_a ? 1 : 2;
-        for (int c = 0; c < blocks_of_h(narrow); c++, next_stage()) {
+        const int consumers = tile.low() ? 1 : 2;
+        for (int c = 0; c < blocks_of_h(tile.narrow()); c++, next_stage()) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
           hopper::barrier_expect(&s.full[stage], consumers * 2 * kBlock);
           for (int i = 0; i < consumers; i++) {
@@ -145,15 +143,15 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
     float acc[128];
     for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
       const int first = tile.m * kTileM + consumer * 64;  // within the group
-      const bool narrow = width - tile.n * kTileN <= kTileN / 2;
-      if (first >= tile.rows) {
+      const bool narrow = tile.narrow();
+      if (tile.rows_from(consumer) <= 0) {
         for (int i = 0; i < stages + blocks_of_h(narrow); i++, next_stage()) {
           hopper::barrier_wait(&s.full[stage], phase);
           release<pair>(&s.empty[stage], thread);
         }
         continue;
       }
-      const int valid = tile.rows - first - 16 * warp;  // from this warp's first row on
+      const int valid = tile.rows_from(consumer) - 16 * warp;  // from this warp's first row on
       const int row = tile.first_row + first + 16 * warp;
       int assignment[2] = {};
       float factor[2] = {1, 1};

@@ -14,17 +14,17 @@ using namespace tile_gemm;
 // Walks the tiles of all experts in order; every role of a block walks the same sequence, and so do
 // both blocks of a pair, each on its own tile of two.
 //
-// Two tiles of a pair lie side by side along the longer side of a group's tiles, `across`, where they
-// share the operand that is theirs in common: rows of a, or for the weight gradient columns of b.
-// What is left over there (an odd tile, a narrow last one, whose block would wait for its partner)
-// pairs along the other side, `turned`, and shares the other operand; where that comes out odd too,
-// a block has a tile that lies outside, and rests.
+// Two tiles of a pair lie one below the other, where they share the columns of b: the wider operand,
+// so that a pair fetches a fifth less than side by side. What is left over at a group's bottom (an
+// odd tile, or one of at most half the height, whose block would wait for its partner) pairs along
+// n, `turned`, and shares rows of a; where that comes out odd, a block has a tile that lies outside,
+// and rests.
 template <Layout layout, bool pair>
 struct Tiles {
   const int* offsets;
-  int walkers;                 // blocks or pairs
+  int walkers;                  // blocks or pairs
   int groups, m_all, n_all;
-  int group = 0, before = 0;   // tiles, or pairs of them, of all groups before `group`
+  int group = 0, before = 0;    // tiles, or pairs of them, of all groups before `group`
   int first_row = 0, rows = 0;  // of `group`
   int m = 0, n = 0;             // the tile within the group
   bool turned = false;
@@ -38,20 +38,6 @@ struct Tiles {
     load();
   }
 
-  // Tiles of the weight gradient's dw along m, and of any product along n.
-  __device__ int tiles_m() const { return (m_all + kTileM - 1) / kTileM; }
-  __device__ int width() const {
-    return layout == kSwiGlu ? (n_all + kTileN / 2 - 1) / (kTileN / 2) : (n_all + kTileN - 1) / kTileN;
-  }
-  // At most half of the columns of the last tile exist.
-  __device__ bool last_is_narrow() const {
-    return layout != kSwiGlu && n_all % kTileN != 0 && n_all % kTileN <= kTileN / 2;
-  }
-  // Of the tiles across, those that pair with a neighbour.
-  __device__ int straight() const {
-    return layout == kWeightGradient ? tiles_m() / 2 * 2 : (width() - last_is_narrow()) / 2 * 2;
-  }
-
   __device__ void load() {
     if (group < groups) {
       first_row = offsets[group];
@@ -59,18 +45,28 @@ struct Tiles {
     }
   }
 
-  // Tiles of the group along the side that pairs lie along, and along the other one.
-  __device__ int across() const { return layout == kWeightGradient ? tiles_m() : width(); }
-  __device__ int down() const {
-    return layout == kWeightGradient ? width() : (rows + kTileM - 1) / kTileM;
+  // Rows of the group's result: of dw, or the group's own.
+  __device__ int height() const { return layout == kWeightGradient ? m_all : rows; }
+
+  // Tiles of a group along m and n.
+  __device__ int down() const { return (height() + kTileM - 1) / kTileM; }
+  __device__ int across() const {
+    return layout == kSwiGlu ? (n_all + kTileN / 2 - 1) / (kTileN / 2) : (n_all + kTileN - 1) / kTileN;
+  }
+
+  // Of the tiles along m, those that pair with the one below or above.
+  __device__ int straight() const {
+    const int last = height() % kTileM;
+    return (down() - (last != 0 && last <= kTileM / 2)) / 2 * 2;
   }
 
   __device__ int in_group() const {
-    return pair ? down() * (straight() / 2) + (across() - straight()) * ((down() + 1) / 2)
+    return pair ? straight() / 2 * across() + (down() - straight()) * ((across() + 1) / 2)
                 : down() * across();
   }
 
-  // Moves to tile `index` of the whole product; false past the last.
+  // Moves to tile `index` of the whole product; false past the last. Tiles follow each other along n,
+  // then along m.
   __device__ bool seek(int index) {
     while (group < groups && index - before >= in_group()) {
       before += in_group();
@@ -80,41 +76,46 @@ struct Tiles {
     if (group == groups) {
       return false;
     }
-    int at = index - before, i, j;  // i: the tile's place across, j: down
+    const int at = index - before;
     if constexpr (pair) {
       const int rank = blockIdx.x % 2;
-      const int pairs = down() * (straight() / 2);
+      const int pairs = straight() / 2 * across();
       turned = at >= pairs;
       if (!turned) {
-        place(at, straight() / 2, i, j);
-        i = 2 * i + rank;
+        m = at / across() * 2 + rank;
+        n = at % across();
       } else {
-        const int halves = (down() + 1) / 2;
-        i = straight() + (at - pairs) / halves;
-        j = (at - pairs) % halves * 2 + rank;
+        const int halves = (across() + 1) / 2;
+        m = straight() + (at - pairs) / halves;
+        n = (at - pairs) % halves * 2 + rank;
       }
     } else {
-      place(at, across(), i, j);
-      if (last_is_narrow() && layout != kWeightGradient) {
+      m = at / across();
+      n = at % across();
+      if (is_narrow(across() - 1) && layout != kWeightGradient) {
         // Rows of tiles start at another column each time the walkers come round, or the same
         // walkers would have the narrow ones every time.
-        i = (i + (at - i) / walkers) % width();
+        n = (n + m * across() / walkers) % across();
       }
     }
-    m = layout == kWeightGradient ? i : j;
-    n = layout == kWeightGradient ? j : i;
     return true;
   }
 
-  // Tiles follow each other along n, then along m.
-  __device__ void place(int at, int across, int& i, int& j) const {
-    if (layout == kWeightGradient) {
-      i = at / down();
-      j = at % down();
-    } else {
-      i = at % across;
-      j = at / across;
-    }
+  // At most half of the columns of tile n exist.
+  __device__ bool is_narrow(int n) const {
+    return layout != kSwiGlu && n_all - n * kTileN <= kTileN / 2;
+  }
+
+  // Nobody needs the second half of the tile's columns, nor its partner's: both blocks of a pair
+  // walk the same stages.
+  __device__ bool narrow() const { return is_narrow(pair && turned ? n / 2 * 2 : n); }
+
+  // At most half of the tile's rows exist.
+  __device__ bool low() const { return height() - m * kTileM <= kTileM / 2; }
+
+  // Rows of the result from a consumer's first one on; none where a block has nothing to do.
+  __device__ int rows_from(int consumer) const {
+    return pair && n >= across() ? 0 : height() - m * kTileM - consumer * 64;
   }
 
   __device__ int depth(int k) const {
@@ -171,18 +172,18 @@ __device__ __forceinline__ void load_operands(uint8_t* sa, uint8_t* sb, uint64_t
 
 template <Layout layout, bool pair>
 __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
-                           const Tiles<layout, pair>& tile, int k0, bool half_a, bool half_b) {
+                           const Tiles<layout, pair>& tile, int k0) {
   uint64_t* full = &s.full[stage];
   uint8_t* sa = s.a[stage];
   uint8_t* sb = s.b[stage];
-  constexpr bool weights = layout == kWeightGradient;
+  const bool half_a = tile.low(), half_b = tile.narrow();
   hopper::barrier_expect(full, (half_a ? kBytesA / 2 : kBytesA) + (half_b ? kBytesB / 2 : kBytesB));
   if (pair && tile.turned) {
-    load_operands<layout, pair && weights, pair && !weights>(
-        sa, sb, full, a, b, tile.m, tile.n, tile.group, tile.first_row, k0, half_a, half_b);
+    load_operands<layout, pair, false>(sa, sb, full, a, b, tile.m, tile.n, tile.group,
+                                       tile.first_row, k0, half_a, half_b);
   } else {
-    load_operands<layout, pair && !weights, pair && weights>(
-        sa, sb, full, a, b, tile.m, tile.n, tile.group, tile.first_row, k0, half_a, half_b);
+    load_operands<layout, false, pair>(sa, sb, full, a, b, tile.m, tile.n, tile.group,
+                                       tile.first_row, k0, half_a, half_b);
   }
 }
 

@@ -178,6 +178,14 @@ __device__ __forceinline__ uint64_t moved(uint64_t operand, int bytes) {
   return operand + (bytes >> 4);
 }
 
+// Keeps the compiler from knowing x: where it sees through a condition it may thread its way around
+// the products of a branch and then, unsure of their registers, wait for each one (ptxas C7515).
+__device__ __forceinline__ bool opaque(bool x) {
+  int y = x;
+  asm volatile("" : "+r"(y));
+  return y != 0;
+}
+
 // Keeps the compiler from preparing what depends on x before a loop, in registers for each term.
 __device__ __forceinline__ void keep_in_loop(uint64_t& x) {
   asm volatile("" : "+l"(x));

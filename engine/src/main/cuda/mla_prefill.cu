@@ -92,10 +92,12 @@ struct Forward {
   uint64_t q_full, q_empty, k_full[2], k_empty[2], v_full[2], v_empty[2];
 };
 
-__device__ __forceinline__ void start_barriers(uint64_t* full, uint64_t* empty, int n) {
+// `arrivals` empty a stage: one a consumer warp where nothing else is said.
+__device__ __forceinline__ void start_barriers(uint64_t* full, uint64_t* empty, int n,
+                                               int arrivals = 8) {
   for (int i = 0; i < n; i++) {
     hopper::barrier_init(full + i, 1);
-    hopper::barrier_init(empty + i, 8);  // one arrival a consumer warp
+    hopper::barrier_init(empty + i, arrivals);
   }
 }
 
@@ -454,10 +456,10 @@ __device__ void feed(Backward& s, const Maps& m, const float* lse, const float* 
   }
 }
 
-__device__ __forceinline__ void start(Backward& s) {
+__device__ __forceinline__ void start(Backward& s, int arrivals) {
   if (threadIdx.x == 0) {
     start_barriers(&s.kept_full, &s.kept_empty, 1);
-    start_barriers(s.full, s.empty, kStages);
+    start_barriers(s.full, s.empty, kStages, arrivals);
     hopper::barrier_init_fence();
   }
   __syncthreads();
@@ -487,7 +489,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                     int sequences, int tokens, int heads, float scale) {
   extern __shared__ uint8_t raw[];
   Backward& s = *reinterpret_cast<Backward*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
-  start(s);
+  start(s, 2 * 128);  // a stage is empty when each thread has read its lse and delta
   if (threadIdx.x < 128) {
     hopper::registers_fewer<24>();
     if (threadIdx.x == 0) {
@@ -582,12 +584,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         }
         hopper::wgmma_commit();
         hopper::wgmma_wait<0>();
-        __syncwarp();  // every lane has read lse and delta of this stage
-        if (thread % 32 == 0) {
-          hopper::barrier_arrive(&s.empty[stage]);
-          if (j + 1 == t.to) {
-            hopper::barrier_arrive(&s.kept_empty);
-          }
+        hopper::barrier_arrive(&s.empty[stage]);
+        if (thread % 32 == 0 && j + 1 == t.to) {
+          hopper::barrier_arrive(&s.kept_empty);
         }
         if (++stage == kStages) {
           stage = 0;
@@ -626,7 +625,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                    __nv_bfloat16* dq, int sequences, int tokens, int heads, float scale) {
   extern __shared__ uint8_t raw[];
   Backward& s = *reinterpret_cast<Backward*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
-  start(s);
+  start(s, 8);
   if (threadIdx.x < 128) {
     hopper::registers_fewer<24>();
     if (threadIdx.x == 0) {

@@ -232,8 +232,9 @@ __device__ __forceinline__ void sum_tile(Shared& s, float (&acc)[128], int& stag
     for (int k = 0; k < rows % kTileK; k += 16) {
       multiply_stage<kTransposeA, kTransposeB, narrow, 1>(
           s.a[stage] + consumer * kBlock + k * 128, s.b[stage] + k * 128, acc, rows < kTileK && k == 0);
-      hopper::wgmma_wait<0>();
+      hopper::wgmma_wait<1>();
     }
+    hopper::wgmma_wait<0>();
     release<pair>(&s.empty[stage], thread);
     next_stage();
   }

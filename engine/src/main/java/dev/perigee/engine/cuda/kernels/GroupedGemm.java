@@ -87,7 +87,7 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer y_SO) {
-    boolean pair = pairsAlongN(multiprocessors, s, s.outputs, TILE_N);
+    boolean pair = pairs(multiprocessors, s, s.outputs, TILE_N);
     return hopper(
         "grouped_gemm_forward",
         pair,
@@ -124,7 +124,7 @@ public final class GroupedGemm {
     if (f % 8 != 0) {
       throw new IllegalArgumentException("a feed-forward width must be divisible by 8, not " + f);
     }
-    boolean pair = pairsAlongN(multiprocessors, s, f, TILE_N / 2);
+    boolean pair = pairs(multiprocessors, s, f, TILE_N / 2);
     return hopper(
         "grouped_gemm_swiglu",
         pair,
@@ -151,7 +151,7 @@ public final class GroupedGemm {
       DeviceBuffer w_EOI,
       DeviceBuffer offsets_E1,
       DeviceBuffer dx_SI) {
-    boolean pair = pairsAlongN(multiprocessors, s, s.inputs, TILE_N);
+    boolean pair = pairs(multiprocessors, s, s.inputs, TILE_N);
     return hopper(
         "grouped_gemm_input_gradient",
         pair,
@@ -195,7 +195,7 @@ public final class GroupedGemm {
       DeviceBuffer dh_SG,
       DeviceBuffer scaled_SF,
       DeviceBuffer dweight_PS) {
-    boolean pair = pairsAlongN(multiprocessors, s, s.inputs, TILE_N);
+    boolean pair = pairs(multiprocessors, s, s.inputs, TILE_N);
     return hopper(
         "grouped_swiglu_gradient",
         "grouped_swiglu_gradient",
@@ -246,7 +246,7 @@ public final class GroupedGemm {
     int n = transposed ? s.outputs : s.inputs;
     return hopper(
         transposed ? "grouped_gemm_weight_gradient_transposed" : "grouped_gemm_weight_gradient",
-        pairsAlongM(multiprocessors, m, n),
+        pairsOfMatrix(multiprocessors, m, n),
         multiprocessors,
         s,
         List.of(
@@ -279,7 +279,7 @@ public final class GroupedGemm {
       boolean accumulate) {
     return hopper(
         "grouped_gemm_weight_gradient_float32",
-        pairsAlongM(multiprocessors, s.outputs, s.inputs),
+        pairsOfMatrix(multiprocessors, s.outputs, s.inputs),
         multiprocessors,
         s,
         List.of(
@@ -294,23 +294,21 @@ public final class GroupedGemm {
   }
 
   /**
-   * Whether blocks walk a product's tiles in pairs, along n: only where few tiles of an expert are
-   * left without a partner, of those that neither side can pair (see {@code grouped_tiles.cuh}).
+   * Whether blocks walk a product's tiles, {@code tile} columns wide, in pairs (see {@code
+   * grouped_tiles.cuh}): where few are left without a partner, which is one of an odd number across in
+   * the half of the experts whose number down is odd too.
    */
-  private static boolean pairsAlongN(int multiprocessors, Sizes s, int n, int tile) {
-    int width = (n + tile - 1) / tile;
-    boolean lastIsNarrow = tile == TILE_N && n % tile != 0 && n % tile <= tile / 2;
-    int left = width - (width - (lastIsNarrow ? 1 : 0)) / 2 * 2;
-    double height = Math.max(1, (double) s.rows / s.experts / TILE_M);
-    // Two left over, one of them narrow, were seen to cost more than sharing saves: 4 to 10 %.
-    return multiprocessors % 2 == 0 && left < 2 && left / 2.0 <= MOST_ALONE * width * height;
+  private static boolean pairs(int multiprocessors, Sizes s, int n, int tile) {
+    int across = (n + tile - 1) / tile;
+    double down = Math.max(1, (double) s.rows / s.experts / TILE_M);
+    return multiprocessors % 2 == 0 && across % 2 / 2.0 <= MOST_ALONE * across * down;
   }
 
-  /** The same along m, for a weight gradient of m by n. */
-  private static boolean pairsAlongM(int multiprocessors, int m, int n) {
-    int height = (m + TILE_M - 1) / TILE_M;
-    int width = (n + TILE_N - 1) / TILE_N;
-    return multiprocessors % 2 == 0 && height % 2 * (width % 2) <= MOST_ALONE * width * height;
+  /** The same for a weight gradient of m by n. */
+  private static boolean pairsOfMatrix(int multiprocessors, int m, int n) {
+    int down = (m + TILE_M - 1) / TILE_M;
+    int across = (n + TILE_N - 1) / TILE_N;
+    return multiprocessors % 2 == 0 && down % 2 * (across % 2) <= MOST_ALONE * across * down;
   }
 
   private static Launch hopper(

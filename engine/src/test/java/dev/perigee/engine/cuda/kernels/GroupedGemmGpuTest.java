@@ -48,6 +48,7 @@ class GroupedGemmGpuTest {
         new Case(List.of(0, 0), 64, 64, 3), // nobody has rows
         new Case(List.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), 8, 16, 1),
         new Case(List.of(70, 0, 300, 129), 488, 1008, 9), // every product in pairs
+        new Case(List.of(300, 129, 20), 896, 1664, 0), // pairs with a narrow tile, and with none
         new Case(List.of(700, 90), 200, 1040, 0), // more tiles than one pass of a few blocks
         new Case(List.of(700, 129, 1000), 648, 336, 2), // pairs along both sides
         new Case(

@@ -60,7 +60,7 @@ class LaunchTest {
             buffer(4 << 20, 2L * 49152 * 2816)));
     Launch l = gpu.last();
     assertThat(l.kernel())
-        .as("11 tiles of 256 columns: the last one's blocks pair along the rows")
+        .as("six rows of 128 by eleven tiles: few are left without a partner")
         .isEqualTo("grouped_gemm_forward_pair");
     assertThat(l.grid()).isEqualTo(new Launch.Dim(132, 1, 1));
     assertThat(l.block()).as("a producer and two consumers").isEqualTo(new Launch.Dim(384, 1, 1));
@@ -92,15 +92,19 @@ class LaunchTest {
         .doesNotEndWith("_pair");
     GroupedGemm.Sizes odd = new GroupedGemm.Sizes(64, 49152, 1280, 2048);
     assertThat(GroupedGemm.inputGradient(132, odd, big, big, big, big).kernel())
-        .as("five tiles: the last one's blocks pair along the rows, of which there are many")
+        .as("five tiles by six: few are left without a partner")
         .endsWith("_pair");
     GroupedGemm.Sizes narrow = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
     assertThat(GroupedGemm.inputGradient(132, narrow, big, big, big, big).kernel())
-        .as("five tiles and a narrow one: too many left over")
-        .doesNotEndWith("_pair");
+        .as("both tiles of a pair are narrow")
+        .endsWith("_pair");
     GroupedGemm.Sizes few = new GroupedGemm.Sizes(64, 640, 1280, 2048);
     assertThat(GroupedGemm.inputGradient(132, few, big, big, big, big).kernel())
         .as("ten rows an expert: nothing to pair along")
+        .doesNotEndWith("_pair");
+    GroupedGemm.Sizes one = new GroupedGemm.Sizes(64, 64 * 128, 256, 2048);
+    assertThat(GroupedGemm.inputGradient(132, one, big, big, big, big).kernel())
+        .as("one tile an expert has no partner")
         .doesNotEndWith("_pair");
     GroupedGemm.Sizes three = new GroupedGemm.Sizes(2, 1000, 768, 384);
     assertThat(GroupedGemm.weightGradient(132, three, big, big, big, big).kernel())
@@ -139,7 +143,7 @@ class LaunchTest {
     GroupedGemm.Sizes s = new GroupedGemm.Sizes(64, 49152, 1408, 2048);
     DeviceBuffer big = buffer(256, 1 << 30);
     Launch l = GroupedGemm.inputGradientSwiGlu(132, s, big, big, big, big, big, big, big, big, big);
-    assertThat(l.kernel()).as("six tiles, the last a narrow one").doesNotEndWith("_pair");
+    assertThat(l.kernel()).as("both tiles of a pair are narrow").endsWith("_pair");
     assertThat(l.module()).isEqualTo("grouped_swiglu_gradient");
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThat(List.of(map(l, 2).boxY(), map(l, 3).boxY(), map(l, 4).boxY()))

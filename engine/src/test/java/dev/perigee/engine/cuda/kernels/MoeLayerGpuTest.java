@@ -21,6 +21,7 @@ class MoeLayerGpuTest {
     return Stream.of(
         new MoeLayer.Sizes(100, 64, 8, 2, 40, 48, 2.5f),
         new MoeLayer.Sizes(333, 136, 40, 6, 72, 128, 1f),
+        new MoeLayer.Sizes(260, 64, 8, 6, 328, 904, 1f), // pairs: odd, low and narrow tiles
         new MoeLayer.Sizes(9, 72, 96, 8, 8, 16, 0.5f)); // most experts have no rows
   }
 
