@@ -295,8 +295,8 @@ public final class GroupedGemm {
 
   /**
    * Whether blocks walk a product's tiles, {@code tile} columns wide, in pairs (see {@code
-   * grouped_tiles.cuh}): where few are left without a partner, which is one of an odd number across in
-   * the half of the experts whose number down is odd too.
+   * grouped_tiles.cuh}): where few are left without a partner, which is one of an odd number across
+   * in the half of the experts whose number down is odd too.
    */
   private static boolean pairs(int multiprocessors, Sizes s, int n, int tile) {
     int across = (n + tile - 1) / tile;
