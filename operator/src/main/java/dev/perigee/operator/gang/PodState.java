@@ -13,6 +13,7 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Function;
 
 /**
@@ -158,6 +159,9 @@ public record PodState(
     /** Of a program of which no end is known. */
     public static final End NONE = new End(null, null, null, null);
 
+    /** Types of conditions by which Kubernetes and Kueue say that the program is not why. */
+    private static final Set<String> DISRUPTIONS = Set.of("DisruptionTarget", "TerminationTarget");
+
     private static End of(Pod pod) {
       var now = Container.now(pod);
       var said = Container.before(pod).or(() -> now);
@@ -165,6 +169,7 @@ public record PodState(
           said.map(ContainerStateTerminated::getExitCode).orElse(null),
           reason(pod, now.orElse(null)),
           said.map(ContainerStateTerminated::getMessage)
+              .or(() -> disruption(pod).map(PodCondition::getMessage))
               .or(() -> Optional.ofNullable(pod.getStatus()).map(PodStatus::getMessage))
               .filter(m -> !m.isBlank())
               .orElse(null),
@@ -173,21 +178,31 @@ public record PodState(
               .orElse(null));
     }
 
+    /** What Kubernetes, or Kueue, says before it ends a pod for a reason that is not the pod's. */
+    private static Optional<PodCondition> disruption(Pod pod) {
+      return conditions(pod).stream()
+          .filter(c -> DISRUPTIONS.contains(c.getType()) && c.getStatus().equals("True"))
+          // Kueue ends the pods of a Workload that somebody deletes; the operator does that itself.
+          .filter(c -> !"WorkloadDeleted".equals(c.getReason()))
+          .findFirst();
+    }
+
+    private static PodReason because(String disruption) {
+      return switch (disruption) {
+        case "PreemptionByScheduler", "WorkloadEvictedDueToPreempted" -> PodReason.Preempted;
+        case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
+        default -> PodReason.Evicted;
+      };
+    }
+
     private static PodReason reason(Pod pod, ContainerStateTerminated end) {
       if (end != null && "OOMKilled".equals(end.getReason())) {
         return PodReason.OOMKilled;
       }
-      // A DisruptionTarget condition is how Kubernetes says that the cluster, not the program, is
-      // why.
-      for (PodCondition condition : conditions(pod)) {
-        if (condition.getType().equals("DisruptionTarget")
-            && condition.getStatus().equals("True")) {
-          return switch (Objects.requireNonNullElse(condition.getReason(), "")) {
-            case "PreemptionByScheduler" -> PodReason.Preempted;
-            case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
-            default -> PodReason.Evicted;
-          };
-        }
+      Optional<PodReason> disrupted =
+          disruption(pod).map(c -> Objects.requireNonNullElse(c.getReason(), "")).map(End::because);
+      if (disrupted.isPresent()) {
+        return disrupted.get();
       }
       String said = Optional.ofNullable(pod.getStatus()).map(PodStatus::getReason).orElse("");
       return switch (said) {
