@@ -63,12 +63,14 @@ public record PodState(
    * How a pod comes to a node.
    *
    * @param gated whether a queue or quota has yet to let it in
-   * @param unschedulable why no node takes it, null when one did or none was tried
+   * @param unschedulable why no node takes it, or no queue lets it in, as far as they say; null
+   *     when a node did or none was tried
    * @param bound whether it has a node
    * @param node its node, null when it has none or nodes are not watched
    */
   public record Binding(boolean gated, String unschedulable, boolean bound, NodeState node) {
-    private static final String GATED = "SchedulingGated";
+    /** Reasons of pods for which no node was found wanting: Volcano has one and waits for more. */
+    private static final Set<String> NO_FAULT = Set.of("SchedulingGated", "Schedulable");
 
     private static Binding of(Pod pod, Function<String, Optional<NodeState>> nodes) {
       var spec = Optional.ofNullable(pod.getSpec());
@@ -78,7 +80,7 @@ public record PodState(
               && spec.map(PodSpec::getSchedulingGates).filter(g -> !g.isEmpty()).isPresent(),
           conditions(pod).stream()
               .filter(c -> c.getType().equals("PodScheduled") && c.getStatus().equals("False"))
-              .filter(c -> !GATED.equals(c.getReason()))
+              .filter(c -> c.getReason() == null || !NO_FAULT.contains(c.getReason()))
               .map(c -> Objects.requireNonNullElse(c.getMessage(), "no node takes the pod"))
               .findFirst()
               .orElse(null),

@@ -83,6 +83,28 @@ class PodStateTest {
     assertThat(PodState.of(pod).end().reason()).isEqualTo(expected);
   }
 
+  /** Reasons and messages as Volcano wrote them to the pods of one gang that did not fit. */
+  @ParameterizedTest
+  @CsvSource({
+    "Schedulable, can possibly be assigned to node-a,",
+    "Unschedulable, pod group is not ready, pod group is not ready"
+  })
+  void aPodThatWaitsForOthersIsNotUnschedulableItself(
+      String reason, String message, String expected) {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .addNewCondition()
+            .withType("PodScheduled")
+            .withStatus("False")
+            .withReason(reason)
+            .withMessage(message)
+            .endCondition()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).binding().unschedulable()).isEqualTo(expected);
+  }
+
   /** Reasons and message as Kueue 0.19 wrote them to pods that it evicted. */
   @ParameterizedTest
   @CsvSource({
@@ -109,8 +131,7 @@ class PodStateTest {
             .build();
     PodState state = PodState.of(pod);
     assertThat(state.end().reason()).isEqualTo(expected);
-    var found =
-        Breakage.find(List.of(state), List.of("demo-0"), false, List.of(), Instant.EPOCH);
+    var found = Breakage.find(List.of(state), List.of("demo-0"), false, List.of(), Instant.EPOCH);
     assertThat(((Breakage.Finding.Broken) found).breakage())
         .isEqualTo(
             expected == null
