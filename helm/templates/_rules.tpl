@@ -33,7 +33,7 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, watch, create, patch]
-# What stands for a gang at its scheduler: ours to make, or Kueue's own to give back.
+# What stands for a gang at its scheduler: ours to make, or Kueue's own to give back, and to read why it waits.
 - apiGroups: [scheduling.k8s.io]
   resources: [podgroups]
   verbs: [create, delete]
@@ -42,5 +42,5 @@ code (dev.perigee.operator.Rights); a test holds the two together.
   verbs: [create, delete]
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
-  verbs: [delete]
+  verbs: [get, delete]
 {{- end }}

@@ -116,11 +116,12 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
     // Somebody else deletes it: the others are stopped too, while all can still save together.
     if (pod.deleting() && !pod.ended()) {
       PodReason reason = pod.end().reason() == null ? PodReason.Deleted : pod.end().reason();
+      String why = pod.end().message() == null ? "" : ": " + pod.end().message();
       return Optional.of(
           new Suspect(
               Guilt.OWN,
               since,
-              new Breakage(pod.name(), null, reason, "the pod is being deleted")));
+              new Breakage(pod.name(), null, reason, "the pod is being deleted" + why)));
     }
     if (pod.binding().node() != null && !pod.ended()) {
       return nodeConditions.stream()

@@ -58,6 +58,21 @@ public record ObservedGang(
             .toList());
   }
 
+  /**
+   * The same, where pods that a queue holds say why.
+   *
+   * @param because the queue's words
+   */
+  public ObservedGang held(String because) {
+    return new ObservedGang(
+        service,
+        policy,
+        configMaps,
+        pods.stream()
+            .map(pod -> pod.binding().gated() ? pod.unschedulable(because) : pod)
+            .toList());
+  }
+
   /** Pods of one start. */
   public List<PodState> of(int generation) {
     return pods.stream().filter(p -> p.generation() == generation).toList();

@@ -13,6 +13,7 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Function;
 
 /**
@@ -62,12 +63,14 @@ public record PodState(
    * How a pod comes to a node.
    *
    * @param gated whether a queue or quota has yet to let it in
-   * @param unschedulable why no node takes it, null when one did or none was tried
+   * @param unschedulable why no node takes it, or no queue lets it in, as far as they say; null
+   *     when a node did or none was tried
    * @param bound whether it has a node
    * @param node its node, null when it has none or nodes are not watched
    */
   public record Binding(boolean gated, String unschedulable, boolean bound, NodeState node) {
-    private static final String GATED = "SchedulingGated";
+    /** Reasons of pods for which no node was found wanting: Volcano has one and waits for more. */
+    private static final Set<String> NO_FAULT = Set.of("SchedulingGated", "Schedulable");
 
     private static Binding of(Pod pod, Function<String, Optional<NodeState>> nodes) {
       var spec = Optional.ofNullable(pod.getSpec());
@@ -77,7 +80,7 @@ public record PodState(
               && spec.map(PodSpec::getSchedulingGates).filter(g -> !g.isEmpty()).isPresent(),
           conditions(pod).stream()
               .filter(c -> c.getType().equals("PodScheduled") && c.getStatus().equals("False"))
-              .filter(c -> !GATED.equals(c.getReason()))
+              .filter(c -> c.getReason() == null || !NO_FAULT.contains(c.getReason()))
               .map(c -> Objects.requireNonNullElse(c.getMessage(), "no node takes the pod"))
               .findFirst()
               .orElse(null),
@@ -158,6 +161,9 @@ public record PodState(
     /** Of a program of which no end is known. */
     public static final End NONE = new End(null, null, null, null);
 
+    /** Types of conditions by which Kubernetes and Kueue say that the program is not why. */
+    private static final Set<String> DISRUPTIONS = Set.of("DisruptionTarget", "TerminationTarget");
+
     private static End of(Pod pod) {
       var now = Container.now(pod);
       var said = Container.before(pod).or(() -> now);
@@ -165,6 +171,7 @@ public record PodState(
           said.map(ContainerStateTerminated::getExitCode).orElse(null),
           reason(pod, now.orElse(null)),
           said.map(ContainerStateTerminated::getMessage)
+              .or(() -> disruption(pod).map(PodCondition::getMessage))
               .or(() -> Optional.ofNullable(pod.getStatus()).map(PodStatus::getMessage))
               .filter(m -> !m.isBlank())
               .orElse(null),
@@ -173,21 +180,31 @@ public record PodState(
               .orElse(null));
     }
 
+    /** What Kubernetes, or Kueue, says before it ends a pod for a reason that is not the pod's. */
+    private static Optional<PodCondition> disruption(Pod pod) {
+      return conditions(pod).stream()
+          .filter(c -> DISRUPTIONS.contains(c.getType()) && c.getStatus().equals("True"))
+          // Kueue ends the pods of a Workload that somebody deletes; the operator does that itself.
+          .filter(c -> !"WorkloadDeleted".equals(c.getReason()))
+          .findFirst();
+    }
+
+    private static PodReason because(String disruption) {
+      return switch (disruption) {
+        case "PreemptionByScheduler", "WorkloadEvictedDueToPreempted" -> PodReason.Preempted;
+        case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
+        default -> PodReason.Evicted;
+      };
+    }
+
     private static PodReason reason(Pod pod, ContainerStateTerminated end) {
       if (end != null && "OOMKilled".equals(end.getReason())) {
         return PodReason.OOMKilled;
       }
-      // A DisruptionTarget condition is how Kubernetes says that the cluster, not the program, is
-      // why.
-      for (PodCondition condition : conditions(pod)) {
-        if (condition.getType().equals("DisruptionTarget")
-            && condition.getStatus().equals("True")) {
-          return switch (Objects.requireNonNullElse(condition.getReason(), "")) {
-            case "PreemptionByScheduler" -> PodReason.Preempted;
-            case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
-            default -> PodReason.Evicted;
-          };
-        }
+      Optional<PodReason> disrupted =
+          disruption(pod).map(c -> Objects.requireNonNullElse(c.getReason(), "")).map(End::because);
+      if (disrupted.isPresent()) {
+        return disrupted.get();
       }
       String said = Optional.ofNullable(pod.getStatus()).map(PodStatus::getReason).orElse("");
       return switch (said) {

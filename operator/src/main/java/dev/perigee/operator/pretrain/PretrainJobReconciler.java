@@ -9,6 +9,7 @@ import dev.perigee.operator.gang.GangWriter;
 import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.placement.QueuePosition;
 import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
@@ -90,7 +91,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       return UpdateControl.noUpdate(); // another controller's, its status too
     }
     Instant now = options.clock().instant();
-    ObservedGang observed = observe(context);
+    ObservedGang observed = heard(job, observe(context), context);
     Step step =
         Step.take(
             job,
@@ -187,6 +188,21 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         context.getSecondaryResources(Pod.class).stream()
             .map(pod -> PodState.of(pod, nodes::named))
             .toList());
+  }
+
+  /** The same gang, with what its queue says of pods that it has not let in. */
+  private static ObservedGang heard(
+      PretrainJob job, ObservedGang observed, Context<PretrainJob> context) {
+    if (observed.pods().stream().noneMatch(pod -> pod.binding().gated())) {
+      return observed;
+    }
+    return Optional.ofNullable(job.getStatus())
+        .map(PretrainJobStatus::layout)
+        .map(PretrainJobStatus.Layout::scheduling)
+        .flatMap(
+            by -> QueuePosition.read(context.getClient(), job.getMetadata().getNamespace(), by))
+        .map(observed::held)
+        .orElse(observed);
   }
 
   private Optional<RunStatus> ask(ObservedGang observed) {

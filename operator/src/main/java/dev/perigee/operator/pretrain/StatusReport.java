@@ -168,9 +168,12 @@ final class StatusReport {
   private static Summary running(
       List<PodState> gang, GangPlan plan, Optional<RunStatus> said, PretrainJobStatus old) {
     int pods = plan.pods().size();
-    if (gang.stream().anyMatch(pod -> pod.binding().gated())) {
+    Optional<PodState> gated = gang.stream().filter(p -> p.binding().gated()).findFirst();
+    if (gated.isPresent()) {
+      String why = gated.get().binding().unschedulable();
       return new Summary(
-          ConditionReason.AwaitingAdmission, "The pods wait for a queue or quota to let them in.");
+          ConditionReason.AwaitingAdmission,
+          "The pods wait for a queue or quota to let them in" + (why == null ? "." : ": " + why));
     }
     Optional<PodState> homeless =
         gang.stream().filter(p -> p.binding().unschedulable() != null).findFirst();

@@ -6,6 +6,7 @@ import dev.perigee.api.FailurePolicy.PodReason;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
 import java.time.Instant;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -80,6 +81,66 @@ class PodStateTest {
             .endStatus()
             .build();
     assertThat(PodState.of(pod).end().reason()).isEqualTo(expected);
+  }
+
+  /** Reasons and messages as Volcano wrote them to the pods of one gang that did not fit. */
+  @ParameterizedTest
+  @CsvSource({
+    "Schedulable, can possibly be assigned to node-a,",
+    "Unschedulable, pod group is not ready, pod group is not ready"
+  })
+  void aPodThatWaitsForOthersIsNotUnschedulableItself(
+      String reason, String message, String expected) {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .addNewCondition()
+            .withType("PodScheduled")
+            .withStatus("False")
+            .withReason(reason)
+            .withMessage(message)
+            .endCondition()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).binding().unschedulable()).isEqualTo(expected);
+  }
+
+  /** Reasons and message as Kueue 0.19 wrote them to pods that it evicted. */
+  @ParameterizedTest
+  @CsvSource({
+    "WorkloadEvictedDueToPreempted, Preempted",
+    "WorkloadEvictedDueToClusterQueueStopped, Evicted",
+    "NotAdmitted, Evicted",
+    "WorkloadDeleted,"
+  })
+  void anEvictionByKueueIsToldByItsCondition(String reason, PodReason expected) {
+    Pod pod =
+        new PodBuilder(NEW)
+            .editMetadata()
+            .withDeletionTimestamp("2026-01-01T00:00:00Z")
+            .endMetadata()
+            .withNewStatus()
+            .withPhase("Running")
+            .addNewCondition()
+            .withType("TerminationTarget")
+            .withStatus("True")
+            .withReason(reason)
+            .withMessage("The ClusterQueue is stopped")
+            .endCondition()
+            .endStatus()
+            .build();
+    PodState state = PodState.of(pod);
+    assertThat(state.end().reason()).isEqualTo(expected);
+    var found = Breakage.find(List.of(state), List.of("demo-0"), false, List.of(), Instant.EPOCH);
+    assertThat(((Breakage.Finding.Broken) found).breakage())
+        .isEqualTo(
+            expected == null
+                ? new Breakage("demo-0", null, PodReason.Deleted, "the pod is being deleted")
+                : new Breakage(
+                    "demo-0",
+                    null,
+                    expected,
+                    "the pod is being deleted: The ClusterQueue is stopped"));
   }
 
   @Test

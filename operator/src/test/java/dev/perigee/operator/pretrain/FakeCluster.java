@@ -50,6 +50,9 @@ final class FakeCluster {
   RunStatus said;
   Neighbours neighbours = Neighbours.NONE;
 
+  /** What the queue says of pods that it holds, null when it says nothing. */
+  String queueSays;
+
   /** Why the API server refuses what is to be created, null when it does not. */
   String refusal;
 
@@ -76,14 +79,16 @@ final class FakeCluster {
 
   /** One reconciliation, in which the operator may die after it wrote the status. */
   Step reconcile(boolean survives) {
+    ObservedGang observed =
+        new ObservedGang(
+            service,
+            policy,
+            List.copyOf(configMaps.values()),
+            pods.values().stream().map(FakePod::state).toList());
     Step step =
         Step.take(
             job,
-            new ObservedGang(
-                service,
-                policy,
-                List.copyOf(configMaps.values()),
-                pods.values().stream().map(FakePod::state).toList()),
+            queueSays == null ? observed : observed.held(queueSays),
             Optional.ofNullable(said),
             neighbours,
             new Step.Settings(

@@ -69,6 +69,35 @@ class PlacementStoryTest {
   }
 
   @Test
+  void aGangThatAQueueHoldsSaysWhyInTheQueuesWords() {
+    PretrainJob job =
+        Jobs.with(
+            Jobs.with(Jobs.small(), "/scheduling", "{adapter: Kueue, queue: team-a}"),
+            "/failurePolicy/deadlines",
+            "{admissionSeconds: 60}");
+    FakeCluster cluster = new FakeCluster(job);
+    cluster.served = new ServedSchedulers(Optional.of("v1beta2"), false, Optional.empty());
+    cluster.reconcile();
+    cluster.pend(true, null);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("AwaitingAdmission");
+    assertThat(cluster.message()).isEqualTo("The pods wait for a queue or quota to let them in.");
+
+    cluster.queueSays = "insufficient quota for cpu in flavor plain";
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("AwaitingAdmission");
+    assertThat(cluster.message())
+        .isEqualTo(
+            "The pods wait for a queue or quota to let them in: insufficient quota for cpu in"
+                + " flavor plain");
+
+    cluster.pass(61);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("AdmissionDeadline");
+    assertThat(cluster.message()).endsWith(": insufficient quota for cpu in flavor plain");
+  }
+
+  @Test
   void theGroupOfAJobWithTheLongestNameFitsIntoALabel() {
     String longest = "j".repeat(63);
     assertThat(JobNames.group(longest, 1))

@@ -1,0 +1,63 @@
+package dev.perigee.operator.placement;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
+import java.io.IOException;
+import org.junit.jupiter.api.Test;
+
+class QueuePositionTest {
+  private static final YAMLMapper YAML = new YAMLMapper();
+
+  private static GenericKubernetesResource workload(String status) throws IOException {
+    return YAML.readValue(
+        "apiVersion: kueue.x-k8s.io/v1beta2\nkind: Workload\nmetadata: {name: demo-attempt-1}\n"
+            + status,
+        GenericKubernetesResource.class);
+  }
+
+  /** Conditions as Kueue 0.19 wrote them. */
+  @Test
+  void aWorkloadSaysWhyItHasNoQuota() throws IOException {
+    assertThat(
+            QueuePosition.of(
+                workload(
+                    """
+                    status:
+                      conditions:
+                      - {type: PodsReady, status: "False", message: Not all pods are ready}
+                      - type: QuotaReserved
+                        status: "False"
+                        reason: Pending
+                        message: topology "hosts" allows to fit only 1 out of 2 slice(s)
+                    """)))
+        .contains("topology \"hosts\" allows to fit only 1 out of 2 slice(s)");
+  }
+
+  @Test
+  void aWorkloadWithQuotaSaysWhyItIsNotAdmitted() throws IOException {
+    assertThat(
+            QueuePosition.of(
+                workload(
+                    """
+                    status:
+                      conditions:
+                      - {type: Admitted, status: "False", message: a check is pending}
+                      - {type: QuotaReserved, status: "True", message: Quota reserved}
+                    """)))
+        .contains("a check is pending");
+  }
+
+  @Test
+  void aWorkloadThatIsNewOrWrittenOtherwiseSaysNothing() throws IOException {
+    assertThat(QueuePosition.of(workload(""))).isEmpty();
+    assertThat(QueuePosition.of(workload("status: {}"))).isEmpty();
+    assertThat(QueuePosition.of(workload("status: {conditions: [1, {type: QuotaReserved}]}")))
+        .isEmpty();
+    assertThat(
+            QueuePosition.of(
+                workload("status: {conditions: [{type: Admitted, status: \"False\"}]}")))
+        .isEmpty();
+  }
+}
