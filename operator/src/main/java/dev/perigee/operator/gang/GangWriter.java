@@ -30,17 +30,24 @@ public final class GangWriter {
   private final KubernetesClient client;
   private final String namespace;
   private final Consumer<HasMetadata> create;
+  private final Consumer<HasMetadata> apply;
 
   /**
    * A writer for one namespace.
    *
    * @param create creates an object and remembers it, so that the next look sees it even when the
    *     watch has not told of it yet
+   * @param apply the same for server-side apply as {@link #FIELD_MANAGER}
    */
-  public GangWriter(KubernetesClient client, String namespace, Consumer<HasMetadata> create) {
+  public GangWriter(
+      KubernetesClient client,
+      String namespace,
+      Consumer<HasMetadata> create,
+      Consumer<HasMetadata> apply) {
     this.client = client;
     this.namespace = namespace;
     this.create = create;
+    this.apply = apply;
   }
 
   /**
@@ -54,6 +61,7 @@ public final class GangWriter {
     for (GangAction action : actions) {
       switch (action) {
         case GangAction.ApplyService(var service) -> createOrApply(service);
+        case GangAction.UpdateService(var service) -> apply.accept(service);
         case GangAction.ApplyConfigMap(var configMap) -> createOrApply(configMap);
         case GangAction.ApplyNetworkPolicy(var policy) -> createOrApply(policy);
         case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
@@ -103,19 +111,8 @@ public final class GangWriter {
       if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
         throw e;
       }
-      apply(object);
+      apply.accept(object);
     }
-  }
-
-  private void apply(HasMetadata object) {
-    client
-        .resource(object)
-        .patch(
-            new PatchContext.Builder()
-                .withPatchType(PatchType.SERVER_SIDE_APPLY)
-                .withFieldManager(FIELD_MANAGER)
-                .withForce(true)
-                .build());
   }
 
   /** A patch has the uid in it, which the API server refuses to change on another pod. */

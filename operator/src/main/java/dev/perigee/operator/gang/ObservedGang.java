@@ -58,6 +58,16 @@ public record ObservedGang(
             .toList());
   }
 
+  /** Whether nothing of it is there. */
+  public boolean isNothing() {
+    return service.isEmpty() && configMaps.isEmpty() && pods.isEmpty();
+  }
+
+  /** The same with another Service. */
+  public ObservedGang withService(Optional<Service> other) {
+    return new ObservedGang(other, policy, configMaps, pods);
+  }
+
   /** Pods of one start. */
   public List<PodState> of(int generation) {
     return pods.stream().filter(p -> p.generation() == generation).toList();

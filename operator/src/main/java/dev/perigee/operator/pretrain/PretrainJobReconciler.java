@@ -34,7 +34,6 @@ import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEven
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
 
 /** Observe, decide, report, act. The status is written before anything is done about it. */
@@ -90,7 +89,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       return UpdateControl.noUpdate(); // another controller's, its status too
     }
     Instant now = options.clock().instant();
-    ObservedGang observed = observe(context);
+    ObservedGang observed = observe(job, context);
     Step step =
         Step.take(
             job,
@@ -104,17 +103,24 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
                 options.gangReaders(),
                 nodes),
             now);
-    report(job, job.getStatus(), step.status(), context, now);
+    GangWriter writer =
+        new GangWriter(
+            context.getClient(),
+            job.getMetadata().getNamespace(),
+            context.resourceOperations()::create,
+            context.resourceOperations()::serverSideApply);
+    step.remember().ifPresent(record -> writer.write(List.of(record)));
+    if (!step.status().equals(job.getStatus())) {
+      report(job, step.known(), step.status(), context, now);
+    }
     try {
-      new GangWriter(
-              context.getClient(),
-              job.getMetadata().getNamespace(),
-              context.resourceOperations()::create)
-          .write(step.actions());
+      writer.write(step.actions());
     } catch (KubernetesClientException e) {
       String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
       PretrainJobStatus refused = StatusReport.refused(job, step.status(), why, now);
-      report(job, step.status(), refused, context, now);
+      if (!refused.equals(step.status())) {
+        report(job, step.status(), refused, context, now);
+      }
       throw e; // to be tried again, later and later
     }
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
@@ -126,22 +132,15 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     return done;
   }
 
-  /** Writes a status that differs from the one before, and an Event for what is news. */
+  /** Writes a status, and an Event for what is news. */
   private static void report(
       PretrainJob job,
       PretrainJobStatus before,
       PretrainJobStatus after,
       Context<PretrainJob> context,
       Instant now) {
-    if (after.equals(before)) {
-      return;
-    }
     context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
-    new EventWriter(context.getClient())
-        .write(
-            job,
-            Transition.between(Objects.requireNonNullElse(before, PretrainJobStatus.EMPTY), after),
-            now);
+    new EventWriter(context.getClient()).write(job, Transition.between(before, after), now);
   }
 
   /** Exactly this job, not one that somebody has created under its name since. */
@@ -177,6 +176,26 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         return all.byIndex(OUTPUT, namespace + " " + output);
       }
     };
+  }
+
+  private ObservedGang observe(PretrainJob job, Context<PretrainJob> context) {
+    ObservedGang known = observe(context);
+    // Asked for anew, where what was heard of it may be old.
+    return JobRecord.isBehind(job.getStatus(), known) ? known.withService(service(job, context)) : known;
+  }
+
+  /** By a list, for which the operator has the rights anyway. */
+  private static Optional<Service> service(PretrainJob job, Context<PretrainJob> context) {
+    String name = PretrainPlan.service(job).getMetadata().getName();
+    return context
+        .getClient()
+        .services()
+        .inNamespace(job.getMetadata().getNamespace())
+        .withField("metadata.name", name)
+        .list()
+        .getItems()
+        .stream()
+        .findFirst();
   }
 
   private ObservedGang observe(Context<PretrainJob> context) {

@@ -124,9 +124,9 @@ final class StatusReport {
         conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now));
   }
 
-  /** What pod 0 wrote before it ended, unless the job was over by then and it was read before. */
+  /** What pod 0 wrote before it ended, unless the job is over and it was read before. */
   private static Optional<RunStatus> lastWords(ObservedGang observed, PretrainJobStatus old) {
-    if (old.completionTime() != null) {
+    if (old.completionTime() != null && old.progress() != null) {
       return Optional.empty();
     }
     return observed.pods().stream()

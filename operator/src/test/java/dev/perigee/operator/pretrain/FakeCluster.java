@@ -21,7 +21,6 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
@@ -69,13 +68,20 @@ final class FakeCluster {
     this.job = job;
   }
 
-  /** One reconciliation. */
-  Step reconcile() {
-    return reconcile(true);
+  /** After which of its writes an operator dies. */
+  enum Death {
+    AFTER_REMEMBERING,
+    AFTER_REPORTING,
+    NEVER
   }
 
-  /** One reconciliation, in which the operator may die after it wrote the status. */
-  Step reconcile(boolean survives) {
+  /** One reconciliation. */
+  Step reconcile() {
+    return reconcile(Death.NEVER);
+  }
+
+  /** One reconciliation, in which the operator may die. */
+  Step reconcile(Death death) {
     Step step =
         Step.take(
             job,
@@ -89,21 +95,24 @@ final class FakeCluster {
             new Step.Settings(
                 "perigee-trainer:test", Duration.ofSeconds(2), served, readers, nodes),
             now);
-    report(step.status());
+    step.remember().ifPresent(this::act);
+    writes += step.remember().isPresent() ? 1 : 0;
+    if (death == Death.AFTER_REMEMBERING) {
+      return step;
+    }
+    report(step.known(), step.status());
     if (refusal != null && !step.actions().isEmpty()) {
-      report(StatusReport.refused(job, step.status(), refusal, now));
-    } else if (survives) {
+      report(step.status(), StatusReport.refused(job, step.status(), refusal, now));
+    } else if (death == Death.NEVER) {
       step.actions().forEach(this::act);
       writes += step.actions().size();
     }
     return step;
   }
 
-  private void report(PretrainJobStatus status) {
+  private void report(PretrainJobStatus before, PretrainJobStatus status) {
     if (!status.equals(job.getStatus())) {
-      events.addAll(
-          Transition.between(
-              Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY), status));
+      events.addAll(Transition.between(before, status));
       job.setStatus(status);
       writes++;
     }
@@ -221,6 +230,7 @@ final class FakeCluster {
   private void act(GangAction action) {
     switch (action) {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
+      case GangAction.UpdateService(var s) -> service = Optional.of(s);
       case GangAction.ApplyNetworkPolicy(var p) -> policy = Optional.of(p);
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
