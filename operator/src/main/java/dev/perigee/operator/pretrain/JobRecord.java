@@ -163,17 +163,45 @@ record JobRecord(
       return record.get().put(status, now);
     }
     boolean ended = status.holds(ConditionType.Complete) || status.holds(ConditionType.Failed);
-    boolean unstarted = observed.isNothing() && !ended;
-    Integer number = status.attempt() == null ? null : status.attempt().number();
-    boolean possible = number != null && (!unstarted || number == 1);
+    return observed.isNothing() && !ended ? unstarted(status) : possible(status);
+  }
+
+  /** Nothing was made, so nothing broke. */
+  private static PretrainJobStatus unstarted(PretrainJobStatus status) {
+    GangAttempt attempt = status.attempt();
+    boolean tried =
+        status.startTime() != null
+            && attempt != null
+            && Integer.valueOf(1).equals(attempt.number())
+            && !Boolean.TRUE.equals(attempt.formed());
+    return with(status, tried ? attempt : null, null, null, null);
+  }
+
+  /** No record: what the status says, if it can be so. */
+  private static PretrainJobStatus possible(PretrainJobStatus status) {
+    boolean numbered = status.attempt() != null && status.attempt().number() != null;
+    return with(
+        status,
+        numbered ? status.attempt() : null,
+        status.restarts(),
+        status.disruptions(),
+        status.lastFailure());
+  }
+
+  private static PretrainJobStatus with(
+      PretrainJobStatus status,
+      GangAttempt attempt,
+      Integer restarts,
+      Integer disruptions,
+      GangFailure lastFailure) {
     return new PretrainJobStatus(
         status.observedGeneration(),
         status.conditions(),
         status.layout(),
-        possible ? status.attempt() : null,
-        unstarted ? null : status.restarts(),
-        unstarted ? null : status.disruptions(),
-        unstarted ? null : status.lastFailure(),
+        attempt,
+        restarts,
+        disruptions,
+        lastFailure,
         status.progress(),
         status.evaluation(),
         status.lastDurableCheckpoint(),
@@ -201,7 +229,8 @@ record JobRecord(
 
   /** How far the start has come is seen again, unless that is of this very start. */
   private GangAttempt attempt(GangAttempt written, Instant now) {
-    if (written == null || !Integer.valueOf(attempt).equals(written.number())) {
+    boolean begun = startTime != null && written != null;
+    if (!begun || !Integer.valueOf(attempt).equals(written.number())) {
       return GangAttempt.of(attempt, notBefore);
     }
     return new GangAttempt(

@@ -179,9 +179,11 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   }
 
   private ObservedGang observe(PretrainJob job, Context<PretrainJob> context) {
-    ObservedGang known = observe(context);
+    ObservedGang heard = heard(job, context);
     // Asked for anew, where what was heard of it may be old.
-    return JobRecord.isBehind(job.getStatus(), known) ? known.withService(service(job, context)) : known;
+    return JobRecord.isBehind(job.getStatus(), heard)
+        ? heard.withService(service(job, context))
+        : heard;
   }
 
   /** By a list, for which the operator has the rights anyway. */
@@ -195,17 +197,47 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         .list()
         .getItems()
         .stream()
+        .filter(service -> isOf(job, service))
         .findFirst();
   }
 
-  private ObservedGang observe(Context<PretrainJob> context) {
+  private ObservedGang heard(PretrainJob job, Context<PretrainJob> context) {
+    List<String> leftovers = new ArrayList<>();
+    List<Service> services = own(Service.class, job, context, leftovers);
+    List<NetworkPolicy> policies =
+        options.gangReaders().isEmpty()
+            ? List.of()
+            : own(NetworkPolicy.class, job, context, leftovers);
     return new ObservedGang(
-        context.getSecondaryResource(Service.class),
-        options.gangReaders().flatMap(_ -> context.getSecondaryResource(NetworkPolicy.class)),
-        List.copyOf(context.getSecondaryResources(ConfigMap.class)),
-        context.getSecondaryResources(Pod.class).stream()
+        services.stream().findFirst(),
+        policies.stream().findFirst(),
+        own(ConfigMap.class, job, context, leftovers),
+        own(Pod.class, job, context, leftovers).stream()
             .map(pod -> PodState.of(pod, nodes::named))
-            .toList());
+            .toList(),
+        leftovers);
+  }
+
+  /**
+   * Objects of this very job. They are watched by the names of their owners; those of an earlier
+   * job of this name stay for a moment after it was deleted.
+   */
+  private static <R extends HasMetadata> List<R> own(
+      Class<R> type, PretrainJob job, Context<PretrainJob> context, List<String> leftovers) {
+    List<R> own = new ArrayList<>();
+    for (R object : context.getSecondaryResources(type)) {
+      if (isOf(job, object)) {
+        own.add(object);
+      } else {
+        leftovers.add(object.getKind() + " " + object.getMetadata().getName());
+      }
+    }
+    return own;
+  }
+
+  private static boolean isOf(PretrainJob job, HasMetadata object) {
+    return object.getMetadata().getOwnerReferences().stream()
+        .anyMatch(owner -> job.getMetadata().getUid().equals(owner.getUid()));
   }
 
   private Optional<RunStatus> ask(ObservedGang observed) {

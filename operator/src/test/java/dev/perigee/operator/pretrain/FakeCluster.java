@@ -14,6 +14,7 @@ import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
@@ -33,6 +34,9 @@ final class FakeCluster {
 
   /** What stands for a start of the gang at its scheduler. */
   final Set<String> groups = new TreeSet<>();
+
+  /** What is left of an earlier job of this name. */
+  List<String> leftovers = List.of();
 
   /** Who may reach gangs, when they are closed to others. */
   Optional<List<NetworkPolicyPeer>> readers = Optional.empty();
@@ -89,7 +93,8 @@ final class FakeCluster {
                 service,
                 policy,
                 List.copyOf(configMaps.values()),
-                pods.values().stream().map(FakePod::state).toList()),
+                pods.values().stream().map(FakePod::state).toList(),
+                leftovers),
             Optional.ofNullable(said),
             neighbours,
             new Step.Settings(
@@ -185,6 +190,23 @@ final class FakeCluster {
   /** Pods that were told to go are gone. */
   void finishDeletions() {
     pods.values().removeIf(FakePod::deleting);
+  }
+
+  /** What is annotated on the Service. */
+  String annotation(String name) {
+    return service.orElseThrow().getMetadata().getAnnotations().get(name);
+  }
+
+  /** Somebody annotates the Service. */
+  void annotate(String name, String value) {
+    service =
+        service.map(
+            s ->
+                new ServiceBuilder(s)
+                    .editMetadata()
+                    .addToAnnotations(name, value)
+                    .endMetadata()
+                    .build());
   }
 
   Optional<NetworkPolicy> policy() {
