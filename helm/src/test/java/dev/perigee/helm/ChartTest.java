@@ -13,6 +13,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
@@ -232,11 +234,72 @@ class ChartTest {
 
     Rendered red =
         Rendered.withTests(
-            Files.createDirectory(folder.resolve("b")), "{scope: Namespaces, namespaces: [red]}");
+            Files.createDirectory(folder.resolve("b")),
+            "{scope: Namespaces, namespaces: [red, blue]}");
     assertThat(red.one("Pod", "perigee-test-rights").at("/spec/containers/0/args"))
         .extracting(JsonNode::asText)
-        .containsExactly("rights", "red", "ops");
+        .containsExactly("rights", "red,blue", "ops");
     assertThat(red.one("Role", "perigee-test").at("/metadata/namespace").asText()).isEqualTo("red");
+  }
+
+  @Test
+  void theTestsPodsGoWhereTheOperatorsGo(@TempDir Path folder) throws IOException {
+    Rendered rendered =
+        Rendered.withTests(
+            folder,
+            """
+            imagePullSecrets: [registry]
+            priorityClassName: system-cluster-critical
+            nodeSelector: {pool: system}
+            tolerations: [{key: pool, operator: Exists}]
+            """);
+    assertThat(rendered.podSpecs())
+        .hasSize(3)
+        .allSatisfy(
+            pod -> {
+              assertThat(pod.at("/imagePullSecrets/0/name").asText()).isEqualTo("registry");
+              assertThat(pod.path("priorityClassName").asText())
+                  .isEqualTo("system-cluster-critical");
+              assertThat(pod.at("/nodeSelector/pool").asText()).isEqualTo("system");
+              assertThat(pod.at("/tolerations/0/key").asText()).isEqualTo("pool");
+            });
+  }
+
+  @Test
+  void labelsOfOnesOwnAreAddedToTheChartsOwn() {
+    Rendered rendered = Rendered.with("{podLabels: {team: a}, podAnnotations: {note: b}}");
+    JsonNode template = rendered.one("Deployment", "perigee").at("/spec/template/metadata");
+    assertThat(template.at("/labels/team").asText()).isEqualTo("a");
+    assertThat(template.at("/labels/app.kubernetes.io~1instance").asText()).isEqualTo("perigee");
+    assertThat(template.at("/annotations/note").asText()).isEqualTo("b");
+  }
+
+  /** Of each namespace there is one release of a name; what is of the cluster has to differ. */
+  @Test
+  void twoReleasesShareNoObject() {
+    Set<String> first = names(Rendered.release("perigee", "a", "crds: {install: false}"));
+    Set<String> second = names(Rendered.release("other", "b", "crds: {install: false}"));
+    assertThat(first).hasSizeGreaterThan(10).doesNotContainAnyElementsOf(second);
+  }
+
+  @Test
+  void theLongestNameOfAReleaseGivesNamesThatFit() {
+    Rendered rendered = Rendered.release("r".repeat(53), "ops", "");
+    assertThat(rendered.objects())
+        .extracting(o -> o.at("/metadata/name").asText())
+        .allMatch(name -> name.length() <= 63 && name.matches("[a-z0-9]([-.a-z0-9]*[a-z0-9])?"));
+  }
+
+  private static Set<String> names(Rendered rendered) {
+    return rendered.objects().stream()
+        .map(
+            o ->
+                o.path("kind").asText()
+                    + " "
+                    + o.at("/metadata/namespace").asText()
+                    + "/"
+                    + o.at("/metadata/name").asText())
+        .collect(Collectors.toSet());
   }
 
   @Test
@@ -274,6 +337,16 @@ class ChartTest {
         "networkPolicy: {apiServerPorts: []}  | /networkPolicy/apiServerPorts",
         "networkPolicy: {gangs: {metricsFrom: yes}} | /networkPolicy/gangs/metricsFrom",
         "metrics: {serviceMonitor: {interval: often}} | /metrics/serviceMonitor/interval",
+        "image: {repository: 'r.example/op:1'}   | /image/repository",
+        "trainer: {image: {repository: 'a:1'}}   | /trainer/image/repository",
+        "namespaces: [red, red]                  | /namespaces",
+        "podLabels: {app.kubernetes.io/name: x}  | /podLabels",
+        "podLabels: {team: 'a b'}                | /podLabels/team",
+        "podLabels: {team: 1}                    | /podLabels/team",
+        "nodeSelector: {'a b': c}                | /nodeSelector",
+        "metrics: {podMonitor: {labels: {helm.sh/chart: x}}} | /metrics/podMonitor/labels",
+        "metrics: {prometheusRule: {runbookUrl: wiki}} | /metrics/prometheusRule/runbookUrl",
+        "metrics: {prometheusRule: {checkpointAgeSeconds: 0}} | checkpointAgeSeconds",
       })
   void aBadValueIsRefusedByName(String values, String named) {
     assertThatThrownBy(() -> Rendered.with(values)).hasMessageContaining(named);

@@ -58,8 +58,7 @@ public final class OperatorMain {
     }
   }
 
-  private static void run(
-      OperatorOptions options, Optional<LeaderElection> election, int httpPort)
+  private static void run(OperatorOptions options, Optional<LeaderElection> election, int httpPort)
       throws InterruptedException, IOException {
     AtomicReference<OperatorRuntime> started = new AtomicReference<>();
     Config config = Config.autoConfigure(null);

@@ -113,8 +113,7 @@ public final class LeaderElector implements AutoCloseable {
     Optional<Lease> found = store.read();
     seen = found.map(lease -> LeaseSighting.of(lease, seen, began));
     boolean open =
-        seen.isEmpty()
-            || seen.get().isOpenTo(election.identity(), LeaderElection.DURATION, began);
+        seen.isEmpty() || seen.get().isOpenTo(election.identity(), LeaderElection.DURATION, began);
     if (!open) {
       if (leading) {
         lose("another replica holds the Lease: " + seen.get().holder());
@@ -156,7 +155,10 @@ public final class LeaderElector implements AutoCloseable {
       while (over.getCount() > 0) {
         long left = renewed + LeaderElection.RENEW_DEADLINE.toNanos() - time.getAsLong();
         if (left <= 0) {
-          lose("the Lease could not be renewed for " + LeaderElection.RENEW_DEADLINE.toSeconds() + " s");
+          lose(
+              "the Lease could not be renewed for "
+                  + LeaderElection.RENEW_DEADLINE.toSeconds()
+                  + " s");
           return;
         }
         if (over.await(left, TimeUnit.NANOSECONDS)) {
@@ -222,12 +224,7 @@ public final class LeaderElector implements AutoCloseable {
     @Override
     public Optional<Lease> read() {
       return Optional.ofNullable(
-          soon(
-              c ->
-                  c.leases()
-                      .inNamespace(election.namespace())
-                      .withName(election.lease())
-                      .get()));
+          soon(c -> c.leases().inNamespace(election.namespace()).withName(election.lease()).get()));
     }
 
     @Override

@@ -241,7 +241,9 @@ record JobRecord(
         isBeforeStart(written.phaseTime(), now) ? null : written.phaseTime());
   }
 
-  /** No phase began before its start did; the deadline of one that says so would be over at once. */
+  /**
+   * No phase began before its start did; the deadline of one that says so would be over at once.
+   */
   private boolean isBeforeStart(String phaseTime, Instant now) {
     Optional<Instant> phase = WrittenTime.read(phaseTime);
     return Stream.of(startTime, notBefore)

@@ -14,8 +14,7 @@ import java.util.Optional;
 /**
  * What has to be so before a job can begin, and is decided by other jobs: nothing is left of an
  * earlier one of its name, its output folder is its own, and the job that it continues from is
- * complete. A pure function of the jobs; one that runs
- * is never held up.
+ * complete. A pure function of the jobs; one that runs is never held up.
  */
 sealed interface Prerequisites {
   /** Nothing is in the way. */

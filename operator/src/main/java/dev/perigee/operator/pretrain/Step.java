@@ -111,9 +111,7 @@ record Step(
   private static Optional<GangAction.UpdateService> remember(
       PretrainJob job, PretrainJobStatus status, ObservedGang observed) {
     Optional<JobRecord> record = JobRecord.of(status, JobRecord.in(observed));
-    if (observed.service().isEmpty()
-        || record.isEmpty()
-        || record.equals(JobRecord.in(observed))) {
+    if (observed.service().isEmpty() || record.isEmpty() || record.equals(JobRecord.in(observed))) {
       return Optional.empty();
     }
     Service service = record.get().on(PretrainPlan.service(job));

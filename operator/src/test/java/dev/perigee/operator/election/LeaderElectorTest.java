@@ -154,8 +154,7 @@ class LeaderElectorTest {
   }
 
   private LeaderElector replica(String name, long secondsAhead) {
-    Clock clock =
-        Clock.offset(Clock.fixed(NOON, ZoneOffset.UTC), Duration.ofSeconds(secondsAhead));
+    Clock clock = Clock.offset(Clock.fixed(NOON, ZoneOffset.UTC), Duration.ofSeconds(secondsAhead));
     LeaderElector elector =
         new LeaderElector(
             new LeaderElection("perigee", "perigee", name, new Passing(clock)),

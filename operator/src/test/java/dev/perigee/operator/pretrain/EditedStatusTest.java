@@ -280,10 +280,7 @@ class EditedStatusTest {
         new PretrainJobStatus(
             status.observedGeneration(),
             status.conditions().stream()
-                .map(
-                    c ->
-                        new Condition(
-                            c.type(), c.status(), c.reason(), c.message(), "", 1))
+                .map(c -> new Condition(c.type(), c.status(), c.reason(), c.message(), "", 1))
                 .toList(),
             status.layout(),
             status.attempt(),

@@ -10,10 +10,13 @@ import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorRuntime;
+import io.fabric8.kubernetes.api.model.ConfigMapBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.PersistentVolumeClaimBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.api.model.Quantity;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
 import io.fabric8.kubernetes.client.dsl.base.PatchType;
 import java.time.Clock;
@@ -227,8 +230,7 @@ class BadInputIT {
                   .filter(pod -> pod.getMetadata().getDeletionTimestamp() != null)
                   .forEach(play::letGo);
               return Integer.valueOf(2).equals(status("edited").attempt().number())
-                  && pods("edited").stream()
-                      .allMatch(pod -> "2".equals(generation(pod)))
+                  && pods("edited").stream().allMatch(pod -> "2".equals(generation(pod)))
                   && pods("edited").size() == 2;
             });
     run("edited");
@@ -250,6 +252,61 @@ class BadInputIT {
     await().untilAsserted(() -> assertThat(meaning(status("edited"))).isEqualTo(meaning(before)));
     await().during(Duration.ofSeconds(1)).until(() -> uids("edited").equals(uids));
     assertThat(meaning(status("edited"))).isEqualTo(meaning(before));
+  }
+
+  /** Somebody's own, of a name that a job's objects would have; the last is left by an orphan. */
+  @ParameterizedTest
+  @ValueSource(strings = {"Service mine", "ConfigMap mine-attempt-1", "Pod mine-1"})
+  void whatBelongsToOthersIsNeverTakenOverAndIsSaid(String theirs) {
+    String[] named = theirs.split(" ", -1);
+    HasMetadata object =
+        switch (named[0]) {
+          case "Service" ->
+              new ServiceBuilder()
+                  .withNewMetadata()
+                  .withName(named[1])
+                  .withNamespace(namespace)
+                  .endMetadata()
+                  .withNewSpec()
+                  .withClusterIP("None")
+                  .withSelector(Map.of("app", "web"))
+                  .endSpec()
+                  .build();
+          case "ConfigMap" ->
+              new ConfigMapBuilder()
+                  .withNewMetadata()
+                  .withName(named[1])
+                  .withNamespace(namespace)
+                  .endMetadata()
+                  .addToData("a", "b")
+                  .build();
+          default ->
+              new PodBuilder()
+                  .withNewMetadata()
+                  .withName(named[1])
+                  .withNamespace(namespace)
+                  .endMetadata()
+                  .withNewSpec()
+                  .addNewContainer()
+                  .withName("web")
+                  .withImage("web")
+                  .endContainer()
+                  .endSpec()
+                  .build();
+        };
+    String version = api.client().resource(object).create().getMetadata().getResourceVersion();
+    create("mine", job -> {});
+    awaitReason("mine", "CreationRefused");
+    assertThat(ready("mine").message())
+        .isEqualTo(
+            theirs
+                + " is there already and does not belong to this job; delete it, or create the job"
+                + " under another name");
+    assertThat(api.client().resource(object).get().getMetadata().getResourceVersion())
+        .isEqualTo(version);
+    api.client().resource(object).withGracePeriod(0).delete();
+    await().atMost(Duration.ofSeconds(40)).until(() -> pods("mine").size() == 2);
+    awaitReason("mine", "Starting");
   }
 
   /** As {@code kubectl replace --force} does: the pods of the first are still there then. */
@@ -276,14 +333,9 @@ class BadInputIT {
   }
 
   private void collect(String name) {
-    pods(name)
-        .forEach(pod -> api.client().resource(pod).withGracePeriod(0).delete());
+    pods(name).forEach(pod -> api.client().resource(pod).withGracePeriod(0).delete());
     api.client().services().inNamespace(namespace).withName(name).delete();
-    api.client()
-        .configMaps()
-        .inNamespace(namespace)
-        .withLabel("perigee.dev/job", name)
-        .delete();
+    api.client().configMaps().inNamespace(namespace).withLabel("perigee.dev/job", name).delete();
     api.client().network().networkPolicies().inNamespace(namespace).withName(name).delete();
   }
 
