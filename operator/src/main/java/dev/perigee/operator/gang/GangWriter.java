@@ -81,8 +81,7 @@ public final class GangWriter {
                   change(name, shown(uid, generation));
                   return null;
                 });
-        case GangAction.CreateConfigMap(var configMap) ->
-            createUnlessThere(configMap);
+        case GangAction.CreateConfigMap(var configMap) -> createUnlessThere(configMap);
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
         case GangAction.CreateGroup(var group) ->

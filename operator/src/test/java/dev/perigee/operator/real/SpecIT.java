@@ -85,9 +85,7 @@ class SpecIT {
     try (OperatorRuntime operator = operator()) {
       assertThat(operator.notReady()).isEmpty();
       await().until(() -> play.pods(namespace, "ours").size() == 2);
-      await()
-          .during(Duration.ofSeconds(1))
-          .until(() -> play.pods(namespace, "theirs").isEmpty());
+      await().during(Duration.ofSeconds(1)).until(() -> play.pods(namespace, "theirs").isEmpty());
       assertThat(api.job(namespace, "theirs").getMetadata().getResourceVersion())
           .isEqualTo(version);
     }
