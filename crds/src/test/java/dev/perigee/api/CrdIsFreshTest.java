@@ -37,9 +37,7 @@ class CrdIsFreshTest {
   @Test
   void everyFieldIsExplained() throws IOException {
     JsonNode schema =
-        new YAMLMapper()
-            .readTree(CRD.toFile())
-            .at("/spec/versions/0/schema/openAPIV3Schema");
+        new YAMLMapper().readTree(CRD.toFile()).at("/spec/versions/0/schema/openAPIV3Schema");
     List<String> silent = new ArrayList<>();
     silent(schema, "", silent);
     assertThat(silent).isEmpty();

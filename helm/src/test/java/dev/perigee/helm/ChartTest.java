@@ -21,6 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The chart as Helm reads it. */
 class ChartTest {
@@ -282,6 +283,26 @@ class ChartTest {
     assertThat(first).hasSizeGreaterThan(10).doesNotContainAnyElementsOf(second);
   }
 
+  /** What can be left empty is left out, and nothing is said of it. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "resources",
+        "affinity",
+        "tolerations",
+        "nodeSelector",
+        "podLabels",
+        "podAnnotations",
+        "imagePullSecrets",
+        "namespaces",
+        "priorityClassName"
+      })
+  void aValueThatIsTakenAwayLeavesAChart(String value) {
+    JsonNode deployment = Rendered.with(value + ": null").one("Deployment", "perigee");
+    assertThat(deployment.at("/spec/template/spec/containers/0/name").asText())
+        .isEqualTo("operator");
+  }
+
   @Test
   void theLongestNameOfAReleaseGivesNamesThatFit() {
     Rendered rendered = Rendered.release("r".repeat(53), "ops", "");
@@ -337,6 +358,10 @@ class ChartTest {
         "networkPolicy: {apiServerPorts: []}  | /networkPolicy/apiServerPorts",
         "networkPolicy: {gangs: {metricsFrom: yes}} | /networkPolicy/gangs/metricsFrom",
         "metrics: {serviceMonitor: {interval: often}} | /metrics/serviceMonitor/interval",
+        "metrics: null                           | metrics",
+        "metrics: {podMonitor: null}             | podMonitor",
+        "networkPolicy: {gangs: null}            | gangs",
+        "crds: null                              | crds",
         "image: {repository: 'r.example/op:1'}   | /image/repository",
         "trainer: {image: {repository: 'a:1'}}   | /trainer/image/repository",
         "namespaces: [red, red]                  | /namespaces",
