@@ -56,7 +56,7 @@ public final class OperatorRuntime implements AutoCloseable {
     controller =
         (Controller<PretrainJob>)
             operator.register(
-                new PretrainJobReconciler(options, nodes),
+                new PretrainJobReconciler(options, nodes, metrics),
                 overrider -> {
                   // Until it works: an API server that is away for a while comes back.
                   overrider.withRetry(

@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.OperatorMetrics;
 import dev.perigee.operator.OperatorOptions;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
@@ -47,16 +48,19 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
 
   private final OperatorOptions options;
   private final Nodes nodes;
+  private final OperatorMetrics metrics;
   private final SchedulerDiscovery schedulers;
 
   /**
    * A reconciler.
    *
    * @param nodes the nodes of the cluster
+   * @param metrics where it counts
    */
-  public PretrainJobReconciler(OperatorOptions options, Nodes nodes) {
+  public PretrainJobReconciler(OperatorOptions options, Nodes nodes, OperatorMetrics metrics) {
     this.options = options;
     this.nodes = nodes;
+    this.metrics = metrics;
     this.schedulers = new SchedulerDiscovery(options.clock());
   }
 
@@ -132,8 +136,8 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     return done;
   }
 
-  /** Writes a status, and an Event for what is news. */
-  private static void report(
+  /** Writes a status, and an Event for what is news, and counts. */
+  private void report(
       PretrainJob job,
       PretrainJobStatus before,
       PretrainJobStatus after,
@@ -141,6 +145,9 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       Instant now) {
     context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
     new EventWriter(context.getClient()).write(job, Transition.between(before, after), now);
+    Milestones reached = Milestones.between(before, after, now);
+    reached.broke().ifPresent(f -> metrics.broke(PretrainJob.KIND, f, reached.lostSteps()));
+    reached.startTook().ifPresent(took -> metrics.started(PretrainJob.KIND, took));
   }
 
   /** Exactly this job, not one that somebody has created under its name since. */

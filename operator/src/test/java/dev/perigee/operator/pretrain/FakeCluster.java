@@ -60,6 +60,7 @@ final class FakeCluster {
   final Map<String, Long> graces = new TreeMap<>();
 
   final List<Transition> events = new ArrayList<>();
+  final List<Milestones> milestones = new ArrayList<>();
   int writes;
 
   private final Map<String, FakePod> pods = new TreeMap<>();
@@ -118,6 +119,7 @@ final class FakeCluster {
   private void report(PretrainJobStatus before, PretrainJobStatus status) {
     if (!status.equals(job.getStatus())) {
       events.addAll(Transition.between(before, status));
+      milestones.add(Milestones.between(before, status, now));
       job.setStatus(status);
       writes++;
     }
