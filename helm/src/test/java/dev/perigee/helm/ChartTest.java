@@ -341,6 +341,39 @@ class ChartTest {
     assertThat(Rendered.with("crds: {install: false}").all("CustomResourceDefinition")).isEmpty();
   }
 
+  @Test
+  void whatArtifactHubIsToldIsInTheChart() throws IOException {
+    JsonNode chart = Rendered.YAML.readTree(Path.of("Chart.yaml").toFile());
+    JsonNode crd = DEFAULT.one("CustomResourceDefinition", "pretrainjobs.perigee.dev");
+    JsonNode told = annotation(chart, "crds").get(0);
+    assertThat(told.path("name")).isEqualTo(crd.at("/metadata/name"));
+    assertThat(told.path("kind")).isEqualTo(crd.at("/spec/names/kind"));
+    assertThat(told.path("version")).isEqualTo(crd.at("/spec/versions/0/name"));
+    assertThat(annotation(chart, "crds")).hasSameSizeAs(DEFAULT.all("CustomResourceDefinition"));
+    JsonNode example = annotation(chart, "crdsExamples").get(0);
+    assertThat(example.path("kind")).isEqualTo(crd.at("/spec/names/kind"));
+    assertThat(example.path("apiVersion").asText()).isEqualTo("perigee.dev/v1alpha1");
+    String operator =
+        DEFAULT
+            .one("Deployment", "perigee")
+            .at("/spec/template/spec/containers/0/image")
+            .asText();
+    assertThat(annotation(chart, "images"))
+        .extracting(image -> image.path("image").asText())
+        .allSatisfy(
+            image ->
+                assertThat(
+                        image.equals(operator)
+                            || environment(DEFAULT).contains("PERIGEE_TRAINER_IMAGE=" + image))
+                    .as(image)
+                    .isTrue())
+        .hasSize(2);
+  }
+
+  private static JsonNode annotation(JsonNode chart, String name) throws IOException {
+    return Rendered.YAML.readTree(chart.path("annotations").path("artifacthub.io/" + name).asText());
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',

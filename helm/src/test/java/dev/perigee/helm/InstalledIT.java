@@ -85,6 +85,13 @@ class InstalledIT {
       assertThat(InstallCheck.rights(tester, "*", "ops"))
           .contains("not allowed: list pods in all namespaces");
       assertThat(InstallCheck.plans(tester, "ops")).isEmpty();
+      assertThat(
+              tester.raw(
+                  "/apis/perigee.dev/v1alpha1/namespaces/ops/pretrainjobs"
+                      + "?dryRun=All&fieldValidation=Strict",
+                  "POST",
+                  artifactHubsExample()))
+          .contains("\"quickstart\"");
       assertThat(InstallCheck.plans(operator, "ops")).anyMatch(p -> p.contains("forbidden"));
       try (OperatorRuntime runtime = replica(operator, Set.of(), "ops", "only")) {
         assertThat(runtime.notReady()).isEmpty();
@@ -94,6 +101,17 @@ class InstalledIT {
             .contains("perigee_operator_reconciliations_total{kind=\"PretrainJob\"");
       }
     }
+  }
+
+  private static JsonNode artifactHubsExample() throws IOException {
+    return Rendered.YAML
+        .readTree(
+            Rendered.YAML
+                .readTree(Path.of("Chart.yaml").toFile())
+                .path("annotations")
+                .path("artifacthub.io/crdsExamples")
+                .asText())
+        .get(0);
   }
 
   @Test
