@@ -98,7 +98,7 @@ public final class OperatorMetrics implements Metrics {
   public void broke(String kind, GangFailure failure, long steps) {
     String action = failure.action() == null ? "" : failure.action().name();
     failures.labels(kind, failure.reason(), action).inc();
-    lostSteps.labels(kind).inc(steps);
+    lostSteps.labels(kind).inc((double) steps);
   }
 
   /** A gang of that kind took its first step. */
