@@ -19,9 +19,6 @@ import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /** The chart as Helm reads it. */
 class ChartTest {
@@ -283,26 +280,6 @@ class ChartTest {
     assertThat(first).hasSizeGreaterThan(10).doesNotContainAnyElementsOf(second);
   }
 
-  /** What can be left empty is left out, and nothing is said of it. */
-  @ParameterizedTest
-  @ValueSource(
-      strings = {
-        "resources",
-        "affinity",
-        "tolerations",
-        "nodeSelector",
-        "podLabels",
-        "podAnnotations",
-        "imagePullSecrets",
-        "namespaces",
-        "priorityClassName"
-      })
-  void aValueThatIsTakenAwayLeavesAChart(String value) {
-    JsonNode deployment = Rendered.with(value + ": null").one("Deployment", "perigee");
-    assertThat(deployment.at("/spec/template/spec/containers/0/name").asText())
-        .isEqualTo("operator");
-  }
-
   @Test
   void theLongestNameOfAReleaseGivesNamesThatFit() {
     Rendered rendered = Rendered.release("r".repeat(53), "ops", "");
@@ -354,10 +331,7 @@ class ChartTest {
     assertThat(example.path("kind")).isEqualTo(crd.at("/spec/names/kind"));
     assertThat(example.path("apiVersion").asText()).isEqualTo("perigee.dev/v1alpha1");
     String operator =
-        DEFAULT
-            .one("Deployment", "perigee")
-            .at("/spec/template/spec/containers/0/image")
-            .asText();
+        DEFAULT.one("Deployment", "perigee").at("/spec/template/spec/containers/0/image").asText();
     assertThat(annotation(chart, "images"))
         .extracting(image -> image.path("image").asText())
         .allSatisfy(
@@ -371,43 +345,8 @@ class ChartTest {
   }
 
   private static JsonNode annotation(JsonNode chart, String name) throws IOException {
-    return Rendered.YAML.readTree(chart.path("annotations").path("artifacthub.io/" + name).asText());
-  }
-
-  @ParameterizedTest
-  @CsvSource(
-      delimiter = '|',
-      value = {
-        "replicas: 0                          | /replicas",
-        "replicas: two                        | /replicas",
-        "replica: 2                           | replica",
-        "image: {tag: 'a b'}                  | /image/tag",
-        "image: {digest: 'sha256:12'}         | /image/digest",
-        "image: {pullPolicy: Sometimes}       | /image/pullPolicy",
-        "scope: Galaxy                        | /scope",
-        "namespaces: [red]                    | /scope",
-        "{scope: Namespaces, namespaces: [A]} | /namespaces/0",
-        "resources: {limit: {memory: 1Gi}}    | limit",
-        "networkPolicy: {apiServerPorts: []}  | /networkPolicy/apiServerPorts",
-        "networkPolicy: {gangs: {metricsFrom: yes}} | /networkPolicy/gangs/metricsFrom",
-        "metrics: {serviceMonitor: {interval: often}} | /metrics/serviceMonitor/interval",
-        "metrics: null                           | metrics",
-        "metrics: {podMonitor: null}             | podMonitor",
-        "networkPolicy: {gangs: null}            | gangs",
-        "crds: null                              | crds",
-        "image: {repository: 'r.example/op:1'}   | /image/repository",
-        "trainer: {image: {repository: 'a:1'}}   | /trainer/image/repository",
-        "namespaces: [red, red]                  | /namespaces",
-        "podLabels: {app.kubernetes.io/name: x}  | /podLabels",
-        "podLabels: {team: 'a b'}                | /podLabels/team",
-        "podLabels: {team: 1}                    | /podLabels/team",
-        "nodeSelector: {'a b': c}                | /nodeSelector",
-        "metrics: {podMonitor: {labels: {helm.sh/chart: x}}} | /metrics/podMonitor/labels",
-        "metrics: {prometheusRule: {runbookUrl: wiki}} | /metrics/prometheusRule/runbookUrl",
-        "metrics: {prometheusRule: {checkpointAgeSeconds: 0}} | checkpointAgeSeconds",
-      })
-  void aBadValueIsRefusedByName(String values, String named) {
-    assertThatThrownBy(() -> Rendered.with(values)).hasMessageContaining(named);
+    return Rendered.YAML.readTree(
+        chart.path("annotations").path("artifacthub.io/" + name).asText());
   }
 
   private static List<Rights> rules(JsonNode role) {

@@ -8,19 +8,14 @@ import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
-import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
-import dev.perigee.operator.gang.PodState;
-import dev.perigee.operator.gang.Roster;
-import dev.perigee.operator.gang.Spares;
 import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
-import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
@@ -28,8 +23,6 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.function.Predicate;
-import java.util.stream.Stream;
 
 /**
  * What one look at a job comes to: a pure function of what is seen.
@@ -184,7 +177,7 @@ record Step(
         Optional<Duration> left = timeToLive(job, after, now);
         yield new Decision(
             after,
-            actions(
+            GangWork.of(
                 job,
                 remembering(plan, after),
                 life,
@@ -232,8 +225,7 @@ record Step(
   }
 
   /** Pods stay over a restart when that is asked for and they were told to run exactly this. */
-  private static boolean isInPlace(
-      PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
+  static boolean isInPlace(PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
     String run = plan.gang().configMap().getData().get(RunFiles.RUN_CONFIG);
     return job.getSpec().failurePolicy().restart() == FailurePolicy.RestartMode.InPlace
         && observed.configMaps().stream()
@@ -288,105 +280,6 @@ record Step(
         && WrittenTime.read(life.attempt().phaseTime())
             .filter(since -> !since.plus(BY_NAME).isAfter(now))
             .isPresent();
-  }
-
-  private static List<GangAction> actions(
-      PretrainJob owner,
-      PretrainPlan.Workable plan,
-      GangLife life,
-      ObservedGang observed,
-      boolean meeting,
-      Settings settings,
-      Instant now) {
-    String job = owner.getMetadata().getName();
-    boolean inPlace = isInPlace(owner, plan, observed);
-    Predicate<PodState> stays = pod -> inPlace && life.stays(pod);
-    return switch (life.state()) {
-      case GangLife.State.Running() ->
-          letGo(
-              job,
-              plan,
-              observed.notOf(plan.generation()),
-              running(owner, plan, observed, meeting, settings, stays, inPlace, now));
-      case GangLife.State.Waiting(var left, var notBefore) ->
-          letGo(
-              job,
-              plan,
-              observed.pods(),
-              Gang.stop(
-                  observed,
-                  life.hung(),
-                  pod -> inPlace && (pod.isSpare() || life.mayStay(pod, now))));
-      case GangLife.State.Suspended(var left) ->
-          letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
-      case GangLife.State.Complete() -> Gang.finish(observed);
-      case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
-    };
-  }
-
-  private static List<GangAction> running(
-      PretrainJob job,
-      PretrainPlan.Workable plan,
-      ObservedGang observed,
-      boolean meeting,
-      Settings settings,
-      Predicate<PodState> stays,
-      boolean inPlace,
-      Instant now) {
-    int size = plan.gang().pods().size();
-    // Spares read the configuration that they were made with; for another they are made anew.
-    Roster roster =
-        Roster.of(
-            plan.generation(),
-            size,
-            inPlace ? observed : observed.withoutSpares(),
-            stays,
-            PretrainPlan.published(job, observed));
-    List<GangAction> actions =
-        Gang.start(
-            plan.gang()
-                .withPeers(PretrainPlan.peers(job, plan.ranks(), roster))
-                .withPolicy(settings.readers().map(r -> PretrainPlan.policy(job, r))),
-            observed,
-            stays,
-            roster,
-            meeting);
-    // A new operator may plan a little differently: it leaves what waits until the next start.
-    boolean whole = roster.isWhole(size);
-    Spares spares =
-        Spares.of(
-            inPlace || whole ? job.getSpec().failurePolicy().spares() : 0,
-            roster.idle(observed),
-            observed,
-            number -> JobNames.spare(job.getMetadata().getName(), number),
-            now);
-    // The gang's own pods come first to nodes and quotas.
-    List<Pod> made =
-        (inPlace && whole ? spares.names() : List.<String>of())
-            .stream()
-                .map(
-                    name ->
-                        TrainerPods.spare(
-                            job, plan.run(), plan.ranks(), name, settings.trainerImage()))
-                .toList();
-    return Stream.concat(actions.stream(), Gang.tend(spares.leaving(), made).stream()).toList();
-  }
-
-  /**
-   * With the pods of a start goes what it holds at its scheduler: Kueue keeps a pod that is being
-   * deleted until its Workload is gone.
-   */
-  private static List<GangAction> letGo(
-      String job, PretrainPlan.Workable plan, List<PodState> leaving, List<GangAction> actions) {
-    return Stream.concat(
-            actions.stream(),
-            leaving.stream()
-                .map(PodState::generation)
-                .distinct()
-                .map(start -> JobNames.group(job, start))
-                .flatMap(group -> plan.placement().held(group).stream())
-                .map(h -> new GangAction.DeleteGroup(h.apiVersion(), h.plural(), h.name())))
-        .toList();
   }
 
   /**
