@@ -57,3 +57,22 @@ capabilities:
 {{- $operator := dict "namespaceSelector" $namespace "podSelector" $pods }}
 {{- toJson (prepend .Values.networkPolicy.gangs.metricsFrom $operator) -}}
 {{- end }}
+
+{{/* Where a pod of this chart may be put and how its image is pulled: the operator's and those of the tests. */}}
+{{- define "perigee.scheduling" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

@@ -112,6 +112,7 @@ final class CrdGeneration {
     variable.setRequired(List.of("name"));
     at(variable, "name").setMaxLength(256L);
     at(variable, "name").setMinLength(1L);
+    CoreDescriptions.addTo(at(spec, "podOverrides"));
 
     at(spec, "model.preset").setEnum(presets());
     List<ValidationRule> rules = new ArrayList<>(spec.getXKubernetesValidations());
@@ -155,7 +156,8 @@ final class CrdGeneration {
     list.setXKubernetesListMapKeys(List.of(key));
   }
 
-  private static JSONSchemaProps at(JSONSchemaProps schema, String path) {
+  /** The schema of a field, by its path. */
+  static JSONSchemaProps at(JSONSchemaProps schema, String path) {
     JSONSchemaProps found = schema;
     for (String part : path.split("\\.", -1)) {
       Map<String, JSONSchemaProps> properties = found.getProperties();

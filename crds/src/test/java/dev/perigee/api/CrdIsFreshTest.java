@@ -2,9 +2,13 @@ package dev.perigee.api;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** Generated files are committed; with {@code -Dperigee.regenerate=true} they are written anew. */
@@ -27,6 +31,29 @@ class CrdIsFreshTest {
   @Test
   void theReferencePageIsWhatTheDefinitionSays() throws IOException {
     isFresh(REFERENCE, FieldReference.of(CrdGeneration.pretrainJob()));
+  }
+
+  /** By {@code kubectl explain}. */
+  @Test
+  void everyFieldIsExplained() throws IOException {
+    JsonNode schema =
+        new YAMLMapper().readTree(CRD.toFile()).at("/spec/versions/0/schema/openAPIV3Schema");
+    List<String> silent = new ArrayList<>();
+    silent(schema, "", silent);
+    assertThat(silent).isEmpty();
+  }
+
+  private static void silent(JsonNode schema, String path, List<String> found) {
+    for (var field : schema.path("properties").properties()) {
+      String at = path + "." + field.getKey();
+      if (field.getValue().path("description").asText().isBlank()) {
+        found.add(at);
+      }
+      silent(field.getValue(), at, found);
+    }
+    if (schema.has("items")) {
+      silent(schema.get("items"), path + "[]", found);
+    }
   }
 
   private static void isFresh(Path file, String generated) throws IOException {

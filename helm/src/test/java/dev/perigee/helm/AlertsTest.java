@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
@@ -61,6 +62,34 @@ class AlertsTest {
   }
 
   @Test
+  void everyAlertHasItsSectionOnThePageAndNothingElseHas() throws IOException {
+    List<String> sections =
+        Files.readAllLines(Path.of("..", "docs", "alerts.md")).stream()
+            .filter(line -> line.startsWith("## "))
+            .map(line -> line.substring(3))
+            .toList();
+    assertThat(rules())
+        .extracting(rule -> rule.path("alert").asText())
+        .containsExactlyElementsOf(sections);
+    assertThat(rules()).noneMatch(rule -> rule.at("/annotations").has("runbook_url"));
+    String page = "https://wiki.example/perigee/alerts";
+    assertThat(rules("runbookUrl: " + page))
+        .extracting(rule -> rule.at("/annotations/runbook_url").asText())
+        .containsExactlyElementsOf(
+            sections.stream().map(s -> page + "#" + s.toLowerCase(Locale.ROOT)).toList());
+  }
+
+  /** Both replicas count the same jobs. */
+  @Test
+  void jobsAreNotCountedOnceForEachReplica() {
+    assertThat(rules())
+        .extracting(rule -> rule.path("expr").asText())
+        .filteredOn(expr -> expr.contains("perigee_jobs"))
+        .hasSize(2)
+        .allMatch(expr -> expr.contains("max by (namespace, job, kind, reason) (perigee_jobs{"));
+  }
+
+  @Test
   void thePageNamesTheOperatorsMetricsAndNoOthers() throws IOException {
     Set<String> said =
         new OperatorMetrics()
@@ -74,8 +103,12 @@ class AlertsTest {
   }
 
   private static List<JsonNode> rules() {
+    return rules("labels: {}");
+  }
+
+  private static List<JsonNode> rules(String more) {
     List<JsonNode> rules = new ArrayList<>();
-    Rendered.with("metrics: {prometheusRule: {enabled: true}}")
+    Rendered.with("metrics: {prometheusRule: {enabled: true, %s}}".formatted(more))
         .one("PrometheusRule", "perigee")
         .at("/spec/groups")
         .forEach(group -> group.path("rules").forEach(rules::add));

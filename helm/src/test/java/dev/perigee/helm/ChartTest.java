@@ -13,12 +13,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
 
 /** The chart as Helm reads it. */
 class ChartTest {
@@ -232,11 +232,72 @@ class ChartTest {
 
     Rendered red =
         Rendered.withTests(
-            Files.createDirectory(folder.resolve("b")), "{scope: Namespaces, namespaces: [red]}");
+            Files.createDirectory(folder.resolve("b")),
+            "{scope: Namespaces, namespaces: [red, blue]}");
     assertThat(red.one("Pod", "perigee-test-rights").at("/spec/containers/0/args"))
         .extracting(JsonNode::asText)
-        .containsExactly("rights", "red", "ops");
+        .containsExactly("rights", "red,blue", "ops");
     assertThat(red.one("Role", "perigee-test").at("/metadata/namespace").asText()).isEqualTo("red");
+  }
+
+  @Test
+  void theTestsPodsGoWhereTheOperatorsGo(@TempDir Path folder) throws IOException {
+    Rendered rendered =
+        Rendered.withTests(
+            folder,
+            """
+            imagePullSecrets: [registry]
+            priorityClassName: system-cluster-critical
+            nodeSelector: {pool: system}
+            tolerations: [{key: pool, operator: Exists}]
+            """);
+    assertThat(rendered.podSpecs())
+        .hasSize(3)
+        .allSatisfy(
+            pod -> {
+              assertThat(pod.at("/imagePullSecrets/0/name").asText()).isEqualTo("registry");
+              assertThat(pod.path("priorityClassName").asText())
+                  .isEqualTo("system-cluster-critical");
+              assertThat(pod.at("/nodeSelector/pool").asText()).isEqualTo("system");
+              assertThat(pod.at("/tolerations/0/key").asText()).isEqualTo("pool");
+            });
+  }
+
+  @Test
+  void labelsOfOnesOwnAreAddedToTheChartsOwn() {
+    Rendered rendered = Rendered.with("{podLabels: {team: a}, podAnnotations: {note: b}}");
+    JsonNode template = rendered.one("Deployment", "perigee").at("/spec/template/metadata");
+    assertThat(template.at("/labels/team").asText()).isEqualTo("a");
+    assertThat(template.at("/labels/app.kubernetes.io~1instance").asText()).isEqualTo("perigee");
+    assertThat(template.at("/annotations/note").asText()).isEqualTo("b");
+  }
+
+  /** Of each namespace there is one release of a name; what is of the cluster has to differ. */
+  @Test
+  void twoReleasesShareNoObject() {
+    Set<String> first = names(Rendered.release("perigee", "a", "crds: {install: false}"));
+    Set<String> second = names(Rendered.release("other", "b", "crds: {install: false}"));
+    assertThat(first).hasSizeGreaterThan(10).doesNotContainAnyElementsOf(second);
+  }
+
+  @Test
+  void theLongestNameOfAReleaseGivesNamesThatFit() {
+    Rendered rendered = Rendered.release("r".repeat(53), "ops", "");
+    assertThat(rendered.objects())
+        .extracting(o -> o.at("/metadata/name").asText())
+        .allMatch(name -> name.length() <= 63 && name.matches("[a-z0-9]([-.a-z0-9]*[a-z0-9])?"));
+  }
+
+  private static Set<String> names(Rendered rendered) {
+    return rendered.objects().stream()
+        .map(
+            o ->
+                o.path("kind").asText()
+                    + " "
+                    + o.at("/metadata/namespace").asText()
+                    + "/"
+                    + o.at("/metadata/name").asText())
+        .collect(Collectors.toSet());
   }
 
   @Test
@@ -257,26 +318,35 @@ class ChartTest {
     assertThat(Rendered.with("crds: {install: false}").all("CustomResourceDefinition")).isEmpty();
   }
 
-  @ParameterizedTest
-  @CsvSource(
-      delimiter = '|',
-      value = {
-        "replicas: 0                          | /replicas",
-        "replicas: two                        | /replicas",
-        "replica: 2                           | replica",
-        "image: {tag: 'a b'}                  | /image/tag",
-        "image: {digest: 'sha256:12'}         | /image/digest",
-        "image: {pullPolicy: Sometimes}       | /image/pullPolicy",
-        "scope: Galaxy                        | /scope",
-        "namespaces: [red]                    | /scope",
-        "{scope: Namespaces, namespaces: [A]} | /namespaces/0",
-        "resources: {limit: {memory: 1Gi}}    | limit",
-        "networkPolicy: {apiServerPorts: []}  | /networkPolicy/apiServerPorts",
-        "networkPolicy: {gangs: {metricsFrom: yes}} | /networkPolicy/gangs/metricsFrom",
-        "metrics: {serviceMonitor: {interval: often}} | /metrics/serviceMonitor/interval",
-      })
-  void aBadValueIsRefusedByName(String values, String named) {
-    assertThatThrownBy(() -> Rendered.with(values)).hasMessageContaining(named);
+  @Test
+  void whatArtifactHubIsToldIsInTheChart() throws IOException {
+    JsonNode chart = Rendered.YAML.readTree(Path.of("Chart.yaml").toFile());
+    JsonNode crd = DEFAULT.one("CustomResourceDefinition", "pretrainjobs.perigee.dev");
+    JsonNode told = annotation(chart, "crds").get(0);
+    assertThat(told.path("name")).isEqualTo(crd.at("/metadata/name"));
+    assertThat(told.path("kind")).isEqualTo(crd.at("/spec/names/kind"));
+    assertThat(told.path("version")).isEqualTo(crd.at("/spec/versions/0/name"));
+    assertThat(annotation(chart, "crds")).hasSameSizeAs(DEFAULT.all("CustomResourceDefinition"));
+    JsonNode example = annotation(chart, "crdsExamples").get(0);
+    assertThat(example.path("kind")).isEqualTo(crd.at("/spec/names/kind"));
+    assertThat(example.path("apiVersion").asText()).isEqualTo("perigee.dev/v1alpha1");
+    String operator =
+        DEFAULT.one("Deployment", "perigee").at("/spec/template/spec/containers/0/image").asText();
+    assertThat(annotation(chart, "images"))
+        .extracting(image -> image.path("image").asText())
+        .allSatisfy(
+            image ->
+                assertThat(
+                        image.equals(operator)
+                            || environment(DEFAULT).contains("PERIGEE_TRAINER_IMAGE=" + image))
+                    .as(image)
+                    .isTrue())
+        .hasSize(2);
+  }
+
+  private static JsonNode annotation(JsonNode chart, String name) throws IOException {
+    return Rendered.YAML.readTree(
+        chart.path("annotations").path("artifacthub.io/" + name).asText());
   }
 
   private static List<Rights> rules(JsonNode role) {

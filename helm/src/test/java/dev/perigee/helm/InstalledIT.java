@@ -8,9 +8,9 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.InstallCheck;
-import dev.perigee.operator.LeaderElection;
 import dev.perigee.operator.OperatorOptions;
 import dev.perigee.operator.OperatorRuntime;
+import dev.perigee.operator.election.LeaderElection;
 import io.fabric8.kubeapitest.KubeAPIServer;
 import io.fabric8.kubeapitest.KubeAPIServerConfigBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
@@ -85,6 +85,13 @@ class InstalledIT {
       assertThat(InstallCheck.rights(tester, "*", "ops"))
           .contains("not allowed: list pods in all namespaces");
       assertThat(InstallCheck.plans(tester, "ops")).isEmpty();
+      assertThat(
+              tester.raw(
+                  "/apis/perigee.dev/v1alpha1/namespaces/ops/pretrainjobs"
+                      + "?dryRun=All&fieldValidation=Strict",
+                  "POST",
+                  artifactHubsExample()))
+          .contains("\"quickstart\"");
       assertThat(InstallCheck.plans(operator, "ops")).anyMatch(p -> p.contains("forbidden"));
       try (OperatorRuntime runtime = replica(operator, Set.of(), "ops", "only")) {
         assertThat(runtime.notReady()).isEmpty();
@@ -94,6 +101,17 @@ class InstalledIT {
             .contains("perigee_operator_reconciliations_total{kind=\"PretrainJob\"");
       }
     }
+  }
+
+  private static JsonNode artifactHubsExample() throws IOException {
+    return Rendered.YAML
+        .readTree(
+            Rendered.YAML
+                .readTree(Path.of("Chart.yaml").toFile())
+                .path("annotations")
+                .path("artifacthub.io/crdsExamples")
+                .asText())
+        .get(0);
   }
 
   @Test

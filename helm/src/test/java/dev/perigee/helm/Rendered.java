@@ -23,7 +23,12 @@ record Rendered(String text, List<JsonNode> objects) {
    * @throws IllegalStateException with Helm's message when it refuses the values
    */
   static Rendered with(String values) {
-    return render(CHART, values);
+    return render(CHART, "perigee", "ops", values);
+  }
+
+  /** The same as a release of another name and namespace. */
+  static Rendered release(String name, String namespace, String values) {
+    return render(CHART, name, namespace, values);
   }
 
   /**
@@ -44,10 +49,10 @@ record Rendered(String text, List<JsonNode> objects) {
             Files.readString(file).replace("helm.sh/hook: test", "example.com/was-hook: test"));
       }
     }
-    return render(folder, values);
+    return render(folder, "perigee", "ops", values);
   }
 
-  private static Rendered render(Path chart, String values) {
+  private static Rendered render(Path chart, String name, String namespace, String values) {
     try {
       Path file = Files.createTempFile("values", ".yaml");
       try {
@@ -55,8 +60,8 @@ record Rendered(String text, List<JsonNode> objects) {
         String text =
             new Helm(chart)
                 .template()
-                .withName("perigee")
-                .withNamespace("ops")
+                .withName(name)
+                .withNamespace(namespace)
                 .withKubeVersion("1.36.0")
                 .withValuesFile(file)
                 .call();

@@ -14,6 +14,7 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * What {@code helm test} runs against an installed chart: {@code rights} asks, as the operator's
@@ -28,25 +29,31 @@ public final class InstallCheck {
       List.of(
           new Rights("", "secrets", List.of("get", "list", "watch")),
           new Rights(PretrainJob.GROUP, "pretrainjobs", List.of("update", "patch")),
-          new Rights("", "pods/exec", List.of("create")));
+          new Rights("", "pods/exec", List.of("create")),
+          new Rights("", "pods/ephemeralcontainers", List.of("patch")),
+          new Rights("", "serviceaccounts/token", List.of("create")),
+          new Rights("rbac.authorization.k8s.io", "roles", List.of("create", "bind", "escalate")));
 
   private InstallCheck() {}
 
   /**
    * Checks, says what it found, and exits with 1 when something is wrong.
    *
-   * @param args {@code rights NAMESPACE ELECTION_NAMESPACE} (a namespace of {@code *} for all), or
-   *     {@code plans NAMESPACE}
+   * @param args {@code rights NAMESPACES ELECTION_NAMESPACE} (separated by commas; {@code *} for
+   *     all), or {@code plans NAMESPACE}
    */
   public static void main(String[] args) {
     List<String> problems;
     try (KubernetesClient client = new KubernetesClientBuilder().build()) {
       problems =
           args.length == 3 && args[0].equals("rights")
-              ? rights(client, args[1], args[2])
+              ? Stream.of(args[1].split(",", -1))
+                  .flatMap(namespace -> rights(client, namespace, args[2]).stream())
+                  .distinct()
+                  .toList()
               : args.length == 2 && args[0].equals("plans")
                   ? plans(client, args[1])
-                  : List.of("expected: rights NAMESPACE ELECTION_NAMESPACE, or plans NAMESPACE");
+                  : List.of("expected: rights NAMESPACES ELECTION_NAMESPACE, or plans NAMESPACE");
     } catch (KubernetesClientException e) {
       problems = List.of(e.getMessage());
     }

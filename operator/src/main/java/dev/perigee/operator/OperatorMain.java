@@ -3,6 +3,7 @@ package dev.perigee.operator;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.operator.election.LeaderElection;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import io.fabric8.kubernetes.client.Config;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -47,10 +48,7 @@ public final class OperatorMain {
   public static void main(String[] args) throws InterruptedException {
     try {
       Map<String, String> environment = System.getenv();
-      if (!run(options(environment), election(environment), httpPort(environment))) {
-        System.err.println("perigee-operator: another replica leads now");
-        System.exit(1);
-      }
+      run(options(environment), election(environment), httpPort(environment));
     } catch (IllegalArgumentException
         | OperatorException
         | KubernetesClientException
@@ -60,8 +58,7 @@ public final class OperatorMain {
     }
   }
 
-  private static boolean run(
-      OperatorOptions options, Optional<LeaderElection> election, int httpPort)
+  private static void run(OperatorOptions options, Optional<LeaderElection> election, int httpPort)
       throws InterruptedException, IOException {
     AtomicReference<OperatorRuntime> started = new AtomicReference<>();
     Config config = Config.autoConfigure(null);
@@ -74,7 +71,11 @@ public final class OperatorMain {
         OperatorRuntime runtime = OperatorRuntime.start(client, options, election)) {
       started.set(runtime);
       Runtime.getRuntime().addShutdownHook(new Thread(runtime::close));
-      return runtime.awaitClose();
+      if (!runtime.awaitClose()) {
+        System.err.println("perigee-operator: another replica may lead now; beginning anew");
+        // Not by exit, which lets reconciliations finish: what they would write is another's now.
+        Runtime.getRuntime().halt(1);
+      }
     } catch (KubernetesClientException | VertxException e) { // or a connection broke
       if (e instanceof KubernetesClientException answered && answered.getCode() > 0) {
         throw e; // the API server has said why

@@ -1,5 +1,6 @@
 package dev.perigee.operator;
 
+import dev.perigee.api.GangFailure;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.javaoperatorsdk.operator.api.monitoring.Metrics;
 import io.javaoperatorsdk.operator.api.reconciler.RetryInfo;
@@ -17,6 +18,7 @@ import io.prometheus.client.hotspot.ThreadExports;
 import java.io.IOException;
 import java.io.StringWriter;
 import java.io.UncheckedIOException;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
@@ -35,6 +37,20 @@ public final class OperatorMetrics implements Metrics {
           .register(registry);
   private final Gauge leader =
       Gauge.build("perigee_operator_leader", "1 for the replica that works, else 0")
+          .register(registry);
+
+  private final Counter failures =
+      Counter.build("perigee_gang_failures_total", "Times that a gang broke")
+          .labelNames("kind", "reason", "action")
+          .register(registry);
+  private final Counter lostSteps =
+      Counter.build("perigee_lost_steps_total", "Steps that have to be taken again")
+          .labelNames("kind")
+          .register(registry);
+  private final Histogram starts =
+      Histogram.build("perigee_gang_start_seconds", "Time of a gang's start to its first step")
+          .labelNames("kind")
+          .buckets(5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
           .register(registry);
 
   /** Metrics without jobs. */
@@ -76,6 +92,18 @@ public final class OperatorMetrics implements Metrics {
             return List.of(jobs);
           }
         });
+  }
+
+  /** A gang of that kind broke. */
+  public void broke(String kind, GangFailure failure, long steps) {
+    String action = failure.action() == null ? "" : failure.action().name();
+    failures.labels(kind, failure.reason(), action).inc();
+    lostSteps.labels(kind).inc((double) steps);
+  }
+
+  /** A gang of that kind took its first step. */
+  public void started(String kind, Duration took) {
+    starts.labels(kind).observe(took.toMillis() / 1000.0);
   }
 
   void leading(boolean leads) {

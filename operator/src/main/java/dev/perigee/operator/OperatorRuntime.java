@@ -6,14 +6,13 @@ import static java.util.stream.Collectors.groupingBy;
 import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.operator.election.LeaderElection;
+import dev.perigee.operator.election.LeaderElector;
 import dev.perigee.operator.pretrain.PretrainJobReconciler;
 import io.fabric8.kubernetes.client.KubernetesClient;
-import io.fabric8.kubernetes.client.extended.leaderelection.LeaderCallbacks;
 import io.javaoperatorsdk.operator.Operator;
 import io.javaoperatorsdk.operator.OperatorException;
-import io.javaoperatorsdk.operator.RegisteredController;
-import io.javaoperatorsdk.operator.api.config.LeaderElectionConfiguration;
-import io.javaoperatorsdk.operator.api.config.LeaderElectionConfigurationBuilder;
+import io.javaoperatorsdk.operator.api.config.ConfigurationService;
 import io.javaoperatorsdk.operator.processing.Controller;
 import io.javaoperatorsdk.operator.processing.retry.GenericRetry;
 import java.time.Duration;
@@ -22,53 +21,55 @@ import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.stream.Stream;
 
-/** The operator at work, in a process of its own or inside another. */
+/**
+ * The operator at work, in a process of its own or inside another.
+ *
+ * <p>The parts of the SDK are started here and not by its {@code Operator}, which would elect a
+ * leader by the replicas' clocks (see {@link LeaderElector}). A replica that follows watches
+ * everything, so that it has nothing to read when it leads.
+ */
 public final class OperatorRuntime implements AutoCloseable {
   private final CountDownLatch closed = new CountDownLatch(1);
   private final OperatorMetrics metrics = new OperatorMetrics();
   private final NodeWatch nodes;
+  private final ConfigurationService configuration;
   private final Operator operator;
-  private final KubernetesClient client;
-  private final Optional<LeaderElection> election;
+  private final Controller<PretrainJob> controller;
+  private volatile LeaderElector elector;
+  private volatile boolean started;
   private volatile boolean closing;
   private volatile boolean lost;
 
-  private OperatorRuntime(
-      KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
-    this.client = client;
-    this.election = election;
+  private OperatorRuntime(KubernetesClient client, OperatorOptions options) {
     nodes = NodeWatch.start(client);
-    operator =
-        new Operator(
-            overrider -> {
-              overrider
-                  .withKubernetesClient(client)
-                  .withCloseClientOnStop(false)
-                  .withMetrics(metrics)
-                  .checkingCRDAndValidateLocalModel(false) // needs rights on the whole cluster
-                  .withUseSSAToPatchPrimaryResource(true)
-                  .withReconciliationTerminationTimeout(Duration.ofSeconds(5));
-              election
-                  .map(this::configuration)
-                  .ifPresent(overrider::withLeaderElectionConfiguration);
-            });
-    RegisteredController<PretrainJob> controller =
-        operator.register(
-            new PretrainJobReconciler(options, nodes),
-            overrider -> {
-              // Until it works: an API server that is away for a while comes back.
-              overrider.withRetry(
-                  new GenericRetry()
-                      .withoutMaxAttempts()
-                      .setInitialInterval(Duration.ofSeconds(1))
-                      .setIntervalMultiplier(2)
-                      .setMaxInterval(30_000));
-              if (!options.namespaces().isEmpty()) {
-                overrider.settingNamespaces(options.namespaces());
-              }
-            });
-    metrics.jobs(PretrainJob.KIND, () -> byReason((Controller<PretrainJob>) controller));
-    metrics.leading(election.isEmpty());
+    configuration =
+        ConfigurationService.newOverriddenConfigurationService(
+            overrider ->
+                overrider
+                    .withKubernetesClient(client)
+                    .withCloseClientOnStop(false)
+                    .withMetrics(metrics)
+                    .checkingCRDAndValidateLocalModel(false) // needs rights on the whole cluster
+                    .withUseSSAToPatchPrimaryResource(true)
+                    .withReconciliationTerminationTimeout(Duration.ofSeconds(5)));
+    operator = new Operator(configuration);
+    controller =
+        (Controller<PretrainJob>)
+            operator.register(
+                new PretrainJobReconciler(options, nodes, metrics),
+                overrider -> {
+                  // Until it works: an API server that is away for a while comes back.
+                  overrider.withRetry(
+                      new GenericRetry()
+                          .withoutMaxAttempts()
+                          .setInitialInterval(Duration.ofSeconds(1))
+                          .setIntervalMultiplier(2)
+                          .setMaxInterval(30_000));
+                  if (!options.namespaces().isEmpty()) {
+                    overrider.settingNamespaces(options.namespaces());
+                  }
+                });
+    metrics.jobs(PretrainJob.KIND, () -> byReason(controller));
   }
 
   /**
@@ -92,9 +93,15 @@ public final class OperatorRuntime implements AutoCloseable {
   public static OperatorRuntime start(
       KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
     requireDefinitions(client);
-    OperatorRuntime runtime = new OperatorRuntime(client, options, election);
+    OperatorRuntime runtime = new OperatorRuntime(client, options);
     try {
-      runtime.operator.start();
+      runtime.watch();
+      if (election.isEmpty()) {
+        runtime.lead();
+      } else {
+        runtime.elector =
+            LeaderElector.start(client, election.get(), runtime::lead, runtime::stoppedLeading);
+      }
     } catch (RuntimeException e) {
       runtime.close(); // what watches already; whoever starts it may try again
       throw e;
@@ -102,21 +109,42 @@ public final class OperatorRuntime implements AutoCloseable {
     return runtime;
   }
 
+  private void watch() {
+    metrics.leading(false);
+    configuration.getExecutorServiceManager().start(configuration);
+    controller.start(false);
+    started = true;
+  }
+
+  private void lead() {
+    controller.startEventProcessing();
+    metrics.leading(true);
+  }
+
+  private void stoppedLeading() {
+    metrics.leading(false);
+    lost = true;
+    closed.countDown();
+  }
+
   /** Stops watching and reconciling; what runs in the cluster goes on. The Lease is given back. */
   @Override
   public synchronized void close() {
     if (!closing) {
       closing = true;
-      operator.stop();
+      controller.stop();
+      operator.stop(); // its threads
       metrics.leading(false);
-      election.ifPresent(e -> e.release(client));
+      if (elector != null) {
+        elector.close();
+      }
       nodes.close();
       closed.countDown();
     }
   }
 
   /**
-   * Waits until another thread closes this, or until another replica leads.
+   * Waits until another thread closes this, or until another replica may lead.
    *
    * @return false when the Lease was lost: a process must end then, and begin anew as a follower
    */
@@ -135,34 +163,13 @@ public final class OperatorRuntime implements AutoCloseable {
     if (closing || lost) {
       return Optional.of("stopping");
     }
-    if (!operator.getRuntimeInfo().isStarted()) {
+    if (!started) {
       return Optional.of("starting");
     }
-    if (operator.getRuntimeInfo().allEventSourcesAreHealthy()) {
-      return Optional.empty();
-    }
-    return Optional.of("not watching: " + operator.getRuntimeInfo().unhealthyEventSources());
-  }
-
-  private LeaderElectionConfiguration configuration(LeaderElection election) {
-    LeaderCallbacks callbacks =
-        new LeaderCallbacks(() -> metrics.leading(true), this::stoppedLeading, leader -> {});
-    return LeaderElectionConfigurationBuilder.aLeaderElectionConfiguration(election.lease())
-        .withLeaseNamespace(election.namespace())
-        .withIdentity(election.identity())
-        .withLeaseDuration(LeaderElection.LEASE_DURATION)
-        .withRenewDeadline(LeaderElection.RENEW_DEADLINE)
-        .withRetryPeriod(LeaderElection.RETRY_PERIOD)
-        .withLeaderCallbacks(callbacks)
-        .buildForTest(false); // without a System.exit: awaitClose says when the process has to end
-  }
-
-  private void stoppedLeading() {
-    metrics.leading(false);
-    if (!closing) {
-      lost = true;
-      closed.countDown();
-    }
+    var unhealthy = controller.getControllerHealthInfo().unhealthyEventSources();
+    return unhealthy.isEmpty()
+        ? Optional.empty()
+        : Optional.of("not watching: " + unhealthy.keySet());
   }
 
   /** By discovery, which every account may do, unlike reading definitions. */

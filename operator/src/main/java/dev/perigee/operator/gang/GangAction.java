@@ -11,6 +11,12 @@ public sealed interface GangAction {
   /** Makes the Service be as given. */
   record ApplyService(Service service) implements GangAction {}
 
+  /**
+   * Makes the Service that is there be as given, unless it is another version by now: what is
+   * remembered on it is then more than was known here.
+   */
+  record UpdateService(Service service) implements GangAction {}
+
   /** Makes a ConfigMap be as given. */
   record ApplyConfigMap(ConfigMap configMap) implements GangAction {}
 

@@ -56,6 +56,11 @@ public record GangPlan(
     return new GangPlan(generation, service, configMap, group, pods, peersName, known, policy);
   }
 
+  /** The same plan with something remembered on the Service. */
+  public GangPlan withService(Service other) {
+    return new GangPlan(generation, other, configMap, group, pods, peersName, peers, policy);
+  }
+
   /** The same plan, closed by a policy. */
   public GangPlan withPolicy(Optional<NetworkPolicy> closing) {
     return new GangPlan(generation, service, configMap, group, pods, peersName, peers, closing);

@@ -2,13 +2,17 @@ package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.OwnerReference;
+import io.fabric8.kubernetes.api.model.StatusBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
 import io.fabric8.kubernetes.client.dsl.base.PatchType;
 import java.net.HttpURLConnection;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -16,6 +20,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 
 /**
  * Carries actions out: Service, NetworkPolicy and ConfigMap first and in order; then pods, many at
@@ -30,17 +35,24 @@ public final class GangWriter {
   private final KubernetesClient client;
   private final String namespace;
   private final Consumer<HasMetadata> create;
+  private final Consumer<HasMetadata> apply;
 
   /**
    * A writer for one namespace.
    *
    * @param create creates an object and remembers it, so that the next look sees it even when the
    *     watch has not told of it yet
+   * @param apply the same for server-side apply as {@link #FIELD_MANAGER}
    */
-  public GangWriter(KubernetesClient client, String namespace, Consumer<HasMetadata> create) {
+  public GangWriter(
+      KubernetesClient client,
+      String namespace,
+      Consumer<HasMetadata> create,
+      Consumer<HasMetadata> apply) {
     this.client = client;
     this.namespace = namespace;
     this.create = create;
+    this.apply = apply;
   }
 
   /**
@@ -54,6 +66,7 @@ public final class GangWriter {
     for (GangAction action : actions) {
       switch (action) {
         case GangAction.ApplyService(var service) -> createOrApply(service);
+        case GangAction.UpdateService(var service) -> apply.accept(service);
         case GangAction.ApplyConfigMap(var configMap) -> createOrApply(configMap);
         case GangAction.ApplyNetworkPolicy(var policy) -> createOrApply(policy);
         case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
@@ -68,8 +81,7 @@ public final class GangWriter {
                   change(name, shown(uid, generation));
                   return null;
                 });
-        case GangAction.CreateConfigMap(var configMap) ->
-            unless(HttpURLConnection.HTTP_CONFLICT, () -> create.accept(configMap));
+        case GangAction.CreateConfigMap(var configMap) -> createUnlessThere(configMap);
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
         case GangAction.CreateGroup(var group) ->
@@ -81,7 +93,7 @@ public final class GangWriter {
         case GangAction.CreatePod(var pod) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> create.accept(pod));
+                  createUnlessThere(pod);
                   return null;
                 });
         case GangAction.DeletePod(var name, var uid, var grace) ->
@@ -97,25 +109,62 @@ public final class GangWriter {
 
   /** Mostly it is not there yet, and creating costs the API server less than applying. */
   private void createOrApply(HasMetadata object) {
+    if (!createUnlessThere(object)) {
+      apply.accept(object);
+    }
+  }
+
+  /**
+   * Creates an object, if there is none of its name.
+   *
+   * @return whether it was created
+   * @throws KubernetesClientException also when there is one that belongs to somebody else, which
+   *     is theirs to keep
+   */
+  private boolean createUnlessThere(HasMetadata object) {
     try {
       create.accept(object);
+      return true;
     } catch (KubernetesClientException e) {
       if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
         throw e;
       }
-      apply(object);
+      refuseIfForeign(object);
+      return false;
     }
   }
 
-  private void apply(HasMetadata object) {
+  private void refuseIfForeign(HasMetadata wanted) {
+    String name = wanted.getMetadata().getName();
+    Set<String> owners = owners(wanted);
     client
-        .resource(object)
-        .patch(
-            new PatchContext.Builder()
-                .withPatchType(PatchType.SERVER_SIDE_APPLY)
-                .withFieldManager(FIELD_MANAGER)
-                .withForce(true)
-                .build());
+        .resources(wanted.getClass())
+        .inNamespace(namespace)
+        .withField("metadata.name", name)
+        .list()
+        .getItems()
+        .stream()
+        .filter(there -> Collections.disjoint(owners, owners(there)))
+        .findFirst()
+        .ifPresent(
+            there -> {
+              throw new KubernetesClientException(
+                  new StatusBuilder()
+                      .withCode(HttpURLConnection.HTTP_CONFLICT)
+                      .withMessage(
+                          wanted.getKind()
+                              + " "
+                              + name
+                              + " is there already and does not belong to this job; delete it, or"
+                              + " create the job under another name")
+                      .build());
+            });
+  }
+
+  private static Set<String> owners(HasMetadata object) {
+    return object.getMetadata().getOwnerReferences().stream()
+        .map(OwnerReference::getUid)
+        .collect(Collectors.toSet());
   }
 
   /** A patch has the uid in it, which the API server refuses to change on another pod. */

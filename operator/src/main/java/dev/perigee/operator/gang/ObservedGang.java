@@ -17,12 +17,15 @@ import java.util.stream.IntStream;
  * @param policy who may reach its pods, empty when that is not looked at
  * @param configMaps run configuration and rank map of each start that is still remembered
  * @param pods its pods, ordered by index
+ * @param leftovers names of objects that belonged to an earlier job of this name and are not
+ *     deleted yet
  */
 public record ObservedGang(
     Optional<Service> service,
     Optional<NetworkPolicy> policy,
     List<ConfigMap> configMaps,
-    List<PodState> pods) {
+    List<PodState> pods,
+    List<String> leftovers) {
   /** Nothing yet. */
   public static final ObservedGang NOTHING =
       new ObservedGang(Optional.empty(), Optional.empty(), List.of(), List.of());
@@ -30,6 +33,16 @@ public record ObservedGang(
   public ObservedGang {
     configMaps = List.copyOf(configMaps);
     pods = pods.stream().sorted(Comparator.comparingInt(PodState::index)).toList();
+    leftovers = leftovers.stream().sorted().toList();
+  }
+
+  /** Of a job whose name no other had before. */
+  public ObservedGang(
+      Optional<Service> service,
+      Optional<NetworkPolicy> policy,
+      List<ConfigMap> configMaps,
+      List<PodState> pods) {
+    this(service, policy, configMaps, pods, List.of());
   }
 
   /**
@@ -55,7 +68,18 @@ public record ObservedGang(
                     pod.binding().unschedulable() == null
                         ? pod
                         : pod.unschedulable(pod.binding().unschedulable() + " " + shortage.get()))
-            .toList());
+            .toList(),
+        leftovers);
+  }
+
+  /** Whether nothing of it is there. */
+  public boolean isNothing() {
+    return service.isEmpty() && configMaps.isEmpty() && pods.isEmpty();
+  }
+
+  /** The same with another Service. */
+  public ObservedGang withService(Optional<Service> other) {
+    return new ObservedGang(other, policy, configMaps, pods, leftovers);
   }
 
   /**
@@ -70,7 +94,8 @@ public record ObservedGang(
         configMaps,
         pods.stream()
             .map(pod -> pod.binding().gated() ? pod.unschedulable(because) : pod)
-            .toList());
+            .toList(),
+        leftovers);
   }
 
   /** Pods of one start. */
@@ -120,7 +145,7 @@ public record ObservedGang(
 
   /** The same as if there were no spares. */
   public ObservedGang withoutSpares() {
-    return new ObservedGang(service, policy, configMaps, members());
+    return new ObservedGang(service, policy, configMaps, members(), leftovers);
   }
 
   /** Spares, by name. */

@@ -12,9 +12,9 @@ import java.util.Objects;
 import java.util.Optional;
 
 /**
- * What has to be so before a job can begin, and is decided by other jobs: its output folder is its
- * own, and the job that it continues from is complete. A pure function of the jobs; one that runs
- * is never held up.
+ * What has to be so before a job can begin, and is decided by other jobs: nothing is left of an
+ * earlier one of its name, its output folder is its own, and the job that it continues from is
+ * complete. A pure function of the jobs; one that runs is never held up.
  */
 sealed interface Prerequisites {
   /** Nothing is in the way. */
@@ -36,6 +36,14 @@ sealed interface Prerequisites {
     boolean ended = status.holds(ConditionType.Complete) || status.holds(ConditionType.Failed);
     if (ended || !observed.pods().isEmpty()) {
       return new Met();
+    }
+    if (!observed.leftovers().isEmpty()) {
+      return new Held(
+          ConditionReason.Starting,
+          "Waits until what is left of an earlier job of this name is deleted: "
+              + String.join(", ", observed.leftovers())
+              + ".",
+          false);
     }
     Optional<PretrainJob> owner = OutputPath.taken(job, neighbours);
     if (owner.isPresent()) {

@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.OperatorMetrics;
 import dev.perigee.operator.OperatorOptions;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
@@ -35,7 +36,6 @@ import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEven
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
 
 /** Observe, decide, report, act. The status is written before anything is done about it. */
@@ -49,16 +49,19 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
 
   private final OperatorOptions options;
   private final Nodes nodes;
+  private final OperatorMetrics metrics;
   private final SchedulerDiscovery schedulers;
 
   /**
    * A reconciler.
    *
    * @param nodes the nodes of the cluster
+   * @param metrics where it counts
    */
-  public PretrainJobReconciler(OperatorOptions options, Nodes nodes) {
+  public PretrainJobReconciler(OperatorOptions options, Nodes nodes, OperatorMetrics metrics) {
     this.options = options;
     this.nodes = nodes;
+    this.metrics = metrics;
     this.schedulers = new SchedulerDiscovery(options.clock());
   }
 
@@ -91,7 +94,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       return UpdateControl.noUpdate(); // another controller's, its status too
     }
     Instant now = options.clock().instant();
-    ObservedGang observed = heard(job, observe(context), context);
+    ObservedGang observed = queued(job, observe(job, context), context);
     Step step =
         Step.take(
             job,
@@ -105,17 +108,24 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
                 options.gangReaders(),
                 nodes),
             now);
-    report(job, job.getStatus(), step.status(), context, now);
+    GangWriter writer =
+        new GangWriter(
+            context.getClient(),
+            job.getMetadata().getNamespace(),
+            context.resourceOperations()::create,
+            context.resourceOperations()::serverSideApply);
+    step.remember().ifPresent(record -> writer.write(List.of(record)));
+    if (!step.status().equals(job.getStatus())) {
+      report(job, step.known(), step.status(), context, now);
+    }
     try {
-      new GangWriter(
-              context.getClient(),
-              job.getMetadata().getNamespace(),
-              context.resourceOperations()::create)
-          .write(step.actions());
+      writer.write(step.actions());
     } catch (KubernetesClientException e) {
       String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
       PretrainJobStatus refused = StatusReport.refused(job, step.status(), why, now);
-      report(job, step.status(), refused, context, now);
+      if (!refused.equals(step.status())) {
+        report(job, step.status(), refused, context, now);
+      }
       throw e; // to be tried again, later and later
     }
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
@@ -127,22 +137,18 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     return done;
   }
 
-  /** Writes a status that differs from the one before, and an Event for what is news. */
-  private static void report(
+  /** Writes a status, and an Event for what is news, and counts. */
+  private void report(
       PretrainJob job,
       PretrainJobStatus before,
       PretrainJobStatus after,
       Context<PretrainJob> context,
       Instant now) {
-    if (after.equals(before)) {
-      return;
-    }
     context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
-    new EventWriter(context.getClient())
-        .write(
-            job,
-            Transition.between(Objects.requireNonNullElse(before, PretrainJobStatus.EMPTY), after),
-            now);
+    new EventWriter(context.getClient()).write(job, Transition.between(before, after), now);
+    Milestones reached = Milestones.between(before, after, now);
+    reached.broke().ifPresent(f -> metrics.broke(PretrainJob.KIND, f, reached.lostSteps()));
+    reached.startTook().ifPresent(took -> metrics.started(PretrainJob.KIND, took));
   }
 
   /** Exactly this job, not one that somebody has created under its name since. */
@@ -180,18 +186,70 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     };
   }
 
-  private ObservedGang observe(Context<PretrainJob> context) {
+  private ObservedGang observe(PretrainJob job, Context<PretrainJob> context) {
+    ObservedGang heard = heard(job, context);
+    // Asked for anew, where what was heard of it may be old.
+    return JobRecord.isBehind(job.getStatus(), heard)
+        ? heard.withService(service(job, context))
+        : heard;
+  }
+
+  /** By a list, for which the operator has the rights anyway. */
+  private static Optional<Service> service(PretrainJob job, Context<PretrainJob> context) {
+    String name = PretrainPlan.service(job).getMetadata().getName();
+    return context
+        .getClient()
+        .services()
+        .inNamespace(job.getMetadata().getNamespace())
+        .withField("metadata.name", name)
+        .list()
+        .getItems()
+        .stream()
+        .filter(service -> isOf(job, service))
+        .findFirst();
+  }
+
+  private ObservedGang heard(PretrainJob job, Context<PretrainJob> context) {
+    List<String> leftovers = new ArrayList<>();
+    List<Service> services = own(Service.class, job, context, leftovers);
+    List<NetworkPolicy> policies =
+        options.gangReaders().isEmpty()
+            ? List.of()
+            : own(NetworkPolicy.class, job, context, leftovers);
     return new ObservedGang(
-        context.getSecondaryResource(Service.class),
-        options.gangReaders().flatMap(_ -> context.getSecondaryResource(NetworkPolicy.class)),
-        List.copyOf(context.getSecondaryResources(ConfigMap.class)),
-        context.getSecondaryResources(Pod.class).stream()
+        services.stream().findFirst(),
+        policies.stream().findFirst(),
+        own(ConfigMap.class, job, context, leftovers),
+        own(Pod.class, job, context, leftovers).stream()
             .map(pod -> PodState.of(pod, nodes::named))
-            .toList());
+            .toList(),
+        leftovers);
+  }
+
+  /**
+   * Objects of this very job. They are watched by the names of their owners; those of an earlier
+   * job of this name stay for a moment after it was deleted.
+   */
+  private static <R extends HasMetadata> List<R> own(
+      Class<R> type, PretrainJob job, Context<PretrainJob> context, List<String> leftovers) {
+    List<R> own = new ArrayList<>();
+    for (R object : context.getSecondaryResources(type)) {
+      if (isOf(job, object)) {
+        own.add(object);
+      } else {
+        leftovers.add(object.getKind() + " " + object.getMetadata().getName());
+      }
+    }
+    return own;
+  }
+
+  private static boolean isOf(PretrainJob job, HasMetadata object) {
+    return object.getMetadata().getOwnerReferences().stream()
+        .anyMatch(owner -> job.getMetadata().getUid().equals(owner.getUid()));
   }
 
   /** The same gang, with what its queue says of pods that it has not let in. */
-  private static ObservedGang heard(
+  private static ObservedGang queued(
       PretrainJob job, ObservedGang observed, Context<PretrainJob> context) {
     if (observed.pods().stream().noneMatch(pod -> pod.binding().gated())) {
       return observed;

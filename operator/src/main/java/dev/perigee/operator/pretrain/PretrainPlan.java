@@ -191,7 +191,8 @@ public sealed interface PretrainPlan {
         JobEstimate.of(job, run));
   }
 
-  private static Service service(PretrainJob job) {
+  /** The headless Service that gives the pods of all starts their names. */
+  static Service service(PretrainJob job) {
     String name = job.getMetadata().getName();
     return new ServiceBuilder()
         .withMetadata(metadata(job, JobNames.service(name)))

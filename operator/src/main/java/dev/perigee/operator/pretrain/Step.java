@@ -8,37 +8,35 @@ import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
-import dev.perigee.operator.gang.Gang;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
-import dev.perigee.operator.gang.PodState;
-import dev.perigee.operator.gang.Roster;
-import dev.perigee.operator.gang.Spares;
 import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.operator.placement.ServedSchedulers;
 import dev.perigee.run.RunFiles;
 import dev.perigee.run.RunStatus;
-import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.Service;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.function.Predicate;
-import java.util.stream.Stream;
 
 /**
  * What one look at a job comes to: a pure function of what is seen.
  *
- * @param status the status that should be written, before anything is done
+ * @param known the status that the job had, put right where it differs from what is on record
+ * @param remember what to do first of all: what must not be forgotten is written down
+ * @param status the status that should be written then, before anything is done
  * @param actions what to do then
  * @param lookAgain when to look again, empty for when something changes
  * @param expired whether the job ended so long ago that it is to be deleted
  */
 record Step(
+    PretrainJobStatus known,
+    Optional<GangAction.UpdateService> remember,
     PretrainJobStatus status,
     List<GangAction> actions,
     Optional<Duration> lookAgain,
@@ -74,17 +72,73 @@ record Step(
       Neighbours neighbours,
       Settings settings,
       Instant now) {
+    PretrainJobStatus known =
+        JobRecord.trusted(
+            Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY), observed, now);
+    Decision decision = decide(with(job, known), observed, said, neighbours, settings, now);
+    Optional<GangAction.UpdateService> remember = remember(job, decision.status, observed);
+    return new Step(
+        known,
+        remember,
+        decision.status,
+        decision.actions.stream()
+            .filter(action -> remember.isEmpty() || !(action instanceof GangAction.ApplyService))
+            .toList(),
+        decision.lookAgain,
+        decision.expired);
+  }
+
+  /** The same job with another status. */
+  private static PretrainJob with(PretrainJob job, PretrainJobStatus status) {
+    PretrainJob other = new PretrainJob();
+    other.setMetadata(job.getMetadata());
+    other.setSpec(job.getSpec());
+    other.setStatus(status);
+    return other;
+  }
+
+  /**
+   * Where there is a Service already, the record on it is renewed before anybody hears of anything;
+   * where there is none, it is created with its record.
+   */
+  private static Optional<GangAction.UpdateService> remember(
+      PretrainJob job, PretrainJobStatus status, ObservedGang observed) {
+    Optional<JobRecord> record = JobRecord.of(status, JobRecord.in(observed));
+    if (observed.service().isEmpty() || record.isEmpty() || record.equals(JobRecord.in(observed))) {
+      return Optional.empty();
+    }
+    Service service = record.get().on(PretrainPlan.service(job));
+    service
+        .getMetadata()
+        .setResourceVersion(observed.service().get().getMetadata().getResourceVersion());
+    return Optional.of(new GangAction.UpdateService(service));
+  }
+
+  /** What is decided by what is known. */
+  private record Decision(
+      PretrainJobStatus status,
+      List<GangAction> actions,
+      Optional<Duration> lookAgain,
+      boolean expired) {}
+
+  private static Decision decide(
+      PretrainJob job,
+      ObservedGang observed,
+      Optional<RunStatus> said,
+      Neighbours neighbours,
+      Settings settings,
+      Instant now) {
     return switch (Prerequisites.of(job, observed, neighbours)) {
-      case Prerequisites.Met() -> take(job, observed, said, settings, now);
+      case Prerequisites.Met() -> decide(job, observed, said, settings, now);
       case Prerequisites.Held held ->
-          new Step(
+          new Decision(
               StatusReport.of(job, held, now),
               List.of(),
               Optional.of(settings.pollInterval().multipliedBy(HELD_POLLS)),
               false);
       case Prerequisites.Resolved(var source) ->
           // Remembered before it is used, as everything is; the next look begins.
-          new Step(
+          new Decision(
               Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY).with(source),
               List.of(),
               Optional.of(Duration.ofMillis(1)),
@@ -92,7 +146,7 @@ record Step(
     };
   }
 
-  private static Step take(
+  private static Decision decide(
       PretrainJob job,
       ObservedGang seen,
       Optional<RunStatus> said,
@@ -108,7 +162,7 @@ record Step(
       case PretrainPlan.Impossible impossible -> {
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
         // A scheduler that is missing may be installed.
-        yield new Step(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
+        yield new Decision(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
       }
       case PretrainPlan.Workable current -> {
         ObservedGang observed = seen.explained(current.gang(), settings.nodes());
@@ -121,13 +175,33 @@ record Step(
                 : (PretrainPlan.Workable) settings.plan(job, next, recorded);
         PretrainJobStatus after = StatusReport.of(job, plan, life, observed, said, now);
         Optional<Duration> left = timeToLive(job, after, now);
-        yield new Step(
+        yield new Decision(
             after,
-            actions(job, plan, life, observed, isMeeting(life, said, now), settings, now),
+            GangWork.of(
+                job,
+                remembering(plan, after),
+                life,
+                observed,
+                isMeeting(life, said, now),
+                settings,
+                now),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
             left.isPresent() && left.get().isZero());
       }
     };
+  }
+
+  private static PretrainPlan.Workable remembering(
+      PretrainPlan.Workable plan, PretrainJobStatus after) {
+    Service service = plan.gang().service();
+    return new PretrainPlan.Workable(
+        plan.run(),
+        plan.ranks(),
+        plan.gang()
+            .withService(
+                JobRecord.of(after, Optional.empty()).map(r -> r.on(service)).orElse(service)),
+        plan.placement(),
+        plan.layout());
   }
 
   private static GangLife.Wish wish(
@@ -151,8 +225,7 @@ record Step(
   }
 
   /** Pods stay over a restart when that is asked for and they were told to run exactly this. */
-  private static boolean isInPlace(
-      PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
+  static boolean isInPlace(PretrainJob job, PretrainPlan.Workable plan, ObservedGang observed) {
     String run = plan.gang().configMap().getData().get(RunFiles.RUN_CONFIG);
     return job.getSpec().failurePolicy().restart() == FailurePolicy.RestartMode.InPlace
         && observed.configMaps().stream()
@@ -207,105 +280,6 @@ record Step(
         && WrittenTime.read(life.attempt().phaseTime())
             .filter(since -> !since.plus(BY_NAME).isAfter(now))
             .isPresent();
-  }
-
-  private static List<GangAction> actions(
-      PretrainJob owner,
-      PretrainPlan.Workable plan,
-      GangLife life,
-      ObservedGang observed,
-      boolean meeting,
-      Settings settings,
-      Instant now) {
-    String job = owner.getMetadata().getName();
-    boolean inPlace = isInPlace(owner, plan, observed);
-    Predicate<PodState> stays = pod -> inPlace && life.stays(pod);
-    return switch (life.state()) {
-      case GangLife.State.Running() ->
-          letGo(
-              job,
-              plan,
-              observed.notOf(plan.generation()),
-              running(owner, plan, observed, meeting, settings, stays, inPlace, now));
-      case GangLife.State.Waiting(var left, var notBefore) ->
-          letGo(
-              job,
-              plan,
-              observed.pods(),
-              Gang.stop(
-                  observed,
-                  life.hung(),
-                  pod -> inPlace && (pod.isSpare() || life.mayStay(pod, now))));
-      case GangLife.State.Suspended(var left) ->
-          letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
-      case GangLife.State.Complete() -> Gang.finish(observed);
-      case GangLife.State.Failed(var reason, var message) -> Gang.finish(observed);
-    };
-  }
-
-  private static List<GangAction> running(
-      PretrainJob job,
-      PretrainPlan.Workable plan,
-      ObservedGang observed,
-      boolean meeting,
-      Settings settings,
-      Predicate<PodState> stays,
-      boolean inPlace,
-      Instant now) {
-    int size = plan.gang().pods().size();
-    // Spares read the configuration that they were made with; for another they are made anew.
-    Roster roster =
-        Roster.of(
-            plan.generation(),
-            size,
-            inPlace ? observed : observed.withoutSpares(),
-            stays,
-            PretrainPlan.published(job, observed));
-    List<GangAction> actions =
-        Gang.start(
-            plan.gang()
-                .withPeers(PretrainPlan.peers(job, plan.ranks(), roster))
-                .withPolicy(settings.readers().map(r -> PretrainPlan.policy(job, r))),
-            observed,
-            stays,
-            roster,
-            meeting);
-    // A new operator may plan a little differently: it leaves what waits until the next start.
-    boolean whole = roster.isWhole(size);
-    Spares spares =
-        Spares.of(
-            inPlace || whole ? job.getSpec().failurePolicy().spares() : 0,
-            roster.idle(observed),
-            observed,
-            number -> JobNames.spare(job.getMetadata().getName(), number),
-            now);
-    // The gang's own pods come first to nodes and quotas.
-    List<Pod> made =
-        (inPlace && whole ? spares.names() : List.<String>of())
-            .stream()
-                .map(
-                    name ->
-                        TrainerPods.spare(
-                            job, plan.run(), plan.ranks(), name, settings.trainerImage()))
-                .toList();
-    return Stream.concat(actions.stream(), Gang.tend(spares.leaving(), made).stream()).toList();
-  }
-
-  /**
-   * With the pods of a start goes what it holds at its scheduler: Kueue keeps a pod that is being
-   * deleted until its Workload is gone.
-   */
-  private static List<GangAction> letGo(
-      String job, PretrainPlan.Workable plan, List<PodState> leaving, List<GangAction> actions) {
-    return Stream.concat(
-            actions.stream(),
-            leaving.stream()
-                .map(PodState::generation)
-                .distinct()
-                .map(start -> JobNames.group(job, start))
-                .flatMap(group -> plan.placement().held(group).stream())
-                .map(h -> new GangAction.DeleteGroup(h.apiVersion(), h.plural(), h.name())))
-        .toList();
   }
 
   /**

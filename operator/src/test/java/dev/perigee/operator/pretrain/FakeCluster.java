@@ -14,6 +14,7 @@ import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
 import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyPeer;
 import java.time.Duration;
@@ -21,7 +22,6 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
@@ -34,6 +34,9 @@ final class FakeCluster {
 
   /** What stands for a start of the gang at its scheduler. */
   final Set<String> groups = new TreeSet<>();
+
+  /** What is left of an earlier job of this name. */
+  List<String> leftovers = List.of();
 
   /** Who may reach gangs, when they are closed to others. */
   Optional<List<NetworkPolicyPeer>> readers = Optional.empty();
@@ -60,6 +63,7 @@ final class FakeCluster {
   final Map<String, Long> graces = new TreeMap<>();
 
   final List<Transition> events = new ArrayList<>();
+  final List<Milestones> milestones = new ArrayList<>();
   int writes;
 
   private final Map<String, FakePod> pods = new TreeMap<>();
@@ -72,19 +76,27 @@ final class FakeCluster {
     this.job = job;
   }
 
-  /** One reconciliation. */
-  Step reconcile() {
-    return reconcile(true);
+  /** After which of its writes an operator dies. */
+  enum Death {
+    AFTER_REMEMBERING,
+    AFTER_REPORTING,
+    NEVER
   }
 
-  /** One reconciliation, in which the operator may die after it wrote the status. */
-  Step reconcile(boolean survives) {
+  /** One reconciliation. */
+  Step reconcile() {
+    return reconcile(Death.NEVER);
+  }
+
+  /** One reconciliation, in which the operator may die. */
+  Step reconcile(Death death) {
     ObservedGang observed =
         new ObservedGang(
             service,
             policy,
             List.copyOf(configMaps.values()),
-            pods.values().stream().map(FakePod::state).toList());
+            pods.values().stream().map(FakePod::state).toList(),
+            leftovers);
     Step step =
         Step.take(
             job,
@@ -94,21 +106,25 @@ final class FakeCluster {
             new Step.Settings(
                 "perigee-trainer:test", Duration.ofSeconds(2), served, readers, nodes),
             now);
-    report(step.status());
+    step.remember().ifPresent(this::act);
+    writes += step.remember().isPresent() ? 1 : 0;
+    if (death == Death.AFTER_REMEMBERING) {
+      return step;
+    }
+    report(step.known(), step.status());
     if (refusal != null && !step.actions().isEmpty()) {
-      report(StatusReport.refused(job, step.status(), refusal, now));
-    } else if (survives) {
+      report(step.status(), StatusReport.refused(job, step.status(), refusal, now));
+    } else if (death == Death.NEVER) {
       step.actions().forEach(this::act);
       writes += step.actions().size();
     }
     return step;
   }
 
-  private void report(PretrainJobStatus status) {
+  private void report(PretrainJobStatus before, PretrainJobStatus status) {
     if (!status.equals(job.getStatus())) {
-      events.addAll(
-          Transition.between(
-              Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY), status));
+      events.addAll(Transition.between(before, status));
+      milestones.add(Milestones.between(before, status, now));
       job.setStatus(status);
       writes++;
     }
@@ -183,6 +199,23 @@ final class FakeCluster {
     pods.values().removeIf(FakePod::deleting);
   }
 
+  /** What is annotated on the Service. */
+  String annotation(String name) {
+    return service.orElseThrow().getMetadata().getAnnotations().get(name);
+  }
+
+  /** Somebody annotates the Service. */
+  void annotate(String name, String value) {
+    service =
+        service.map(
+            s ->
+                new ServiceBuilder(s)
+                    .editMetadata()
+                    .addToAnnotations(name, value)
+                    .endMetadata()
+                    .build());
+  }
+
   Optional<NetworkPolicy> policy() {
     return policy;
   }
@@ -226,6 +259,7 @@ final class FakeCluster {
   private void act(GangAction action) {
     switch (action) {
       case GangAction.ApplyService(var s) -> service = Optional.of(s);
+      case GangAction.UpdateService(var s) -> service = Optional.of(s);
       case GangAction.ApplyNetworkPolicy(var p) -> policy = Optional.of(p);
       case GangAction.ApplyConfigMap(var c) -> configMaps.put(c.getMetadata().getName(), c);
       case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->

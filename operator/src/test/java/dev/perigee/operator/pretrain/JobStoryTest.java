@@ -125,7 +125,7 @@ class JobStoryTest {
     train(60, 2);
     cluster.exit("demo-1", 137, null);
     cluster.said = null;
-    cluster.reconcile(false);
+    cluster.reconcile(FakeCluster.Death.AFTER_REPORTING);
     cluster.pass(30);
     cluster.reconcile();
     assertThat(cluster.job.getStatus().restarts()).isEqualTo(1);

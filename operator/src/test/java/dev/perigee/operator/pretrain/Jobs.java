@@ -84,11 +84,27 @@ final class Jobs {
     return status(tree);
   }
 
-  /** A status in which somebody has set the attempt's number by hand. */
-  static PretrainJobStatus withAttempt(PretrainJobStatus status, int number) {
-    ObjectNode tree = new ObjectMapper().valueToTree(status);
-    ((ObjectNode) tree.path("attempt")).put("number", number);
-    return status(tree);
+  /** A status that somebody has edited by hand, with a JSON merge patch (RFC 7396). */
+  static PretrainJobStatus edited(PretrainJobStatus status, String patch) {
+    try {
+      JsonNode tree = new ObjectMapper().valueToTree(status);
+      merge((ObjectNode) tree, YAML.readTree(patch));
+      return status(tree);
+    } catch (IOException e) {
+      throw new IllegalArgumentException(e);
+    }
+  }
+
+  private static void merge(ObjectNode target, JsonNode patch) {
+    for (var field : patch.properties()) {
+      if (field.getValue().isNull()) {
+        target.remove(field.getKey());
+      } else if (field.getValue().isObject()) {
+        merge(target.withObjectProperty(field.getKey()), field.getValue());
+      } else {
+        target.set(field.getKey(), field.getValue());
+      }
+    }
   }
 
   private static PretrainJobStatus status(JsonNode tree) {

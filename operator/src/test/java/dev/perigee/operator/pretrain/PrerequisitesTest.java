@@ -81,6 +81,37 @@ class PrerequisitesTest {
   }
 
   @Test
+  void whatAJobWasResolvedToOutlivesAWipedStatus() {
+    PretrainJob first = add(job("first", null));
+    end(first, ConditionType.Complete, "first/step-00000100", "abc");
+    FakeCluster cluster = cluster(add(job("second", "first")));
+    cluster.reconcile();
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.reconcile();
+    end(first, ConditionType.Complete, "first/step-00000200", "def");
+    cluster.job.setStatus(PretrainJobStatus.EMPTY);
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    assertThat(cluster.job.getStatus().source().checkpoint().digest()).isEqualTo("abc");
+    assertThat(cluster.reason()).isEqualTo("Starting");
+  }
+
+  @Test
+  void aJobWaitsUntilWhatIsLeftOfItsNamesakeIsDeleted() {
+    FakeCluster cluster = cluster(add(job("again", null)));
+    cluster.leftovers = List.of("Pod again-0", "Service again");
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    assertThat(cluster.holding()).containsExactly("Reconciling");
+    assertThat(cluster.message())
+        .isEqualTo(
+            "Waits until what is left of an earlier job of this name is deleted: Pod again-0,"
+                + " Service again.");
+    cluster.leftovers = List.of();
+    cluster.reconcile();
+    assertThat(cluster.podNames()).hasSize(2);
+  }
+
+  @Test
   void aSourceThatIsNotThereIsSaidAndWaitedFor() {
     FakeCluster cluster = cluster(add(job("second", "first")));
     cluster.reconcile();

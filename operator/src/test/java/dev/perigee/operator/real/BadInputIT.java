@@ -7,15 +7,20 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.GangAttempt;
+import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorRuntime;
+import io.fabric8.kubernetes.api.model.ConfigMapBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.PersistentVolumeClaimBuilder;
 import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.api.model.Quantity;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
 import io.fabric8.kubernetes.client.dsl.base.PatchType;
 import java.time.Clock;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -179,26 +184,163 @@ class BadInputIT {
          "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}]}\
         """,
         """
+        {"conditions": [{"type": "Failed", "status": "True", "reason": "TooManyRestarts",
+         "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}],
+         "lastFailure": {"attempt": 2, "action": "Fail"}}\
+        """,
+        """
         {"attempt": {"number": 7, "formed": true}}\
         """,
         """
-        {"layout": null, "attempt": null, "conditions": null, "observedGeneration": 99}\
+        {"attempt": {"number": 3, "formed": false}}\
+        """,
         """
+        {"attempt": {"number": 1}}\
+        """,
+        """
+        {"attempt": {"number": null}}\
+        """,
+        """
+        {"restarts": 99, "disruptions": 5, "lastFailure": null}\
+        """,
+        """
+        {"restarts": 0}\
+        """,
+        """
+        {"startTime": "2020-01-01T00:00:00Z"}\
+        """,
+        """
+        {"layout": null, "attempt": null, "conditions": null, "observedGeneration": 99}\
+        """,
+        "null"
       })
   void aStatusEditedByHandIsSetBackAndMovesNoPod(String edit) {
-    create("edited", job -> {});
+    create(
+        "edited",
+        job -> {
+          job.withObject("/spec").put("activeDeadlineSeconds", 3600);
+          job.withObject("/spec/failurePolicy").put("backoffSeconds", 0);
+        });
+    run("edited");
+    play.end(pods("edited").getFirst(), 137);
+    await()
+        .until(
+            () -> {
+              pods("edited").stream()
+                  .filter(pod -> pod.getMetadata().getDeletionTimestamp() != null)
+                  .forEach(play::letGo);
+              return Integer.valueOf(2).equals(status("edited").attempt().number())
+                  && pods("edited").stream().allMatch(pod -> "2".equals(generation(pod)))
+                  && pods("edited").size() == 2;
+            });
     run("edited");
     awaitReason("edited", "Training");
-    await().until(() -> Boolean.TRUE.equals(status("edited").attempt().formed()));
     PretrainJobStatus before = status("edited");
+    assertThat(before.restarts()).isEqualTo(1);
     Map<String, String> uids = uids("edited");
-    api.client()
-        .resource(api.job(namespace, "edited"))
-        .subresource("status")
-        .patch(PatchContext.of(PatchType.JSON_MERGE), "{\"status\": " + edit + "}");
-    assertThat(status("edited")).isNotEqualTo(before);
+    PretrainJob job = api.job(namespace, "edited");
+    if (edit.equals("null")) {
+      job.setStatus(null);
+      job.getMetadata().setResourceVersion(null);
+      api.client().resource(job).updateStatus();
+    } else {
+      api.client()
+          .resource(job)
+          .subresource("status")
+          .patch(PatchContext.of(PatchType.JSON_MERGE), "{\"status\": " + edit + "}");
+    }
     await().untilAsserted(() -> assertThat(meaning(status("edited"))).isEqualTo(meaning(before)));
-    assertThat(uids("edited")).isEqualTo(uids);
+    await().during(Duration.ofSeconds(1)).until(() -> uids("edited").equals(uids));
+    assertThat(meaning(status("edited"))).isEqualTo(meaning(before));
+  }
+
+  /** Somebody's own, of a name that a job's objects would have; the last is left by an orphan. */
+  @ParameterizedTest
+  @ValueSource(strings = {"Service mine", "ConfigMap mine-attempt-1", "Pod mine-1"})
+  void whatBelongsToOthersIsNeverTakenOverAndIsSaid(String theirs) {
+    String[] named = theirs.split(" ", -1);
+    HasMetadata object =
+        switch (named[0]) {
+          case "Service" ->
+              new ServiceBuilder()
+                  .withNewMetadata()
+                  .withName(named[1])
+                  .withNamespace(namespace)
+                  .endMetadata()
+                  .withNewSpec()
+                  .withClusterIP("None")
+                  .withSelector(Map.of("app", "web"))
+                  .endSpec()
+                  .build();
+          case "ConfigMap" ->
+              new ConfigMapBuilder()
+                  .withNewMetadata()
+                  .withName(named[1])
+                  .withNamespace(namespace)
+                  .endMetadata()
+                  .addToData("a", "b")
+                  .build();
+          default ->
+              new PodBuilder()
+                  .withNewMetadata()
+                  .withName(named[1])
+                  .withNamespace(namespace)
+                  .endMetadata()
+                  .withNewSpec()
+                  .addNewContainer()
+                  .withName("web")
+                  .withImage("web")
+                  .endContainer()
+                  .endSpec()
+                  .build();
+        };
+    String version = api.client().resource(object).create().getMetadata().getResourceVersion();
+    create("mine", job -> {});
+    awaitReason("mine", "CreationRefused");
+    assertThat(ready("mine").message())
+        .isEqualTo(
+            theirs
+                + " is there already and does not belong to this job; delete it, or create the job"
+                + " under another name");
+    assertThat(api.client().resource(object).get().getMetadata().getResourceVersion())
+        .isEqualTo(version);
+    api.client().resource(object).withGracePeriod(0).delete();
+    await().atMost(Duration.ofSeconds(40)).until(() -> pods("mine").size() == 2);
+    awaitReason("mine", "Starting");
+  }
+
+  /** As {@code kubectl replace --force} does: the pods of the first are still there then. */
+  @Test
+  void aJobCreatedAnewTakesNothingOverFromTheOneOfItsNameThatWasDeleted() {
+    create("again", job -> {});
+    run("again");
+    pods("again").forEach(pod -> play.end(pod, 0, "{\"phase\": \"Done\", \"step\": 600}"));
+    await().until(() -> status("again").holds(ConditionType.Complete));
+    List<String> first = List.copyOf(uids("again").values());
+    delete("again");
+    await().until(() -> api.job(namespace, "again") == null);
+    create("again", job -> {});
+    awaitReason("again", "Starting");
+    assertThat(ready("again").message())
+        .contains("what is left of an earlier job of this name", "Pod again-0", "Service again");
+    assertThat(holding("again")).containsExactly("Reconciling");
+    assertThat(uids("again").values()).containsExactlyElementsOf(first);
+    collect("again"); // as the garbage collector does
+    awaitPods("again", 2);
+    assertThat(uids("again").values()).doesNotContainAnyElementsOf(first);
+    assertThat(status("again").attempt().number()).isEqualTo(1);
+    assertThat(status("again").holds(ConditionType.Complete)).isFalse();
+  }
+
+  private void collect(String name) {
+    pods(name).forEach(pod -> api.client().resource(pod).withGracePeriod(0).delete());
+    api.client().services().inNamespace(namespace).withName(name).delete();
+    api.client().configMaps().inNamespace(namespace).withLabel("perigee.dev/job", name).delete();
+    api.client().network().networkPolicies().inNamespace(namespace).withName(name).delete();
+  }
+
+  private static String generation(Pod pod) {
+    return pod.getMetadata().getLabels().get("perigee.dev/generation");
   }
 
   /** What a status says, without when it was said. */

@@ -247,9 +247,7 @@ class ChaosIT {
         story.play(
             () -> {
               if (killed.get() > 0 && heir[0] == null) {
-                heir[0] =
-                    OperatorRuntime.start(
-                        api.client(), RealApi.options(namespace, story::ask, Clock.systemUTC()));
+                heir[0] = startedAtLast(api.client(), namespace, story);
               }
             });
       } finally {

@@ -3,8 +3,8 @@ package dev.perigee.operator.real;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
-import dev.perigee.operator.LeaderElection;
 import dev.perigee.operator.OperatorRuntime;
+import dev.perigee.operator.election.LeaderElection;
 import dev.perigee.operator.real.FaultProxy.Fate;
 import io.fabric8.kubernetes.api.model.coordination.v1.Lease;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -12,10 +12,11 @@ import java.time.Clock;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Two replicas share a Lease on a real API server: one works, and the other takes over. */
 class LeadershipIT {
@@ -29,10 +30,15 @@ class LeadershipIT {
   }
 
   private static OperatorRuntime replica(KubernetesClient client, String namespace, String name) {
+    return replica(client, namespace, name, Clock.systemUTC());
+  }
+
+  private static OperatorRuntime replica(
+      KubernetesClient client, String namespace, String name, Clock clock) {
     return OperatorRuntime.start(
         client,
-        RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()),
-        Optional.of(new LeaderElection(namespace, LEASE, name)));
+        RealApi.options(namespace, (host, port) -> Optional.empty(), clock),
+        Optional.of(new LeaderElection(namespace, LEASE, name, clock)));
   }
 
   private static String holder(String namespace) {
@@ -40,31 +46,32 @@ class LeadershipIT {
     return lease == null ? "" : lease.getSpec().getHolderIdentity();
   }
 
-  /** Starting a replica that follows does not return: it waits for the Lease. */
-  private static CompletableFuture<OperatorRuntime> follower(
-      KubernetesClient client, String namespace) {
-    return CompletableFuture.supplyAsync(
-        () -> replica(client, namespace, "second"), task -> Thread.ofVirtual().start(task));
-  }
-
   private static void awaitGang(String namespace, String job) {
     PodPlay play = new PodPlay(api.client());
     await().atMost(Duration.ofSeconds(20)).until(() -> play.pods(namespace, job).size() == 2);
   }
 
-  @Test
-  void aLeaderThatIsCutOffStopsBeforeTheNextOneBeginsWithin15Seconds() throws Exception {
+  /** Whatever the clocks of the two say: the second's may be ahead or behind. */
+  @ParameterizedTest
+  @ValueSource(longs = {0, 60, -60})
+  void aLeaderThatIsCutOffStopsBeforeTheNextOneBeginsWithin15Seconds(long ahead) throws Exception {
     String namespace = api.namespace("lead");
+    Clock skewed = Clock.offset(Clock.systemUTC(), Duration.ofSeconds(ahead));
     AtomicBoolean cutOff = new AtomicBoolean();
     try (FaultProxy proxy =
             new FaultProxy(
                 api.config(), request -> cutOff.get() ? new Fate.Drop() : new Fate.Pass());
         KubernetesClient client = proxy.client();
-        OperatorRuntime first = replica(client, namespace, "first")) {
-      await().until(() -> holder(namespace).equals("first"));
-      CompletableFuture<OperatorRuntime> second = follower(api.client(), namespace);
+        OperatorRuntime first = replica(client, namespace, "first");
+        OperatorRuntime second = awaited(first, namespace, skewed)) {
       api.createJob(namespace, "one");
       awaitGang(namespace, "one");
+      // For as long as a replica that goes by its own clock would wait, and more.
+      await()
+          .during(Duration.ofSeconds(ahead == 0 ? 1 : 13))
+          .atMost(Duration.ofSeconds(20))
+          .until(() -> holder(namespace).equals("first"));
+      assertThat(second.notReady()).isEmpty();
       CompletableFuture<Long> stopped =
           CompletableFuture.supplyAsync(
               () -> {
@@ -87,33 +94,34 @@ class LeadershipIT {
 
       assertThat(stopped).as("the first one's end").isDone();
       System.out.printf(
-          "hand-over: the first stopped after %.1f s, the second led after %.1f s%n",
-          (stopped.get() - began) / 1e9, took / 1e9);
-      try (OperatorRuntime leads = second.get(20, TimeUnit.SECONDS)) {
-        api.createJob(namespace, "two");
-        awaitGang(namespace, "two");
-        assertThat(leads.notReady()).isEmpty();
-      }
+          "hand-over, clock %+d s: the first stopped after %.1f s, the second led after %.1f s%n",
+          ahead, (stopped.get() - began) / 1e9, took / 1e9);
+      api.createJob(namespace, "two");
+      awaitGang(namespace, "two");
+      assertThat(second.notReady()).isEmpty();
     }
+  }
+
+  private static OperatorRuntime awaited(OperatorRuntime first, String namespace, Clock clock) {
+    await().until(() -> holder(namespace).equals("first"));
+    assertThat(first.notReady()).isEmpty();
+    return replica(api.client(), namespace, "second", clock);
   }
 
   @Test
   void aLeaderThatIsToldToStopGivesTheLeaseToTheNext() throws Exception {
     String namespace = api.namespace("lead");
-    CompletableFuture<OperatorRuntime> second;
-    try (OperatorRuntime first = replica(api.client(), namespace, "first")) {
-      await().until(() -> holder(namespace).equals("first"));
-      second = follower(api.client(), namespace);
+    OperatorRuntime first = replica(api.client(), namespace, "first");
+    try (OperatorRuntime second = awaited(first, namespace, Clock.systemUTC())) {
       api.createJob(namespace, "one");
       awaitGang(namespace, "one");
-      assertThat(first.notReady()).isEmpty();
       assertThat(holder(namespace)).isEqualTo("first");
-    }
-    await().atMost(Duration.ofSeconds(6)).until(() -> holder(namespace).equals("second"));
-    try (OperatorRuntime leads = second.get(20, TimeUnit.SECONDS)) {
+      first.close();
+      assertThat(first.awaitClose()).as("whether it was told to stop").isTrue();
+      await().atMost(Duration.ofSeconds(6)).until(() -> holder(namespace).equals("second"));
       api.createJob(namespace, "two");
       awaitGang(namespace, "two");
-      assertThat(leads.notReady()).isEmpty();
+      assertThat(second.notReady()).isEmpty();
     }
   }
 }

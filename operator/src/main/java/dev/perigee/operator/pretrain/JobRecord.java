@@ -1,0 +1,297 @@
+package dev.perigee.operator.pretrain;
+
+import com.fasterxml.jackson.annotation.JsonInclude;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.api.Condition;
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.GangAttempt;
+import dev.perigee.api.GangFailure;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.gang.ObservedGang;
+import dev.perigee.operator.gang.WrittenTime;
+import io.fabric8.kubernetes.api.model.Service;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.stream.Stream;
+
+/**
+ * What must not be forgotten of a job, and cannot be seen in the cluster: which start of the gang
+ * this is, what was counted, how it ended. It is an annotation of the job's Service, written before
+ * the status. A status is for people, who may edit or wipe it; where the two differ, this holds,
+ * and the status is written anew. What is not in here is seen again at the next look.
+ *
+ * @param attempt number of the current start of the gang, or of the next
+ * @param notBefore when that may begin, null for at once
+ * @param restarts restarts that counted
+ * @param disruptions restarts that did not
+ * @param lastFailure why the gang last broke, null when it never did
+ * @param startTime when the first pods were asked for, null while suspended
+ * @param ended how the job ended, null while it has not
+ * @param scheduling who let the current start in
+ * @param source what model.from was resolved to
+ */
+@JsonInclude(JsonInclude.Include.NON_NULL)
+record JobRecord(
+    int attempt,
+    String notBefore,
+    int restarts,
+    int disruptions,
+    GangFailure lastFailure,
+    String startTime,
+    Ending ended,
+    PretrainJobStatus.Scheduling scheduling,
+    PretrainJobStatus.Source source) {
+
+  /** Annotation of the Service. */
+  static final String ANNOTATION = "perigee.dev/record";
+
+  private static final ObjectMapper JSON =
+      new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
+
+  /**
+   * How a job ended.
+   *
+   * @param how Complete or Failed
+   * @param reason why, one word
+   * @param message the same for people
+   * @param time when
+   * @param checkpoint the last that it made, null for none
+   */
+  @JsonInclude(JsonInclude.Include.NON_NULL)
+  record Ending(
+      ConditionType how,
+      String reason,
+      String message,
+      String time,
+      PretrainJobStatus.CheckpointReference checkpoint) {}
+
+  /**
+   * What is to be remembered of a status that is about to be written; empty before a start.
+   *
+   * @param before what was remembered until now
+   */
+  static Optional<JobRecord> of(PretrainJobStatus status, Optional<JobRecord> before) {
+    if (status.attempt() == null) {
+      return Optional.empty();
+    }
+    return Optional.of(
+        new JobRecord(
+            status.attempt().number(),
+            status.attempt().notBefore(),
+            Objects.requireNonNullElse(status.restarts(), 0),
+            Objects.requireNonNullElse(status.disruptions(), 0),
+            status.lastFailure(),
+            status.startTime(),
+            Stream.of(ConditionType.Complete, ConditionType.Failed)
+                .flatMap(type -> status.condition(type).filter(Condition::holds).stream())
+                .map(c -> ending(c, status))
+                .findFirst()
+                .orElse(null),
+            status.layout() == null
+                ? before.map(JobRecord::scheduling).orElse(null)
+                : status.layout().scheduling(),
+            status.source()));
+  }
+
+  private static Ending ending(Condition condition, PretrainJobStatus status) {
+    return new Ending(
+        ConditionType.valueOf(condition.type()),
+        condition.reason(),
+        condition.message(),
+        status.completionTime(),
+        status.lastDurableCheckpoint());
+  }
+
+  /**
+   * What is on record, empty when nothing is, or nothing that can be true: later starts were made
+   * by an operator that kept no records.
+   */
+  static Optional<JobRecord> in(ObservedGang observed) {
+    return observed
+        .service()
+        .map(service -> service.getMetadata().getAnnotations())
+        .map(annotations -> annotations.get(ANNOTATION))
+        .flatMap(JobRecord::read)
+        .filter(record -> record.attempt >= Math.max(1, observed.latest()));
+  }
+
+  private static Optional<JobRecord> read(String json) {
+    try {
+      return Optional.of(JSON.readValue(json, JobRecord.class));
+    } catch (JsonProcessingException e) {
+      return Optional.empty(); // changed by hand; it will be written anew
+    }
+  }
+
+  /** The Service with this record. */
+  Service on(Service service) {
+    try {
+      return new ServiceBuilder(service)
+          .editMetadata()
+          .addToAnnotations(ANNOTATION, JSON.writeValueAsString(this))
+          .endMetadata()
+          .build();
+    } catch (JsonProcessingException e) {
+      throw new IllegalStateException("a record that cannot be written as JSON", e);
+    }
+  }
+
+  /**
+   * Whether a status says more than is on record, though the record is written first: somebody
+   * edited it, or what is known of the Service is old.
+   */
+  static boolean isBehind(PretrainJobStatus status, ObservedGang observed) {
+    return status != null
+        && status.attempt() != null
+        && status.attempt().number() != null
+        && in(observed).filter(r -> status.attempt().number() > r.attempt).isPresent();
+  }
+
+  /**
+   * A status as the operator may go by it: what is on record put right, or, where nothing was ever
+   * made for the job, without what could only have come of that.
+   */
+  static PretrainJobStatus trusted(PretrainJobStatus status, ObservedGang observed, Instant now) {
+    Optional<JobRecord> record = in(observed);
+    if (record.isPresent()) {
+      return record.get().put(status, now);
+    }
+    boolean ended = status.holds(ConditionType.Complete) || status.holds(ConditionType.Failed);
+    return observed.isNothing() && !ended ? unstarted(status) : possible(status);
+  }
+
+  /** Nothing was made, so nothing broke. */
+  private static PretrainJobStatus unstarted(PretrainJobStatus status) {
+    GangAttempt attempt = status.attempt();
+    boolean tried =
+        status.startTime() != null
+            && attempt != null
+            && Integer.valueOf(1).equals(attempt.number())
+            && !Boolean.TRUE.equals(attempt.formed());
+    return with(status, tried ? attempt : null, null, null, null);
+  }
+
+  /** No record: what the status says, if it can be so. */
+  private static PretrainJobStatus possible(PretrainJobStatus status) {
+    boolean numbered = status.attempt() != null && status.attempt().number() != null;
+    return with(
+        status,
+        numbered ? status.attempt() : null,
+        status.restarts(),
+        status.disruptions(),
+        status.lastFailure());
+  }
+
+  private static PretrainJobStatus with(
+      PretrainJobStatus status,
+      GangAttempt attempt,
+      Integer restarts,
+      Integer disruptions,
+      GangFailure lastFailure) {
+    return new PretrainJobStatus(
+        status.observedGeneration(),
+        status.conditions(),
+        status.layout(),
+        attempt,
+        restarts,
+        disruptions,
+        lastFailure,
+        status.progress(),
+        status.evaluation(),
+        status.lastDurableCheckpoint(),
+        status.source(),
+        status.startTime(),
+        status.completionTime());
+  }
+
+  private PretrainJobStatus put(PretrainJobStatus status, Instant now) {
+    return new PretrainJobStatus(
+        status.observedGeneration(),
+        conditions(status),
+        layout(status.layout()),
+        attempt(status.attempt(), now),
+        restarts,
+        disruptions,
+        lastFailure,
+        status.progress(),
+        status.evaluation(),
+        ended == null ? status.lastDurableCheckpoint() : ended.checkpoint,
+        source,
+        startTime,
+        ended == null ? null : ended.time);
+  }
+
+  /** How far the start has come is seen again, unless that is of this very start. */
+  private GangAttempt attempt(GangAttempt written, Instant now) {
+    boolean begun = startTime != null && written != null;
+    if (!begun || !Integer.valueOf(attempt).equals(written.number())) {
+      return GangAttempt.of(attempt, notBefore);
+    }
+    return new GangAttempt(
+        attempt,
+        written.formed(),
+        notBefore,
+        written.phase(),
+        isBeforeStart(written.phaseTime(), now) ? null : written.phaseTime());
+  }
+
+  /**
+   * No phase began before its start did; the deadline of one that says so would be over at once.
+   */
+  private boolean isBeforeStart(String phaseTime, Instant now) {
+    Optional<Instant> phase = WrittenTime.read(phaseTime);
+    return Stream.of(startTime, notBefore)
+        .filter(begin -> WrittenTime.isPast(begin, now))
+        .flatMap(begin -> WrittenTime.read(begin).stream())
+        .map(begin -> begin.truncatedTo(ChronoUnit.SECONDS)) // as phases are written
+        .anyMatch(begin -> phase.filter(p -> p.isBefore(begin)).isPresent());
+  }
+
+  private PretrainJobStatus.Layout layout(PretrainJobStatus.Layout written) {
+    if (scheduling == null || (written != null && scheduling.equals(written.scheduling()))) {
+      return written;
+    }
+    // The rest comes from the plan.
+    return new PretrainJobStatus.Layout(null, null, null, null, null, null, scheduling, null);
+  }
+
+  /** An end is what is on record, and nothing else is. */
+  private List<Condition> conditions(PretrainJobStatus status) {
+    return Stream.concat(
+            status.conditions().stream().filter(c -> !isEnd(c) || (!c.holds() && !isMine(c))),
+            ended == null
+                ? Stream.empty()
+                : Stream.of(
+                    status
+                        .condition(ended.how)
+                        .filter(c -> c.holds() && c.reason().equals(ended.reason))
+                        .filter(c -> c.message().equals(ended.message))
+                        .orElseGet(() -> condition(status))))
+        .toList();
+  }
+
+  private static boolean isEnd(Condition condition) {
+    return condition.type().equals(ConditionType.Complete.name())
+        || condition.type().equals(ConditionType.Failed.name());
+  }
+
+  private boolean isMine(Condition condition) {
+    return ended != null && condition.type().equals(ended.how.name());
+  }
+
+  private Condition condition(PretrainJobStatus status) {
+    return new Condition(
+        ended.how.name(),
+        Condition.Status.True,
+        ended.reason,
+        ended.message,
+        ended.time,
+        Objects.requireNonNullElse(status.observedGeneration(), 0L));
+  }
+}
