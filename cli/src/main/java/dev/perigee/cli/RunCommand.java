@@ -15,8 +15,11 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.TimeoutException;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -86,13 +89,13 @@ final class RunCommand implements Callable<Integer> {
     }
     Path folder = state != null ? state : temporary();
     ProgressView view = ProgressView.forOutput(out, isTerminal());
-    AtomicReference<PerigeeCluster> running = new AtomicReference<>();
+    CompletableFuture<PerigeeCluster> running = new CompletableFuture<>();
     Interruption interruption =
-        Interruption.onExit(() -> sayGoodbye(running.get(), folder, view, out));
+        Interruption.onExit(() -> sayGoodbye(running, folder, view, out));
     boolean created = false;
     boolean good = false;
     try (PerigeeCluster perigee = start(folder)) {
-      running.set(perigee);
+      running.complete(perigee);
       Logging.toFile(folder.resolve("logs/cluster.log"));
       Manifests.create(documents, perigee.cluster().api());
       takeFolders(perigee.cluster());
@@ -101,6 +104,7 @@ final class RunCommand implements Callable<Integer> {
       good = follow(perigee, view, out);
       interruption.over(); // before the cluster closes, which is nobody's farewell
     } finally {
+      running.cancel(false); // when it did not come up
       interruption.over();
       if (state == null && (good || !created)) {
         Folders.deleteTree(folder); // with the log, which may still be open
@@ -111,13 +115,16 @@ final class RunCommand implements Callable<Integer> {
     return good ? 0 : 1;
   }
 
-  /** After Ctrl-C; the cluster is null when it has not started yet. */
-  private void sayGoodbye(PerigeeCluster perigee, Path folder, ProgressView view, PrintWriter out)
+  /** After Ctrl-C. A cluster that is coming up is let, because it would write while we delete. */
+  private void sayGoodbye(
+      CompletableFuture<PerigeeCluster> running, Path folder, ProgressView view, PrintWriter out)
       throws IOException, InterruptedException {
-    if (perigee != null) {
-      view.end();
-      out.println("\nstopping; the jobs save, and the same command goes on from there");
-      perigee.stop(GRACE);
+    view.end();
+    out.println("\nstopping; the jobs save, and the same command goes on from there");
+    try {
+      running.get(GRACE.toSeconds(), TimeUnit.SECONDS).stop(GRACE);
+    } catch (CancellationException | ExecutionException | TimeoutException _) {
+      out.println("the cluster did not come up");
     }
     if (state == null) {
       Folders.deleteTree(folder); // nothing failed that its logs could explain

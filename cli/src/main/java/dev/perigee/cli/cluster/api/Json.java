@@ -1,7 +1,7 @@
 package dev.perigee.cli.cluster.api;
 
-import com.fasterxml.jackson.core.JsonGenerator;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.json.JsonWriteFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectWriter;
@@ -20,8 +20,7 @@ public final class Json {
   /** The mapper for trees; it has no configuration that matters to them. */
   public static final ObjectMapper MAPPER = new ObjectMapper();
 
-  private static final ObjectWriter ASCII =
-      MAPPER.writer().with(JsonGenerator.Feature.ESCAPE_NON_ASCII);
+  private static final ObjectWriter ASCII = MAPPER.writer().with(JsonWriteFeature.ESCAPE_NON_ASCII);
 
   private static final ObjectMapper YAML =
       new ObjectMapper(

@@ -105,7 +105,6 @@ final class ObjectRequests {
   }
 
   private void replace(ApiRequest request, ObjectTarget target) throws IOException {
-    ResourceType type = target.type();
     ObjectNode body = target.asStored(request.object());
     Write write = Write.of(request);
     ObjectNode updated =
@@ -121,7 +120,6 @@ final class ObjectRequests {
   }
 
   private void patch(ApiRequest request, ObjectTarget target) throws IOException {
-    ResourceType type = target.type();
     Write write = Write.of(request);
     JsonNode body = request.tree();
     JsonNode patch = body instanceof ObjectNode object ? target.asStored(object) : body;
