@@ -90,8 +90,7 @@ final class RunCommand implements Callable<Integer> {
     Path folder = state != null ? state : temporary();
     ProgressView view = ProgressView.forOutput(out, isTerminal());
     CompletableFuture<PerigeeCluster> running = new CompletableFuture<>();
-    Interruption interruption =
-        Interruption.onExit(() -> sayGoodbye(running, folder, view, out));
+    Interruption interruption = Interruption.onExit(() -> sayGoodbye(running, folder, view, out));
     boolean created = false;
     boolean good = false;
     try (PerigeeCluster perigee = start(folder)) {
