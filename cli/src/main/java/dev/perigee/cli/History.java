@@ -5,6 +5,7 @@ import dev.perigee.cli.cluster.api.Json;
 import java.awt.Color;
 import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -90,7 +91,14 @@ record History(List<Double> steps, List<Double> losses, List<Double> maxQkLogits
     Graphics2D graphics = image.createGraphics();
     chart.paint(graphics, WIDTH, HEIGHT);
     graphics.dispose();
-    ImageIO.write(image, "png", file.toFile());
+    ByteArrayOutputStream png = new ByteArrayOutputStream(); // a full disk leaves no half picture
+    ImageIO.write(image, "png", png);
+    try {
+      Files.write(file, png.toByteArray());
+    } catch (IOException e) {
+      Files.deleteIfExists(file);
+      throw e;
+    }
     return file;
   }
 }

@@ -1,16 +1,22 @@
 package dev.perigee.cli;
 
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.io.IOException;
+import java.util.concurrent.atomic.AtomicReference;
 
 /** What to do when Ctrl-C or SIGTERM ends the program. The JVM's exit code is then 128 + signal. */
 final class Interruption {
   /** Something to do, which may take some seconds. */
   @FunctionalInterface
   interface Farewell {
-    void run() throws InterruptedException;
+    void run() throws IOException, InterruptedException;
   }
 
-  private final AtomicBoolean over = new AtomicBoolean();
+  private enum End {
+    ORDINARY,
+    INTERRUPTED
+  }
+
+  private final AtomicReference<End> end = new AtomicReference<>();
 
   private Interruption() {}
 
@@ -20,11 +26,13 @@ final class Interruption {
     Thread hook =
         new Thread(
             () -> {
-              if (interruption.over.compareAndSet(false, true)) {
+              if (interruption.end.compareAndSet(null, End.INTERRUPTED)) {
                 try {
                   farewell.run();
                 } catch (InterruptedException e) {
                   Thread.currentThread().interrupt();
+                } catch (IOException e) {
+                  System.err.println("perigee: " + e.getMessage());
                 }
               }
             },
@@ -33,8 +41,12 @@ final class Interruption {
     return interruption;
   }
 
-  /** From now on the end is an ordinary one; false when the interruption came first. */
-  boolean over() {
-    return over.compareAndSet(false, true);
+  /**
+   * From now on the end is an ordinary one. When the interruption came first, waits for the JVM's.
+   */
+  void over() throws InterruptedException {
+    if (!end.compareAndSet(null, End.ORDINARY) && end.get() == End.INTERRUPTED) {
+      Thread.sleep(Long.MAX_VALUE);
+    }
   }
 }

@@ -96,7 +96,8 @@ final class Manifests {
       throw new CommandFailure(file + " cannot be read: " + e.getMessage());
     }
     if (documents.size() == before) {
-      throw new CommandFailure(file + " holds no manifest", 2);
+      throw new CommandFailure(
+          (isStandardInput(file) ? "standard input" : file) + " holds no manifest", 2);
     }
   }
 

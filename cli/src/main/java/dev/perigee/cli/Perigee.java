@@ -4,7 +4,11 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -85,7 +89,7 @@ public final class Perigee implements Runnable {
   /** One line for a person; the stack trace of what nobody expected goes to a file. */
   private static int failure(Throwable e) {
     if (e instanceof CommandFailure || e instanceof IOException) {
-      System.err.println("perigee: " + e.getMessage());
+      System.err.println("perigee: " + message(e));
       return e instanceof CommandFailure expected ? expected.exitCode() : 1;
     }
     if (e instanceof OutOfMemoryError || e.getCause() instanceof OutOfMemoryError) {
@@ -104,6 +108,19 @@ public final class Perigee implements Runnable {
       System.err.println("perigee: " + e + "\n" + trace);
     }
     return 1;
+  }
+
+  /** Some exceptions of the file system carry the file's name alone. */
+  private static String message(Throwable e) {
+    return switch (e) {
+      case NoSuchFileException f when f.getReason() == null -> f.getFile() + " does not exist";
+      case AccessDeniedException f when f.getReason() == null ->
+          f.getFile() + ": permission denied";
+      case NotDirectoryException f -> f.getFile() + " is not a folder";
+      case FileAlreadyExistsException f when f.getReason() == null ->
+          f.getFile() + " is there already, and is no folder";
+      default -> e.getMessage();
+    };
   }
 
   /** The checkout that this runs from. */

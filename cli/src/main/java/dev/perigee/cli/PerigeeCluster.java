@@ -13,7 +13,6 @@ final class PerigeeCluster implements AutoCloseable {
   private KubernetesClient client;
   private OperatorRuntime operator;
   private boolean closed;
-  private boolean interrupted;
 
   private PerigeeCluster(EmbeddedCluster cluster) {
     this.cluster = cluster;
@@ -73,10 +72,14 @@ final class PerigeeCluster implements AutoCloseable {
    * Stops the operator first, so that it does not mend what ends now, then asks the pods to save
    * and to end.
    */
-  synchronized void stop(Duration grace) throws InterruptedException {
-    interrupted = true;
+  synchronized void drain(Duration grace) throws InterruptedException {
     stopOperator();
     cluster.node().drain(grace);
+  }
+
+  /** What an interruption asks for: {@link #drain}, and an end. */
+  synchronized void stop(Duration grace) throws InterruptedException {
+    drain(grace);
     close();
   }
 
@@ -87,10 +90,5 @@ final class PerigeeCluster implements AutoCloseable {
       stopOperator();
       cluster.close();
     }
-  }
-
-  /** Whether it was told to {@link #stop}. */
-  synchronized boolean interrupted() {
-    return interrupted;
   }
 }

@@ -15,7 +15,11 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -29,6 +33,7 @@ import picocli.CommandLine.Parameters;
     mixinStandardHelpOptions = true)
 final class RunCommand implements Callable<Integer> {
   private static final long POLL_MILLIS = 250;
+  private static final Duration GRACE = Duration.ofSeconds(60);
 
   @Parameters(
       arity = "1..*",
@@ -66,7 +71,7 @@ final class RunCommand implements Callable<Integer> {
   @Option(
       names = "--timeout",
       paramLabel = "SECONDS",
-      description = "Give up when the jobs have not ended by then.")
+      description = "Save and give up when the jobs have not ended by then.")
   private Long timeoutSeconds;
 
   @Override
@@ -82,48 +87,64 @@ final class RunCommand implements Callable<Integer> {
     if (timeoutSeconds != null && timeoutSeconds < 1) {
       throw new CommandFailure("--timeout: " + timeoutSeconds + "; expected 1 second or more", 2);
     }
-    Path folder = state != null ? state : Files.createTempDirectory("perigee-");
+    Path folder = state != null ? state : temporary();
+    ProgressView view = ProgressView.forOutput(out, isTerminal());
+    CompletableFuture<PerigeeCluster> running = new CompletableFuture<>();
+    Interruption interruption = Interruption.onExit(() -> sayGoodbye(running, folder, view, out));
     boolean created = false;
     boolean good = false;
-    PerigeeCluster perigee = start(folder);
-    try (perigee) {
+    try (PerigeeCluster perigee = start(folder)) {
+      running.complete(perigee);
       Logging.toFile(folder.resolve("logs/cluster.log"));
       Manifests.create(documents, perigee.cluster().api());
       takeFolders(perigee.cluster());
       created = true;
       out.println("export KUBECONFIG=" + perigee.cluster().kubeconfig() + "   # to look inside");
-      ProgressView view = ProgressView.forOutput(out, isTerminal());
-      Interruption interruption =
-          Interruption.onExit(
-              () -> {
-                view.end();
-                out.println("\nstopping; the jobs save, and the same command goes on from there");
-                perigee.stop(Duration.ofSeconds(60));
-              });
       good = follow(perigee, view, out);
-      if (!interruption.over()) {
-        Thread.sleep(Long.MAX_VALUE); // the farewell is at work, and the JVM ends after it
-      }
-      return good ? 0 : 1;
+      interruption.over(); // before the cluster closes, which is nobody's farewell
     } finally {
+      running.cancel(false); // when it did not come up
+      interruption.over();
       if (state == null && (good || !created)) {
         Folders.deleteTree(folder); // with the log, which may still be open
-      } else if (created && !good && !perigee.interrupted()) {
+      } else if (created && !good) {
         out.println("logs: " + folder.resolve("logs"));
       }
+    }
+    return good ? 0 : 1;
+  }
+
+  /** After Ctrl-C. A cluster that is coming up is let, because it would write while we delete. */
+  private void sayGoodbye(
+      CompletableFuture<PerigeeCluster> running, Path folder, ProgressView view, PrintWriter out)
+      throws IOException, InterruptedException {
+    view.end();
+    out.println("\nstopping; the jobs save, and the same command goes on from there");
+    try {
+      running.get(GRACE.toSeconds(), TimeUnit.SECONDS).stop(GRACE);
+    } catch (CancellationException | ExecutionException | TimeoutException _) {
+      out.println("the cluster did not come up");
+    }
+    if (state == null) {
+      Folders.deleteTree(folder); // nothing failed that its logs could explain
+    }
+  }
+
+  private static Path temporary() throws IOException {
+    try {
+      return Files.createTempDirectory("perigee-");
+    } catch (IOException e) {
+      throw new IOException(
+          "cannot make a folder in "
+              + System.getProperty("java.io.tmpdir")
+              + "; name one that can be written with TMPDIR, or with --state",
+          e);
     }
   }
 
   private PerigeeCluster start(Path folder) throws IOException {
-    try {
-      return PerigeeCluster.start(
-          new EmbeddedCluster.Options(port, folder, runs, Programs.ofCheckout(Perigee.home())));
-    } catch (IOException | RuntimeException e) {
-      if (state == null) {
-        Folders.deleteTree(folder);
-      }
-      throw e;
-    }
+    return PerigeeCluster.start(
+        new EmbeddedCluster.Options(port, folder, runs, Programs.ofCheckout(Perigee.home())));
   }
 
   /** Refuses jobs whose checkpoints another cluster writes, rather than have their pods wait. */
@@ -156,11 +177,15 @@ final class RunCommand implements Callable<Integer> {
               && System.nanoTime() - started > TimeUnit.SECONDS.toNanos(timeoutSeconds);
       if (late || views.stream().allMatch(v -> v.outcome().isPresent())) {
         view.end();
+        if (late) {
+          out.println(
+              "giving up after "
+                  + timeoutSeconds
+                  + " s (--timeout); the jobs save, and the same command goes on from there");
+          perigee.drain(GRACE);
+        }
         Summary summary = new Summary(out, perigee.cluster().node().volumes());
         jobs.forEach(summary::print);
-        if (late) {
-          out.println("gave up after " + timeoutSeconds + " s (--timeout)");
-        }
         return views.stream()
             .allMatch(v -> v.outcome().filter(JobView.Outcome.Complete::equals).isPresent());
       }

@@ -18,14 +18,21 @@ final class PerigeeProcess {
   }
 
   static PerigeeProcess start(Path output, String... arguments) throws IOException {
+    return startWith(List.of(), output, arguments);
+  }
+
+  /** With further options for its JVM. */
+  static PerigeeProcess startWith(List<String> jvmOptions, Path output, String... arguments)
+      throws IOException {
     List<String> command = new ArrayList<>();
     if (System.getProperty("os.name").equals("Linux")) {
       // What runs in the background ignores Ctrl-C, and so would this process.
       command.addAll(List.of("env", "--default-signal=INT"));
     }
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(jvmOptions);
     command.addAll(
         List.of(
-            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
             "--enable-native-access=ALL-UNNAMED",
             "--sun-misc-unsafe-memory-access=allow",
             "-XX:+UseSerialGC",

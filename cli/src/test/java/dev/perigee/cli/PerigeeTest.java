@@ -17,11 +17,17 @@ import java.io.PrintStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Callable;
 import java.util.function.IntSupplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -56,6 +62,38 @@ class PerigeeTest {
       System.setOut(out);
       System.setErr(err);
     }
+  }
+
+  @Command(name = "unlucky")
+  private static final class Unlucky implements Callable<Integer> {
+    private final IOException thrown;
+
+    Unlucky(IOException thrown) {
+      this.thrown = thrown;
+    }
+
+    @Override
+    public Integer call() throws IOException {
+      throw thrown;
+    }
+  }
+
+  /** The exceptions of the file system have the file's name for a message, and nothing else. */
+  @Test
+  void aFileThatCannotBeHadIsSaidWithTheReason() {
+    Map<IOException, String> lines =
+        Map.of(
+            new NoSuchFileException("a"), "a does not exist",
+            new AccessDeniedException("a"), "a: permission denied",
+            new NotDirectoryException("a"), "a is not a folder",
+            new FileAlreadyExistsException("a"), "a is there already, and is no folder",
+            new FileSystemException("a", null, "No space left"), "a: No space left");
+
+    lines.forEach(
+        (thrown, line) -> {
+          Result result = said(() -> Perigee.execute(new CommandLine(new Unlucky(thrown))));
+          assertThat(result).isEqualTo(new Result(1, "", "perigee: " + line + "\n"));
+        });
   }
 
   @Command(name = "broken")

@@ -56,7 +56,15 @@ final class Evaluator {
       exact = (double) answer(said) / asked;
       sample = String.join("\n", said);
     }
-    return new RunStatus.Evaluation(step, loss, bitsPerByte, exact, asked, sample);
+    return new RunStatus.Evaluation(step, loss, bitsPerByte, exact, asked, printable(sample));
+  }
+
+  /**
+   * What a model of bytes says as something that a terminal can be shown: before it has learnt
+   * better it says escape and bell as readily as a letter.
+   */
+  static String printable(String sample) {
+    return sample.replaceAll("[\\p{Cc}&&[^\n\t]]", "\ufffd");
   }
 
   /** Cross-entropy over all held-out text in nats, and the tokens it was summed over. */

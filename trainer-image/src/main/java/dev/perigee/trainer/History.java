@@ -3,6 +3,7 @@ package dev.perigee.trainer;
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.engine.checkpoint.StorageException;
 import dev.perigee.engine.train.StepReport;
 import dev.perigee.run.RunStatus;
 import java.io.IOException;
@@ -73,7 +74,7 @@ final class History implements AutoCloseable {
     }
   }
 
-  void append(StepReport report, Double tokensPerSecond) throws IOException {
+  void append(StepReport report, Double tokensPerSecond) throws IOException, StorageException {
     Line line =
         new Line(
             report.step(),
@@ -85,8 +86,13 @@ final class History implements AutoCloseable {
             tokensPerSecond);
     ByteBuffer bytes =
         ByteBuffer.wrap((JSON.writeValueAsString(line) + "\n").getBytes(StandardCharsets.UTF_8));
-    while (bytes.hasRemaining()) {
-      channel.write(bytes);
+    try {
+      while (bytes.hasRemaining()) {
+        channel.write(bytes);
+      }
+    } catch (IOException e) { // a channel's says not of which file
+      throw new StorageException(
+          "cannot write " + directory.resolve("history.jsonl") + ": " + e.getMessage(), e);
     }
   }
 

@@ -332,7 +332,7 @@ final class RankRun {
     }
   }
 
-  private void tell(StepReport report) throws IOException {
+  private void tell(StepReport report) throws IOException, StorageException {
     if (speaks) {
       pod.progress().stepped(report);
       pod.metrics().stepped(report, pod.progress().tokensPerSecond());

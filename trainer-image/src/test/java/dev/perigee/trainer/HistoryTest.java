@@ -1,7 +1,9 @@
 package dev.perigee.trainer;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.perigee.engine.checkpoint.StorageException;
 import dev.perigee.engine.train.StepReport;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -15,7 +17,7 @@ class HistoryTest {
   @TempDir Path directory;
 
   @Test
-  void stepsThatAreTakenAgainAreWrittenOnce() throws IOException {
+  void stepsThatAreTakenAgainAreWrittenOnce() throws Exception {
     append(0, 1, 5);
     // A crash in the middle of a line.
     Files.writeString(file(), "{\"step\":6,\"lo", StandardOpenOption.APPEND);
@@ -26,20 +28,33 @@ class HistoryTest {
   }
 
   @Test
-  void aRunFromTheBeginningStartsAFreshHistory() throws IOException {
+  void aRunFromTheBeginningStartsAFreshHistory() throws Exception {
     append(0, 1, 5);
     append(0, 1, 2);
     assertThat(steps()).containsExactly(1L, 2L);
   }
 
-  private void append(long after, long first, long last) throws IOException {
+  /** A full disk says "No space left on device", and not of which. */
+  @Test
+  void aLineThatCannotBeWrittenIsAMatterOfStorageAndNamesTheFile() throws Exception {
+    History history = History.open(directory, 0);
+    history.close(); // so that the channel refuses, as that of a full disk does
+    assertThatThrownBy(() -> history.append(report(1), 640.0))
+        .isInstanceOf(StorageException.class)
+        .hasMessageStartingWith("cannot write " + file() + ": ");
+  }
+
+  private void append(long after, long first, long last) throws Exception {
     try (History history = History.open(directory, after)) {
       for (long step = first; step <= last; step++) {
-        float[][] ones = {{1}};
-        history.append(
-            new StepReport(step, 2, 3, 1e-3, ones, ones, 0, new long[0][], 64, 0.1, 0.01), 640.0);
+        history.append(report(step), 640.0);
       }
     }
+  }
+
+  private static StepReport report(long step) {
+    float[][] ones = {{1}};
+    return new StepReport(step, 2, 3, 1e-3, ones, ones, 0, new long[0][], 64, 0.1, 0.01);
   }
 
   private Path file() {

@@ -152,6 +152,31 @@ public final class Safetensors {
    * @throws CheckpointFormatException when the shapes differ or it holds whole numbers
    */
   public void read(String name, Tensor into) throws IOException {
+    into.assign(onHost(name, into));
+  }
+
+  /**
+   * Reads weights into a tensor of the same shape. One that is NaN or infinite would make a whole
+   * model's answers NaN, so it is refused where its name is known.
+   *
+   * @throws CheckpointFormatException as {@link #read}, and when a number is not finite
+   */
+  public void readFinite(String name, Tensor into) throws IOException {
+    Tensor host = onHost(name, into);
+    float[] x = host.floats();
+    int offset = host.offset();
+    for (int i = 0; i < into.size(); i++) {
+      if (!Float.isFinite(x[offset + i])) {
+        throw new CheckpointFormatException(
+            entry(name).file,
+            "tensor %s: number %d is %s; expected finite ones".formatted(name, i, x[offset + i]));
+      }
+    }
+    into.assign(host);
+  }
+
+  /** A tensor's numbers in memory of the host, laid out as another's. */
+  private Tensor onHost(String name, Tensor into) throws IOException {
     Entry e = entry(name);
     if (!Arrays.equals(e.shape, into.shape())) {
       throw new CheckpointFormatException(
@@ -184,7 +209,7 @@ public final class Safetensors {
       }
       at += n;
     }
-    into.assign(host);
+    return host;
   }
 
   /**
@@ -334,6 +359,9 @@ public final class Safetensors {
     long covered = 0;
     for (Map.Entry<String, JsonNode> named : header.properties()) {
       if (named.getKey().equals("__metadata__")) {
+        if (!named.getValue().isObject()) {
+          throw new CheckpointFormatException(file, "__metadata__: expected an object of texts");
+        }
         named.getValue().properties().forEach(m -> metadata.put(m.getKey(), m.getValue().asText()));
         continue;
       }

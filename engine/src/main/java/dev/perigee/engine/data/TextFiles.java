@@ -4,9 +4,12 @@ import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.exc.StreamConstraintsException;
+import com.fasterxml.jackson.core.io.JsonEOFException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.exc.MismatchedInputException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -23,7 +26,8 @@ import java.util.stream.Stream;
  * Reads documents from a {@code .jsonl} file (one object a line, its text in {@code text}; other
  * keys are left alone), a {@code .txt} file (one document), or a folder of such files in the order
  * of their names. UTF-8 is checked strictly, since a wrong byte would be learnt; a byte order mark
- * is no text. Other files of a folder are left alone, but not those that are likely to be data.
+ * is no text. Other files of a folder are left alone, but not those that are likely to be data;
+ * folders in it are not read.
  */
 final class TextFiles {
   private static final ObjectMapper JSON =
@@ -71,6 +75,12 @@ final class TextFiles {
           at + "there is no file or folder " + path + "; check the path and the volume");
     }
     if (!Files.isDirectory(path)) {
+      if (!Files.isRegularFile(path)) {
+        throw DataException.misplaced(
+            at
+                + path
+                + " is a pipe or a device; write its text to a file, which can be read twice");
+      }
       if (!isText(path)) {
         throw DataException.misplaced(
             at + path + " is neither .jsonl nor .txt; rename or convert it");
@@ -84,18 +94,47 @@ final class TextFiles {
           throw DataException.misplaced(
               at + entry + " is neither .jsonl nor .txt; convert it, or move it out of the folder");
         }
+        if (isNamedText(entry) && !Files.isRegularFile(entry) && !Files.isDirectory(entry)) {
+          throw DataException.misplaced(
+              at + entry + " is no file, or a link to none; move it out of the folder");
+        }
       }
       List<Path> files = entries.stream().filter(TextFiles::isText).toList();
       if (files.isEmpty()) {
-        throw DataException.misplaced(at + "folder " + path + " holds no .jsonl and no .txt file");
+        throw DataException.misplaced(
+            at
+                + "folder "
+                + path
+                + " holds no .jsonl and no .txt file"
+                + (entries.stream().anyMatch(Files::isDirectory)
+                    ? "; folders in it are not read: name one of them"
+                    : ""));
       }
       return files;
     }
   }
 
+  /** How many folders in a folder are not read, 0 for a file. */
+  static long foldersIn(Path path) throws DataException {
+    if (!Files.isDirectory(path)) {
+      return 0;
+    }
+    try (Stream<Path> entries = Files.list(path)) {
+      return entries
+          .filter(entry -> Files.isDirectory(entry) && !lowerCaseName(entry).startsWith("."))
+          .count();
+    } catch (IOException e) {
+      throw DataException.unreadable("cannot read " + path + ": " + e, e);
+    }
+  }
+
   private static boolean isText(Path file) {
+    return Files.isRegularFile(file) && isNamedText(file);
+  }
+
+  private static boolean isNamedText(Path file) {
     String name = lowerCaseName(file);
-    return Files.isRegularFile(file) && (name.endsWith(".jsonl") || name.endsWith(".txt"));
+    return name.endsWith(".jsonl") || name.endsWith(".txt");
   }
 
   private static String lowerCaseName(Path file) {
@@ -110,6 +149,15 @@ final class TextFiles {
           at + file + " has " + size + " bytes; expected at most " + LARGEST + ": split it");
     }
     byte[] bytes = Files.readAllBytes(file);
+    if (bytes.length != size) { // pods that read it earlier and later would train on different data
+      throw DataException.damaged(
+          "%s%s had %d bytes and then %d; do not write to it while a job reads it"
+              .formatted(at, file, size, bytes.length));
+    }
+    if (isUtf16(bytes)) {
+      throw DataException.damaged(
+          at + file + " is UTF-16; convert the file: iconv -f UTF-16 -t UTF-8");
+    }
     int start = hasByteOrderMark(bytes) ? 3 : 0;
     if (bytes.length == start) {
       throw DataException.misplaced(at + file + " is empty; expected text");
@@ -153,7 +201,7 @@ final class TextFiles {
       node = JSON.readTree(decoded);
     } catch (JsonProcessingException e) {
       throw DataException.damaged(
-          at + "not JSON: " + e.getOriginalMessage() + "; expected {\"text\": \"...\"}");
+          at + "not JSON: " + fault(e) + "; expected {\"text\": \"...\"} on each line");
     }
     if (!node.isObject() || !node.path("text").isTextual()) {
       throw DataException.damaged(
@@ -165,6 +213,16 @@ final class TextFiles {
           at + "half a surrogate pair (\\ud800 to \\udfff) in text; write the character whole");
     }
     return text;
+  }
+
+  /** What is wrong with a line, without the parser's names for its own parts. */
+  private static String fault(JsonProcessingException e) {
+    return switch (e) {
+      case JsonEOFException _ -> "the line ends in the middle of it";
+      case MismatchedInputException _ -> "more than one value on the line";
+      case StreamConstraintsException _ -> e.getOriginalMessage().replaceFirst(", from .*", ")");
+      default -> e.getOriginalMessage().replaceFirst(": (enable `|was expecting).*", "");
+    };
   }
 
   private static String abbreviate(JsonNode node) {
@@ -180,11 +238,25 @@ final class TextFiles {
         && bytes[2] == (byte) 0xbf;
   }
 
+  private static boolean isUtf16(byte[] bytes) {
+    return bytes.length >= 2
+        && ((bytes[0] == (byte) 0xff && bytes[1] == (byte) 0xfe)
+            || (bytes[0] == (byte) 0xfe && bytes[1] == (byte) 0xff));
+  }
+
   private static void checkUtf8(String at, Path file, byte[] bytes) throws DataException {
     int line = 1;
     for (int from = 0; from < bytes.length; line++) {
       int to = from;
       while (to < bytes.length && bytes[to] != '\n') {
+        if (bytes[to] == 0) {
+          throw DataException.damaged(
+              at
+                  + file
+                  + " line "
+                  + line
+                  + ": a NUL byte, which text has none of; convert the file from UTF-16, or leave it out");
+        }
         to++;
       }
       try {

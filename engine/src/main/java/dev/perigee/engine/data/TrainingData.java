@@ -73,7 +73,8 @@ public final class TrainingData {
         problems.addAll(Arithmetic.heldOut(evaluation.problems(), config.seed()));
         summary.add(source.name() + ": builtin " + source.builtin());
       } else {
-        List<String> documents = TextFiles.read(source.name(), root.resolve(source.path()));
+        Path path = root.resolve(source.path());
+        List<String> documents = TextFiles.read(source.name(), path);
         HoldOut split = HoldOut.of(documents, evaluation.heldOutFraction());
         TextSource text =
             TextSource.of(
@@ -83,9 +84,13 @@ public final class TrainingData {
           texts.add(heldOut(heldOut, tokenizer));
         }
         summary.add(
-            "%s: %d documents of %d tokens, %d held out"
+            "%s: %d documents of %d tokens, %d held out%s"
                 .formatted(
-                    source.name(), split.training().size(), text.tokens(), split.heldOut().size()));
+                    source.name(),
+                    split.training().size(),
+                    text.tokens(),
+                    split.heldOut().size(),
+                    leftAlone(TextFiles.foldersIn(path))));
       }
     }
     return new TrainingData(
@@ -94,6 +99,11 @@ public final class TrainingData {
         texts,
         problems,
         String.join("; ", summary));
+  }
+
+  /** Who has text in folders of a folder should hear that it is not learnt. */
+  private static String leftAlone(long folders) {
+    return folders == 0 ? "" : ", %d folders in it not read".formatted(folders);
   }
 
   private static HeldOutText heldOut(String text, Tokenizer tokenizer) {

@@ -53,10 +53,10 @@ final class WeightLoader {
       throw new WeightMismatchException(weights.path(), differences);
     }
     for (Parameter p : parameters) {
-      weights.read(p.name(), p.value());
+      weights.readFinite(p.name(), p.value());
     }
     for (Map.Entry<String, Tensor> b : buffers.entrySet()) {
-      weights.read(b.getKey(), b.getValue());
+      weights.readFinite(b.getKey(), b.getValue());
     }
   }
 

@@ -57,6 +57,22 @@ class ModelLogitsTest {
         .hasMessageContaining("holds no input_ids, I64 [B, T]");
   }
 
+  /** One such number makes every logit NaN, or ends in the router, where nobody knows its name. */
+  @Test
+  void aWeightThatIsNoNumberIsNamed() throws IOException {
+    for (float broken : new float[] {Float.NaN, Float.NEGATIVE_INFINITY}) {
+      Tensor norm = model.parameters().getLast().value();
+      String name = model.parameters().getLast().name();
+      norm.floats()[norm.offset() + 3] = broken;
+      saveTheModel();
+      assertThatThrownBy(() -> ModelCheck.run(folder))
+          .isInstanceOf(CheckpointFormatException.class)
+          .hasMessage(
+              "%s: tensor %s: number 3 is %s; expected finite ones"
+                  .formatted(folder.resolve(Safetensors.SINGLE), name, broken));
+    }
+  }
+
   @Test
   void moreLayersThanTheWeightsHaveAreRefusedBeforeMemoryIsTaken() throws IOException {
     Path config = folder.resolve(HfConfig.FILE);

@@ -81,6 +81,14 @@ class SafetensorsTest {
   }
 
   @Test
+  void metadataThatIsNoObjectIsRefused() throws IOException {
+    Path file = raw("{\"__metadata__\":[\"pt\"]}", new byte[0]);
+    assertThatThrownBy(() -> Safetensors.open(file))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessage(file + ": __metadata__: expected an object of texts");
+  }
+
+  @Test
   void wholeNumbersAreReadAsSuchAndNotAsFloats() throws IOException {
     Path file = folder.resolve("ids.safetensors");
     SafetensorsWriter.writeWhole(file, "ids", new long[] {1, -2, 1L << 40, 4}, 2, 2);

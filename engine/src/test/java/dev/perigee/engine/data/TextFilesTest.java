@@ -1,7 +1,10 @@
 package dev.perigee.engine.data;
 
+import static java.nio.charset.StandardCharsets.UTF_16BE;
+import static java.nio.charset.StandardCharsets.UTF_16LE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.perigee.run.ExitCode;
 import java.io.IOException;
@@ -12,6 +15,8 @@ import java.nio.file.Path;
 import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class TextFilesTest {
   @TempDir Path folder;
@@ -114,6 +119,78 @@ class TextFilesTest {
     write("a.txt", "one");
     Path other = write("b.jsonl.gz", "x");
     fails(folder, ExitCode.BAD_CONFIG, other + " is neither .jsonl nor .txt; convert it, or move");
+  }
+
+  @Test
+  void aTextInUtf16IsCalledThat() throws IOException {
+    for (String name : new String[] {"a.txt", "a.jsonl"}) {
+      Path file = Files.write(folder.resolve(name), "\ufeffCall me".getBytes(UTF_16LE));
+      fails(file, ExitCode.CORRUPT_DATA, name + " is UTF-16; convert the file: iconv -f UTF-16");
+      Files.write(file, "\ufeffCall me".getBytes(UTF_16BE));
+      fails(file, ExitCode.CORRUPT_DATA, name + " is UTF-16");
+    }
+  }
+
+  /** Every byte below 128 is UTF-8, and so is all of UTF-16 that is English. */
+  @Test
+  void aNulByteIsNotLearnt() throws IOException {
+    Path file = Files.write(folder.resolve("a.txt"), "Call\nme".getBytes(UTF_16LE));
+    fails(file, ExitCode.CORRUPT_DATA, "a.txt line 1: a NUL byte");
+    fails(write("b.txt", "Call me\nIsh\0mael"), ExitCode.CORRUPT_DATA, "b.txt line 2: a NUL byte");
+  }
+
+  @Test
+  void whatIsNoFileIsNotCalledBadlyNamed() throws Exception {
+    Path pipe = folder.resolve("a.txt");
+    assumeTrue(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor() == 0);
+    fails(pipe, ExitCode.BAD_CONFIG, "a.txt is a pipe or a device; write its text to a file");
+    write("b.txt", "text");
+    fails(folder, ExitCode.BAD_CONFIG, "a.txt is no file, or a link to none; move it");
+  }
+
+  @Test
+  void aLinkToNothingIsNotLeftOutOfAFolderInSilence() throws IOException {
+    write("a.txt", "text");
+    Files.createSymbolicLink(folder.resolve("b.jsonl"), Path.of("gone.jsonl"));
+    fails(folder, ExitCode.BAD_CONFIG, "b.jsonl is no file, or a link to none; move it");
+  }
+
+  @Test
+  void foldersInAFolderAreNotReadAndThatIsSaid() throws Exception {
+    Path inner = Files.createDirectories(folder.resolve("inner"));
+    Files.createDirectories(folder.resolve("..data"));
+    Files.writeString(inner.resolve("a.txt"), "text");
+    fails(folder, ExitCode.BAD_CONFIG, "no .txt file; folders in it are not read: name one");
+    write("b.txt", "more");
+    assertThat(TextFiles.read("books", folder)).containsExactly("more");
+    assertThat(TextFiles.foldersIn(folder)).isEqualTo(1);
+    assertThat(TextFiles.foldersIn(folder.resolve("b.txt"))).isZero();
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "{\"text\": \"a\"              | the line ends in the middle of it",
+        "[                           | the line ends in the middle of it",
+        "{\"text\": \"a\"} {}          | more than one value on the line",
+        "{\"text\": \"a\", \"n\": NaN}  | Non-standard token 'NaN'",
+        "{\"text\": \"a\"} x           | Unrecognized token 'x'",
+        "{\"text\": \"a\", \"text\":\"\"}| Duplicate field 'text'",
+      })
+  void aLineThatIsNotJsonIsExplainedInPlainWords(String line, String fault) throws IOException {
+    fails(
+        write("a.jsonl", line),
+        ExitCode.CORRUPT_DATA,
+        "a.jsonl line 1: not JSON: " + fault + "; expected {\"text\": \"...\"} on each line");
+  }
+
+  @Test
+  void nestingWithoutEndIsExplainedInPlainWords() throws IOException {
+    fails(
+        write("a.jsonl", "{\"text\": \"a\", \"m\": " + "[".repeat(5000)),
+        ExitCode.CORRUPT_DATA,
+        "Document nesting depth (1001) exceeds the maximum allowed (1000); expected");
   }
 
   @Test

@@ -1,8 +1,10 @@
 package dev.perigee.cli.cluster.api;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.json.JsonWriteFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.ObjectWriter;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.MissingNode;
@@ -17,6 +19,8 @@ import java.nio.charset.StandardCharsets;
 public final class Json {
   /** The mapper for trees; it has no configuration that matters to them. */
   public static final ObjectMapper MAPPER = new ObjectMapper();
+
+  private static final ObjectWriter ASCII = MAPPER.writer().with(JsonWriteFeature.ESCAPE_NON_ASCII);
 
   private static final ObjectMapper YAML =
       new ObjectMapper(
@@ -53,6 +57,15 @@ public final class Json {
   public static byte[] bytes(JsonNode tree) {
     try {
       return MAPPER.writeValueAsBytes(tree);
+    } catch (JsonProcessingException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** The tree as JSON on one line, with every character beyond ASCII escaped. */
+  public static byte[] ascii(JsonNode tree) {
+    try {
+      return ASCII.writeValueAsBytes(tree);
     } catch (JsonProcessingException e) {
       throw new UncheckedIOException(e);
     }

@@ -137,10 +137,14 @@ final class Watch {
     return bookmark;
   }
 
+  /**
+   * Writes one event. In ASCII: Fabric8's client reads a watch chunk by chunk, and takes a
+   * character of several bytes for one that is followed by zeros (WatchHTTPManager, 7.6).
+   */
   private static void emit(OutputStream out, String type, JsonNode object) throws IOException {
     ObjectNode event = Json.object().put("type", type);
     event.set("object", object);
-    out.write(Json.bytes(event));
+    out.write(Json.ascii(event));
     out.write('\n');
     out.flush();
   }
