@@ -92,9 +92,7 @@ public record ObservedGang(
         service,
         policy,
         configMaps,
-        pods.stream()
-            .map(pod -> pod.binding().gated() ? pod.unschedulable(because) : pod)
-            .toList(),
+        pods.stream().map(pod -> pod.binding().gated() ? pod.unschedulable(because) : pod).toList(),
         leftovers);
   }
 
