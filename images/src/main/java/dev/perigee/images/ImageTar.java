@@ -48,6 +48,7 @@ record ImageTar(Path file, String reference, String digest) {
               .setProgramArguments(List.of())
               .setUser(USER)
               .setWorkingDirectory(AbsoluteUnixPath.get(StagedImage.ROOT))
+              .addEnvironmentVariable("LANG", "C.UTF-8") // else no path beyond ASCII can be opened
               .setCreationTime(Instant.EPOCH)
               .setLabels(labels(staged, base));
       for (int port : contents.ports()) {

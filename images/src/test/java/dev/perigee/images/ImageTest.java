@@ -89,6 +89,7 @@ class ImageTest {
     assertThat(own.resolve("native")).isDirectoryNotContaining("glob:**dylib");
 
     assertThat(config.at("/config/User").asText()).isEqualTo("65532:65532");
+    assertThat(config.at("/config/Env").toString()).contains("\"LANG=C.UTF-8\"");
     assertThat(config.at("/config/Labels/org.opencontainers.image.version").asText())
         .isEqualTo("1.2.3");
     assertThat(config.at("/config/Labels/org.opencontainers.image.licenses").asText())
