@@ -1,6 +1,8 @@
 package dev.perigee.operator.gang;
 
+import io.fabric8.kubernetes.api.Pluralize;
 import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.OwnerReference;
 import io.fabric8.kubernetes.api.model.StatusBuilder;
@@ -8,10 +10,13 @@ import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
 import io.fabric8.kubernetes.client.dsl.base.PatchType;
+import io.fabric8.kubernetes.client.dsl.base.ResourceDefinitionContext;
+import io.fabric8.kubernetes.client.utils.ApiVersionUtil;
 import java.net.HttpURLConnection;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
@@ -85,7 +90,7 @@ public final class GangWriter {
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
         case GangAction.CreateGroup(var group) ->
-            unless(HttpURLConnection.HTTP_CONFLICT, () -> client.resource(group).create());
+            unless(HttpURLConnection.HTTP_CONFLICT, () -> createGroup(group));
         case GangAction.DeleteGroup(var apiVersion, var plural, var name) ->
             unless(
                 HttpURLConnection.HTTP_NOT_FOUND,
@@ -105,6 +110,22 @@ public final class GangWriter {
       }
     }
     inParallel(podActions);
+  }
+
+  /** With its plural said: else the client would ask the API server for it, each time anew. */
+  private void createGroup(GenericKubernetesResource group) {
+    client
+        .genericKubernetesResources(
+            new ResourceDefinitionContext.Builder()
+                .withGroup(ApiVersionUtil.trimGroup(group.getApiVersion()))
+                .withVersion(ApiVersionUtil.trimVersion(group.getApiVersion()))
+                .withKind(group.getKind())
+                .withPlural(Pluralize.toPlural(group.getKind()).toLowerCase(Locale.ROOT))
+                .withNamespaced(true)
+                .build())
+        .inNamespace(namespace)
+        .resource(group)
+        .create();
   }
 
   /** Mostly it is not there yet, and creating costs the API server less than applying. */

@@ -1,12 +1,17 @@
 package dev.perigee.operator.placement;
 
+import io.fabric8.kubernetes.api.model.APIResource;
 import io.fabric8.kubernetes.api.model.APIResourceList;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * Asks the API server what it serves, at most once a minute. It needs no rights beyond those of
@@ -21,8 +26,21 @@ public final class SchedulerDiscovery {
   private static final List<String> KUEUE_VERSIONS = List.of("v1beta2", "v1beta1");
 
   private final Clock clock;
-  private ServedSchedulers known = ServedSchedulers.NONE;
-  private Instant askedAt = Instant.MIN;
+
+  /** By API version, so that an answer stays when the question after it fails. */
+  private final Map<String, Answer> answers = new HashMap<>();
+
+  /**
+   * What was answered.
+   *
+   * @param kinds of one API version, none where it is not served
+   * @param at when
+   */
+  private record Answer(Set<String> kinds, Instant at) {
+    boolean isFresh(Instant now) {
+      return !now.isAfter(at.plus(FRESH)) && !now.isBefore(at);
+    }
+  }
 
   /** A discovery that has asked nothing yet. */
   public SchedulerDiscovery(Clock clock) {
@@ -36,25 +54,30 @@ public final class SchedulerDiscovery {
    *     answer
    */
   public synchronized ServedSchedulers ask(KubernetesClient client) {
-    Instant now = clock.instant();
-    if (now.isAfter(askedAt.plus(FRESH)) || now.isBefore(askedAt)) {
-      known =
-          new ServedSchedulers(
-              first(client, KueuePlacement.GROUP, KUEUE_VERSIONS, "LocalQueue"),
-              serves(client, VolcanoPlacement.API_VERSION, "PodGroup"),
-              first(client, PodGroupPlacement.GROUP, POD_GROUP_VERSIONS, "PodGroup"));
-      askedAt = now;
-    }
-    return known;
+    return new ServedSchedulers(
+        first(client, KueuePlacement.GROUP, KUEUE_VERSIONS, "LocalQueue"),
+        serves(client, VolcanoPlacement.API_VERSION, "PodGroup"),
+        first(client, PodGroupPlacement.GROUP, POD_GROUP_VERSIONS, "PodGroup"));
   }
 
-  private static Optional<String> first(
+  private Optional<String> first(
       KubernetesClient client, String group, List<String> versions, String kind) {
     return versions.stream().filter(v -> serves(client, group + "/" + v, kind)).findFirst();
   }
 
-  private static boolean serves(KubernetesClient client, String apiVersion, String kind) {
-    APIResourceList served = client.getApiResources(apiVersion);
-    return served != null && served.getResources().stream().anyMatch(r -> kind.equals(r.getKind()));
+  private boolean serves(KubernetesClient client, String apiVersion, String kind) {
+    Instant now = clock.instant();
+    Answer answer = answers.get(apiVersion);
+    if (answer == null || !answer.isFresh(now)) {
+      answer = new Answer(kinds(client.getApiResources(apiVersion)), now);
+      answers.put(apiVersion, answer);
+    }
+    return answer.kinds().contains(kind);
+  }
+
+  private static Set<String> kinds(APIResourceList served) {
+    return served == null
+        ? Set.of()
+        : served.getResources().stream().map(APIResource::getKind).collect(Collectors.toSet());
   }
 }

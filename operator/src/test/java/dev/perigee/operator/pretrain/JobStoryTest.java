@@ -347,26 +347,6 @@ class JobStoryTest {
   }
 
   private static RunStatus status(RunStatus.Phase phase, long step, double loss, String at) {
-    return new RunStatus(
-        phase,
-        null,
-        step,
-        step / 20 * 20,
-        100,
-        step * 1024,
-        loss,
-        1.0,
-        1e-3,
-        5000.0,
-        12.0,
-        0,
-        1.2,
-        "/perigee/checkpoints/demo/step",
-        null,
-        at,
-        0.5,
-        2.0,
-        "d1",
-        0.1);
+    return Jobs.said(phase, step, step / 20 * 20, loss, at);
   }
 }

@@ -7,6 +7,7 @@ import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.run.RunStatus;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Path;
@@ -148,5 +149,30 @@ final class Jobs {
     } catch (IOException e) {
       throw new IllegalStateException(e);
     }
+  }
+
+  /** What rank 0 says at a step of a hundred. */
+  static RunStatus said(RunStatus.Phase phase, long step, long durable, double loss, String at) {
+    return new RunStatus(
+        phase,
+        null,
+        step,
+        durable,
+        100,
+        step * 1024,
+        loss,
+        1.0,
+        1e-3,
+        5000.0,
+        12.0,
+        0,
+        1.2,
+        "/perigee/checkpoints/demo/step",
+        null,
+        at,
+        0.5,
+        2.0,
+        "d1",
+        0.1);
   }
 }

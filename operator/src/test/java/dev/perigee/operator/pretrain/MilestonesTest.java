@@ -54,28 +54,7 @@ class MilestonesTest {
 
   private void train(long step, long durable) {
     cluster.runAll();
-    cluster.said =
-        new RunStatus(
-            RunStatus.Phase.Training,
-            null,
-            step,
-            durable,
-            100,
-            step * 1024,
-            2.0,
-            1.0,
-            1e-3,
-            5000.0,
-            12.0,
-            0,
-            1.2,
-            "/perigee/checkpoints/demo/step",
-            null,
-            "2026-01-01T00:01:00Z",
-            0.5,
-            2.0,
-            "d1",
-            0.1);
+    cluster.said = Jobs.said(RunStatus.Phase.Training, step, durable, 2.0, "2026-01-01T00:01:00Z");
     cluster.reconcile();
   }
 }
