@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.sun.net.httpserver.HttpExchange;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
@@ -15,6 +16,11 @@ import java.util.Map;
 /** One HTTP request, with its path, query and body as the API reads them. */
 final class ApiRequest {
   private static final int MAX_BODY = 3 << 20;
+
+  /**
+   * How much more is read, and thrown away, so that whoever still writes gets to read the answer.
+   */
+  private static final int MAX_DRAINED = 64 << 20;
 
   private final HttpExchange exchange;
   private final List<String> path;
@@ -116,8 +122,11 @@ final class ApiRequest {
 
   /** The bytes of the body; like etcd, the server takes no more than so many. */
   private byte[] body() throws IOException {
-    byte[] body = exchange.getRequestBody().readNBytes(MAX_BODY + 1);
+    InputStream in = exchange.getRequestBody();
+    byte[] body = in.readNBytes(MAX_BODY + 1);
     if (body.length > MAX_BODY) {
+      // A connection closed with bytes unread is reset, and the answer is lost on its way.
+      in.skip(MAX_DRAINED);
       throw ApiError.tooLarge("limit is " + MAX_BODY);
     }
     return body;

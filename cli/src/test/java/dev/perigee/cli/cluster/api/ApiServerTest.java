@@ -1,14 +1,20 @@
 package dev.perigee.cli.cluster.api;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.net.SocketException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -26,11 +32,32 @@ class ApiServerTest {
   }
 
   @Test
-  void aBodyWithoutEndIsRefusedAndNotHeld() throws Exception {
-    String name = "x".repeat(4 << 20);
-    HttpResponse<String> answer = post("application/json", "{\"metadata\":{\"name\":\"" + name);
-    assertThat(answer.statusCode()).isEqualTo(413);
-    assertThat(answer.body()).contains("Request entity too large: limit is 3145728");
+  void aBodyThatIsTooLargeIsRefusedAndTheAnswerArrives() throws Exception {
+    String name = "x".repeat(32 << 20); // more than both ends buffer
+    for (int i = 0; i < 5; i++) {
+      HttpResponse<String> answer = post("application/json", "{\"metadata\":{\"name\":\"" + name);
+      assertThat(answer.statusCode()).isEqualTo(413);
+      assertThat(answer.body()).contains("Request entity too large: limit is 3145728");
+    }
+  }
+
+  @Test
+  void aBodyWithoutEndIsCutOff() throws Exception {
+    try (Socket client =
+        new Socket(InetAddress.getLoopbackAddress(), URI.create(server.url()).getPort())) {
+      OutputStream out = client.getOutputStream();
+      out.write(
+          "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n"
+              .getBytes(StandardCharsets.US_ASCII));
+      byte[] chunk = new byte[1 << 20];
+      assertThatThrownBy(
+              () -> {
+                for (int i = 0; i < 200; i++) {
+                  out.write(chunk);
+                }
+              })
+          .isInstanceOf(SocketException.class);
+    }
   }
 
   @Test
