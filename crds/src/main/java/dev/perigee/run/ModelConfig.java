@@ -2,6 +2,7 @@ package dev.perigee.run;
 
 import com.fasterxml.jackson.annotation.JsonIgnore;
 import com.fasterxml.jackson.annotation.JsonInclude;
+import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -208,22 +209,22 @@ public record ModelConfig(
         "numAttentionHeads × (qkNopeHeadDim + vHeadDim) × kvLoraRank",
         heads * ((double) qkNopeHeadDim + vHeadDim) * kvLoraRank);
     matrix(found, "hiddenSize × numAttentionHeads × vHeadDim", hidden * heads * vHeadDim);
-    require(found, ropeTheta > 1, "ropeTheta", ropeTheta, "more than 1");
-    require(found, rmsNormEps > 0, "rmsNormEps", rmsNormEps, "more than 0");
-    require(found, initializerRange > 0, "initializerRange", initializerRange, "more than 0");
+    if (nRoutedExperts > 0) {
+      above(found, "routedScalingFactor", routedScalingFactor, 0, 1e6);
+    }
+    above(found, "ropeTheta", ropeTheta, 1, 1e12);
+    above(found, "rmsNormEps", rmsNormEps, 0, 1);
+    above(found, "initializerRange", initializerRange, 0, 100);
     if (ropeScaling != null) {
-      require(
+      within(found, "ropeScaling.factor", ropeScaling.factor(), 1, 1e6);
+      positive(
           found,
-          ropeScaling.factor() >= 1,
-          "ropeScaling.factor",
-          ropeScaling.factor(),
-          "1 or more");
-      require(
-          found,
-          ropeScaling.originalMaxPositionEmbeddings() > 0,
           "ropeScaling.originalMaxPositionEmbeddings",
-          ropeScaling.originalMaxPositionEmbeddings(),
-          "more than 0");
+          ropeScaling.originalMaxPositionEmbeddings());
+      above(found, "ropeScaling.betaFast", ropeScaling.betaFast(), 0, 1e6);
+      above(found, "ropeScaling.betaSlow", ropeScaling.betaSlow(), 0, 1e6);
+      within(found, "ropeScaling.mscale", ropeScaling.mscale(), 0, 1e3);
+      within(found, "ropeScaling.mscaleAllDim", ropeScaling.mscaleAllDim(), 0, 1e3);
     }
     return found;
   }
@@ -239,6 +240,23 @@ public record ModelConfig(
 
   private static void positive(List<String> found, String field, int value) {
     require(found, value >= 1, field, value, "1 or more");
+  }
+
+  /** The limits are those of the same fields in {@code spec.model}. */
+  private static void above(
+      List<String> found, String field, double value, double least, double most) {
+    String expected = "more than %s and at most %s".formatted(plain(least), plain(most));
+    require(found, value > least && value <= most, field, value, expected);
+  }
+
+  private static void within(
+      List<String> found, String field, double value, double least, double most) {
+    String expected = plain(least) + " to " + plain(most);
+    require(found, value >= least && value <= most, field, value, expected);
+  }
+
+  private static String plain(double limit) {
+    return BigDecimal.valueOf(limit).stripTrailingZeros().toPlainString();
   }
 
   private static void require(

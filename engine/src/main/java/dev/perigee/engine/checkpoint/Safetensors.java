@@ -1,5 +1,7 @@
 package dev.perigee.engine.checkpoint;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -10,6 +12,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -464,7 +467,10 @@ public final class Safetensors {
       throws CheckpointFormatException {
     JsonNode node;
     try {
-      node = JSON.readTree(text);
+      // Jackson would take UTF-16 and UTF-32 as well; the format knows UTF-8 only.
+      node = JSON.readTree(UTF_8.newDecoder().decode(ByteBuffer.wrap(text)).toString());
+    } catch (CharacterCodingException e) {
+      throw new CheckpointFormatException(file, what + "is not UTF-8", e);
     } catch (IOException e) {
       throw new CheckpointFormatException(
           file, what + "is not JSON: " + e.getMessage().lines().findFirst().orElse(""), e);

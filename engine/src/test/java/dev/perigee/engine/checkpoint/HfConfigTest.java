@@ -94,6 +94,9 @@ class HfConfigTest {
           rope_scaling         | {"type":"yarn","factor":2,"original_max_position_embeddings":64,"beta_fast":"x"} | rope_scaling.beta_fast: "x"; expected a number
           vocab_size           | 2147483647   | model.vocabSize × hiddenSize: 15393162781696 numbers; expected at most 2147483647 in one matrix
           n_routed_experts     | 2147483646   | model.nRoutedExperts × hiddenSize:
+          routed_scaling_factor | 1e308       | model.routedScalingFactor: 1.0E308; expected more than 0 and at most 1000000
+          routed_scaling_factor | 0           | model.routedScalingFactor: 0.0; expected more than 0 and at most 1000000
+          rope_scaling         | {"type":"yarn","factor":1e300,"original_max_position_embeddings":64} | model.ropeScaling.factor: 1.0E300; expected 1 to 1000000
           qk_rope_head_dim     | 63           | model.qkRopeHeadDim: 63; expected an even number
           """)
   void whatIsNotSupportedIsRefusedByName(String field, String value, String fault)

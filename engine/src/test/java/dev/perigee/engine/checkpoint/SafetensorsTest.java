@@ -8,6 +8,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -187,6 +188,16 @@ class SafetensorsTest {
         .hasMessageContaining(fault);
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {"UTF-16LE", "UTF-16BE", "UTF-16", "UTF-32"})
+  void aHeaderInAnotherEncodingThanTheFormatsIsRefused(String charset) throws IOException {
+    String header = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+    Path file = raw(header.getBytes(Charset.forName(charset)), new byte[8]);
+    assertThatThrownBy(() -> Safetensors.open(file))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageMatching("(?s)\\Q" + file + "\\E: header is not (JSON|UTF-8).*");
+  }
+
   @Test
   void aHeaderLengthThatCannotBeIsRefusedWithoutAllocatingIt() throws IOException {
     Path file = folder.resolve("x.safetensors");
@@ -236,7 +247,10 @@ class SafetensorsTest {
   }
 
   private Path raw(String header, byte[] data) throws IOException {
-    byte[] text = header.getBytes(StandardCharsets.UTF_8);
+    return raw(header.getBytes(StandardCharsets.UTF_8), data);
+  }
+
+  private Path raw(byte[] text, byte[] data) throws IOException {
     ByteBuffer file =
         ByteBuffer.allocate(8 + text.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
     file.putLong(text.length).put(text).put(data);
