@@ -2,6 +2,8 @@ package dev.perigee.cli;
 
 import java.io.PrintWriter;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -21,7 +23,7 @@ sealed interface ProgressView {
 
   /** The view for where the output goes. */
   static ProgressView forOutput(PrintWriter out, boolean terminal) {
-    return terminal ? new Live(out) : new Plain(out);
+    return terminal ? new Live(out) : new Plain(out, InstantSource.system());
   }
 
   /** Two lines a job, redrawn in place. */
@@ -92,30 +94,33 @@ sealed interface ProgressView {
     }
   }
 
-  /** A line when a job does something else, and one every few seconds. */
+  /**
+   * A line when a job does something else, every few seconds while its numbers move, else fewer.
+   */
   final class Plain implements ProgressView {
-    private static final long EVERY_NANOS = Duration.ofSeconds(5).toNanos();
+    private static final Duration EVERY = Duration.ofSeconds(5);
+    private static final Duration WHILE_STILL = Duration.ofSeconds(30);
 
     private final PrintWriter out;
     private final Map<String, TimeLeft> left = new HashMap<>();
-    private final Map<String, String> last = new HashMap<>();
-    private final Map<String, Long> when = new HashMap<>();
+    private final Map<String, Line> last = new HashMap<>();
+    private final InstantSource clock;
 
-    Plain(PrintWriter out) {
+    /** What was printed of a job, and when. */
+    private record Line(String doing, String numbers, Instant when) {}
+
+    Plain(PrintWriter out, InstantSource clock) {
       this.out = out;
+      this.clock = clock;
     }
 
     @Override
     public synchronized void show(List<JobView> jobs) {
       for (JobView job : jobs) {
         Optional<Duration> time = timeLeft(left, job);
-        long now = System.nanoTime();
-        boolean changed = !job.doing().equals(last.get(job.title()));
-        Long before = when.get(job.title());
-        boolean due = before == null || now - before >= EVERY_NANOS;
-        if (changed || (due && !job.numbers().isEmpty() && job.outcome().isEmpty())) {
-          last.put(job.title(), job.doing());
-          when.put(job.title(), now);
+        Line now = new Line(job.doing(), job.numbers(), clock.instant());
+        if (due(job, now)) {
+          last.put(job.title(), now);
           out.println(
               job.title()
                   + "  "
@@ -124,6 +129,18 @@ sealed interface ProgressView {
                   + time.map(t -> "  " + TimeLeft.shown(t) + " left").orElse(""));
         }
       }
+    }
+
+    private boolean due(JobView job, Line now) {
+      Line before = last.get(job.title());
+      if (before == null || !now.doing.equals(before.doing)) {
+        return true;
+      }
+      Duration since = Duration.between(before.when, now.when);
+      boolean moves = !now.numbers.equals(before.numbers);
+      return job.outcome().isEmpty()
+          && !now.numbers.isEmpty()
+          && since.compareTo(moves ? EVERY : WHILE_STILL) >= 0;
     }
 
     @Override

@@ -78,7 +78,10 @@ class ExamplesIT {
         .isNotEmptyFile();
   }
 
-  /** Runs an example to its end, which must be Complete and within the limit. */
+  /**
+   * Runs an example to its end, which must be Complete and within the limit, or by as much later as
+   * the machine is slower than when calm.
+   */
   private String run(Duration limit, String example, String... more)
       throws IOException, InterruptedException {
     List<String> arguments =
@@ -89,16 +92,21 @@ class ExamplesIT {
                 "--runs",
                 folder.resolve("runs").toString()));
     arguments.addAll(List.of(more));
+    double stretch = Yardstick.stretch();
     Instant begin = Instant.now();
     PerigeeProcess perigee =
         PerigeeProcess.start(folder.resolve("output"), arguments.toArray(String[]::new));
-    boolean ended = perigee.process().waitFor(6, TimeUnit.MINUTES);
+    boolean ended = perigee.process().waitFor(15, TimeUnit.MINUTES);
+    Duration took = Duration.between(begin, Instant.now());
     perigee.process().destroy();
     String said = perigee.said();
     System.out.println(said);
     assertThat(ended).as("ended").isTrue();
     assertThat(perigee.process().exitValue()).as(said).isZero();
-    assertThat(Duration.between(begin, Instant.now())).isLessThan(limit);
+    if (took.compareTo(limit) > 0) {
+      stretch = Math.max(stretch, Yardstick.stretch()); // others may have come since
+    }
+    assertThat(took).isLessThan(Duration.ofMillis((long) (limit.toMillis() * stretch)));
     return said;
   }
 

@@ -7,8 +7,10 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 
 class ProgressViewTest {
@@ -62,6 +64,18 @@ class ProgressViewTest {
     view.end();
     assertThat(written.toString()).doesNotContain("\u001b").doesNotContain("\r");
     assertThat(written.toString().lines()).hasSize(2);
+  }
+
+  @Test
+  void withoutATerminalAJobThatStandsStillIsToldLessOftenThanOneThatMoves() {
+    AtomicReference<Instant> now = new AtomicReference<>(Instant.EPOCH);
+    ProgressView view = new ProgressView.Plain(out, now::get);
+    for (int second = 0; second < 60; second++) {
+      view.show(List.of(job("waits", "Saving", 7), job("moves", "Training", 1 + second)));
+      now.updateAndGet(t -> t.plusSeconds(1));
+    }
+    assertThat(written.toString().lines().filter(l -> l.startsWith("waits"))).hasSize(2);
+    assertThat(written.toString().lines().filter(l -> l.startsWith("moves"))).hasSize(12);
   }
 
   private static JobView job(String name, String reason, int step) {
