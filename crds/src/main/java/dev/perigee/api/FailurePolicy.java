@@ -115,6 +115,8 @@ public record FailurePolicy(
     Evicted,
     /** A scheduler preempted the pod. */
     Preempted,
+    /** The gang's entry at its queue was deactivated. */
+    Deactivated,
     /** The node was lost or shut down. */
     NodeLost,
     /** Somebody deleted the pod. */

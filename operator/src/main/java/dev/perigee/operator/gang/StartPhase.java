@@ -163,7 +163,7 @@ final class StartPhase {
           LoadingDeadline,
           FirstStepDeadline ->
           true;
-      case OOMKilled, Evicted, Preempted, NodeLost, Deleted, NodeCondition -> false;
+      case OOMKilled, Evicted, Preempted, Deactivated, NodeLost, Deleted, NodeCondition -> false;
     };
   }
 }

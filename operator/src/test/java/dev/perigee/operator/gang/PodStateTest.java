@@ -109,7 +109,9 @@ class PodStateTest {
   @ParameterizedTest
   @CsvSource({
     "WorkloadEvictedDueToPreempted, Preempted",
+    "WorkloadEvictedDueToDeactivated, Deactivated",
     "WorkloadEvictedDueToClusterQueueStopped, Evicted",
+    "WorkloadEvictedDueToPodsReadyTimeout, Evicted",
     "NotAdmitted, Evicted",
     "WorkloadDeleted,"
   })
