@@ -1,5 +1,6 @@
 package dev.perigee.operator.placement;
 
+import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.gang.WrittenTime;
 import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
@@ -107,7 +108,8 @@ public final class OrphanedGroups {
   }
 
   /**
-   * Gives back what is kept of jobs that are gone, or going and waiting for their pods.
+   * Gives back what is kept of jobs that are gone, or going and waiting for their pods, or over.
+   * The quota matters more than the logs of a job that is over, whose pods Kueue then deletes.
    *
    * @param pods pods of jobs, as they are known
    * @param version of {@code kueue.x-k8s.io} that is served; asked for only when it matters
@@ -135,9 +137,15 @@ public final class OrphanedGroups {
                 .inNamespace(orphan.namespace)
                 .withName(orphan.job)
                 .get())
-        .map(HasMetadata::getMetadata)
-        .filter(job -> orphan.jobs.contains(job.getUid()) && job.getDeletionTimestamp() == null)
+        .filter(job -> orphan.jobs.contains(job.getMetadata().getUid()))
+        .filter(job -> job.getMetadata().getDeletionTimestamp() == null && !isOver(job))
         .isPresent();
+  }
+
+  private static boolean isOver(PretrainJob job) {
+    return job.getStatus() != null
+        && (job.getStatus().holds(ConditionType.Complete)
+            || job.getStatus().holds(ConditionType.Failed));
   }
 
   private static void giveBack(KubernetesClient client, Orphan orphan, String version) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import dev.perigee.api.ConditionType;
 import dev.perigee.operator.OperatorRuntime;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.OwnerReferenceBuilder;
@@ -27,7 +28,7 @@ import org.junit.jupiter.api.Test;
  * is played: a Workload that belongs to the pods, and finalisers on both.
  */
 class OrphanedGroupIT {
-  private static final Duration PATIENCE = Duration.ofSeconds(60);
+  private static final Duration PATIENCE = Duration.ofMinutes(2);
   private static final ResourceDefinitionContext WORKLOAD =
       new ResourceDefinitionContext.Builder()
           .withGroup("kueue.x-k8s.io")
@@ -87,6 +88,29 @@ class OrphanedGroupIT {
       await()
           .atMost(PATIENCE)
           .until(() -> workload(namespace).get().getMetadata().getDeletionTimestamp() != null);
+    } finally {
+      workload(namespace).edit(OrphanedGroupIT::freed);
+    }
+  }
+
+  @Test
+  void theWorkloadOfAJobThatFailedIsGivenBackWhenAPodOfItIsKept() throws IOException {
+    String namespace = api.namespace("over");
+    PodPlay play = new PodPlay(api.client());
+    try (OperatorRuntime operator = operator(namespace)) {
+      assertThat(operator).isNotNull();
+      api.createJob(
+          namespace,
+          "demo",
+          job -> job.withObject("/spec/scheduling").put("adapter", "Kueue").put("queue", "main"));
+      await().atMost(PATIENCE).until(() -> play.pods(namespace, "demo").size() == 2);
+      admit(namespace, play);
+      play.pods(namespace, "demo").forEach(play::run);
+      play.end(play.pods(namespace, "demo").getFirst(), 64);
+      await()
+          .atMost(PATIENCE)
+          .until(() -> workload(namespace).get().getMetadata().getDeletionTimestamp() != null);
+      assertThat(api.job(namespace, "demo").getStatus().holds(ConditionType.Failed)).isTrue();
     } finally {
       workload(namespace).edit(OrphanedGroupIT::freed);
     }
