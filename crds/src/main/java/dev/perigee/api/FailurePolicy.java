@@ -136,7 +136,9 @@ public record FailurePolicy(
     /** Data and weights were not read in time. */
     LoadingDeadline,
     /** The first step was not done in time. */
-    FirstStepDeadline
+    FirstStepDeadline,
+    /** The queue waited too long for all pods to be ready. */
+    ReadyDeadline
   }
 
   /**

@@ -54,7 +54,8 @@ public final class FailureRules {
             Hang,
             RendezvousDeadline,
             LoadingDeadline,
-            FirstStepDeadline ->
+            FirstStepDeadline,
+            ReadyDeadline ->
             Action.Restart;
       };
     }

@@ -227,7 +227,16 @@ public record GangLife(
         .orElse(now);
   }
 
-  private GangLife after(Breakage breakage, FailurePolicy policy, int pods, Instant now) {
+  /** Kueue has one word for a gang that never was ready, and for one that was and lost a pod. */
+  private Breakage told(Breakage breakage) {
+    return breakage.reason() == PodReason.ReadyDeadline
+            && attempt.phase() == GangAttempt.Phase.Training
+        ? new Breakage(breakage.pod(), breakage.exitCode(), PodReason.Evicted, breakage.message())
+        : breakage;
+  }
+
+  private GangLife after(Breakage found, FailurePolicy policy, int pods, Instant now) {
+    Breakage breakage = told(found);
     FailurePolicy.Action action = FailureRules.action(policy, breakage);
     boolean counts = action == FailurePolicy.Action.Restart;
     boolean exhausted = counts && restarts >= policy.maxRestarts();
@@ -392,7 +401,14 @@ public record GangLife(
         case LoadingDeadline -> ConditionReason.LoadingDeadline;
         case FirstStepDeadline -> ConditionReason.FirstStepDeadline;
         case Hang -> ConditionReason.Hang;
-        case OOMKilled, Evicted, Preempted, Deactivated, NodeLost, Deleted, NodeCondition ->
+        case OOMKilled,
+            Evicted,
+            Preempted,
+            Deactivated,
+            NodeLost,
+            Deleted,
+            NodeCondition,
+            ReadyDeadline ->
             ConditionReason.FailedByRule;
       };
     }

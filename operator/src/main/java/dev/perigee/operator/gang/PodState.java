@@ -193,6 +193,7 @@ public record PodState(
       return switch (disruption) {
         case "PreemptionByScheduler", "WorkloadEvictedDueToPreempted" -> PodReason.Preempted;
         case "WorkloadEvictedDueToDeactivated" -> PodReason.Deactivated;
+        case "WorkloadEvictedDueToPodsReadyTimeout" -> PodReason.ReadyDeadline;
         case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
         default -> PodReason.Evicted;
       };

@@ -181,7 +181,15 @@ final class StartPhase {
           LoadingDeadline,
           FirstStepDeadline ->
           true;
-      case OOMKilled, Evicted, Preempted, Deactivated, NodeLost, Deleted, NodeCondition -> false;
+      case OOMKilled,
+          Evicted,
+          Preempted,
+          Deactivated,
+          NodeLost,
+          Deleted,
+          NodeCondition,
+          ReadyDeadline ->
+          false;
     };
   }
 }

@@ -111,7 +111,7 @@ class PodStateTest {
     "WorkloadEvictedDueToPreempted, Preempted",
     "WorkloadEvictedDueToDeactivated, Deactivated",
     "WorkloadEvictedDueToClusterQueueStopped, Evicted",
-    "WorkloadEvictedDueToPodsReadyTimeout, Evicted",
+    "WorkloadEvictedDueToPodsReadyTimeout, ReadyDeadline",
     "NotAdmitted, Evicted",
     "WorkloadDeleted,"
   })

@@ -157,6 +157,45 @@ class PlacementStoryTest {
     assertThat(cluster.reason()).isEqualTo("DeadlineExceeded");
   }
 
+  /**
+   * Each start is a Workload of its own, so that Kueue's own limit never counts further than one.
+   */
+  @Test
+  void startsThatNeverGetReadyInTimeCountAndComeToAnEnd() {
+    FakeCluster cluster = admitted("{maxRestarts: 2, backoffSeconds: 1}");
+    cluster.lose("demo-1", PodReason.Evicted);
+    again(cluster);
+    for (int i = 1; i <= 2; i++) {
+      cluster.bind("ContainerCreating");
+      cluster.reconcile();
+      cluster.lose("demo-1", PodReason.ReadyDeadline);
+      again(cluster);
+      assertThat(cluster.job.getStatus().restarts()).isEqualTo(i);
+    }
+    cluster.bind("ContainerCreating");
+    cluster.reconcile();
+    cluster.lose("demo-1", PodReason.ReadyDeadline);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("TooManyRestarts");
+  }
+
+  @Test
+  void aGangThatWasReadyAndThenWaitedForAPodInVainIsEvictedAndDoesNotCount() {
+    FakeCluster cluster = admitted("{}");
+    cluster.lose("demo-1", PodReason.ReadyDeadline);
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().restarts()).isZero();
+    assertThat(cluster.job.getStatus().disruptions()).isEqualTo(1);
+    assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("Evicted");
+  }
+
+  private static void again(FakeCluster cluster) {
+    cluster.reconcile();
+    cluster.finishDeletions();
+    cluster.pass(400);
+    cluster.reconcile();
+  }
+
   /** A job whose first start Kueue has let in. */
   private static FakeCluster admitted(String policy) {
     PretrainJob job = Jobs.with(Jobs.small(), "/scheduling", "{adapter: Kueue, queue: team-a}");
