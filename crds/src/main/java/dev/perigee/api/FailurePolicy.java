@@ -115,6 +115,8 @@ public record FailurePolicy(
     Evicted,
     /** A scheduler preempted the pod. */
     Preempted,
+    /** The gang's entry at its queue was deactivated. */
+    Deactivated,
     /** The node was lost or shut down. */
     NodeLost,
     /** Somebody deleted the pod. */
@@ -134,7 +136,9 @@ public record FailurePolicy(
     /** Data and weights were not read in time. */
     LoadingDeadline,
     /** The first step was not done in time. */
-    FirstStepDeadline
+    FirstStepDeadline,
+    /** The queue waited too long for all pods to be ready. */
+    ReadyDeadline
   }
 
   /**

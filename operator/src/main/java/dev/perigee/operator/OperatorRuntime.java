@@ -9,11 +9,13 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.election.LeaderElection;
 import dev.perigee.operator.election.LeaderElector;
 import dev.perigee.operator.pretrain.PretrainJobReconciler;
+import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.javaoperatorsdk.operator.Operator;
 import io.javaoperatorsdk.operator.OperatorException;
 import io.javaoperatorsdk.operator.api.config.ConfigurationService;
 import io.javaoperatorsdk.operator.processing.Controller;
+import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
 import io.javaoperatorsdk.operator.processing.retry.GenericRetry;
 import java.time.Duration;
 import java.util.Map;
@@ -35,6 +37,7 @@ public final class OperatorRuntime implements AutoCloseable {
   private final ConfigurationService configuration;
   private final Operator operator;
   private final Controller<PretrainJob> controller;
+  private final OrphanSweep sweep;
   private volatile LeaderElector elector;
   private volatile boolean started;
   private volatile boolean closing;
@@ -69,6 +72,7 @@ public final class OperatorRuntime implements AutoCloseable {
                     overrider.settingNamespaces(options.namespaces());
                   }
                 });
+    sweep = new OrphanSweep(client, this::pods, options.clock());
     metrics.jobs(PretrainJob.KIND, () -> byReason(controller));
   }
 
@@ -118,11 +122,21 @@ public final class OperatorRuntime implements AutoCloseable {
 
   private void lead() {
     controller.startEventProcessing();
+    sweep.start();
     metrics.leading(true);
+  }
+
+  /** The pods of all jobs, as the controller knows them. */
+  private Stream<Pod> pods() {
+    return controller.getEventSourceManager().getEventSourcesFor(Pod.class).stream()
+        .filter(InformerEventSource.class::isInstance)
+        .map(source -> (InformerEventSource<Pod, PretrainJob>) source)
+        .flatMap(source -> source.list(pod -> true));
   }
 
   private void stoppedLeading() {
     metrics.leading(false);
+    sweep.close();
     lost = true;
     closed.countDown();
   }
@@ -132,6 +146,7 @@ public final class OperatorRuntime implements AutoCloseable {
   public synchronized void close() {
     if (!closing) {
       closing = true;
+      sweep.close();
       controller.stop();
       operator.stop(); // its threads
       metrics.leading(false);

@@ -39,7 +39,11 @@ public record GangLife(
 
   /** Reasons for which all programs are told to stop, and save together first. */
   private static final Set<String> SAVING =
-      Set.of(PodReason.Deleted.name(), PodReason.Evicted.name(), PodReason.Preempted.name());
+      Set.of(
+          PodReason.Deleted.name(),
+          PodReason.Evicted.name(),
+          PodReason.Preempted.name(),
+          PodReason.Deactivated.name());
 
   /** What to do now. */
   public sealed interface State {
@@ -48,6 +52,9 @@ public record GangLife(
 
     /** The next attempt waits: for old pods to go, or for a time. */
     record Waiting(int oldPods, Instant notBefore) implements State {}
+
+    /** No pods until somebody suspends and resumes it: it was turned away from its queue. */
+    record Deactivated(int podsLeft) implements State {}
 
     /** No pods, because that was asked for. */
     record Suspended(int podsLeft) implements State {}
@@ -155,7 +162,7 @@ public record GangLife(
     }
     boolean started = life.attempt.formed() || observed.has(life.attempt.number());
     if (wish.suspend()) {
-      GangLife stopped = started ? life.withNextAttempt(null) : life;
+      GangLife stopped = started ? life.withNextAttempt(null) : life.invited();
       return stopped.in(new State.Suspended(observed.pods().size()));
     }
     if (wish.deadline() != null && !wish.deadline().isAfter(now)) {
@@ -163,6 +170,9 @@ public record GangLife(
     }
     if (wish.changed() && started) {
       return life.withNextAttempt(null).in(new State.Waiting(observed.pods().size(), now));
+    }
+    if (!started && life.deactivated()) {
+      return life.in(new State.Deactivated(observed.pods().size()));
     }
     return switch (Breakage.find(
         gang, wish.podNames(), life.attempt.formed(), wish.policy().nodeConditions(), now)) {
@@ -217,7 +227,16 @@ public record GangLife(
         .orElse(now);
   }
 
-  private GangLife after(Breakage breakage, FailurePolicy policy, int pods, Instant now) {
+  /** Kueue has one word for a gang that never was ready, and for one that was and lost a pod. */
+  private Breakage told(Breakage breakage) {
+    return breakage.reason() == PodReason.ReadyDeadline
+            && attempt.phase() == GangAttempt.Phase.Training
+        ? new Breakage(breakage.pod(), breakage.exitCode(), PodReason.Evicted, breakage.message())
+        : breakage;
+  }
+
+  private GangLife after(Breakage found, FailurePolicy policy, int pods, Instant now) {
+    Breakage breakage = told(found);
     FailurePolicy.Action action = FailureRules.action(policy, breakage);
     boolean counts = action == FailurePolicy.Action.Restart;
     boolean exhausted = counts && restarts >= policy.maxRestarts();
@@ -235,7 +254,9 @@ public record GangLife(
     Duration wait = FailureRules.backoff(policy, counts ? counted : 1);
     Instant notBefore = now.plus(wait).truncatedTo(ChronoUnit.MILLIS);
     GangLife next = new GangLife(state, attempt, counted, disruptions + (counts ? 0 : 1), failure);
-    return next.withNextAttempt(notBefore.toString()).in(new State.Waiting(pods, notBefore));
+    GangLife after = next.withNextAttempt(notBefore.toString());
+    return after.in(
+        after.deactivated() ? new State.Deactivated(pods) : new State.Waiting(pods, notBefore));
   }
 
   private GangLife tooLate(Instant deadline, Instant now) {
@@ -300,6 +321,26 @@ public record GangLife(
     return broke().map(f -> PodReason.Hang.name().equals(f.reason())).orElse(false);
   }
 
+  /**
+   * Whether the attempt before this one was turned away from its queue, so that this one does not
+   * begin by itself, though it has a time from which it may; a rule can say otherwise.
+   */
+  private boolean deactivated() {
+    return broke()
+        .filter(f -> attempt.notBefore() != null)
+        .filter(f -> PodReason.Deactivated.name().equals(f.reason()))
+        .filter(f -> f.action() == FailurePolicy.Action.RestartWithoutCounting)
+        .isPresent();
+  }
+
+  /** The same, where the attempt may begin as soon as it is asked for. */
+  private GangLife invited() {
+    return attempt.notBefore() == null
+        ? this
+        : new GangLife(
+            state, GangAttempt.of(attempt.number(), null), restarts, disruptions, lastFailure);
+  }
+
   private GangLife withNextAttempt(String notBefore) {
     return new GangLife(
         state, GangAttempt.of(attempt.number() + 1, notBefore), restarts, disruptions, lastFailure);
@@ -360,7 +401,14 @@ public record GangLife(
         case LoadingDeadline -> ConditionReason.LoadingDeadline;
         case FirstStepDeadline -> ConditionReason.FirstStepDeadline;
         case Hang -> ConditionReason.Hang;
-        case OOMKilled, Evicted, Preempted, NodeLost, Deleted, NodeCondition ->
+        case OOMKilled,
+            Evicted,
+            Preempted,
+            Deactivated,
+            NodeLost,
+            Deleted,
+            NodeCondition,
+            ReadyDeadline ->
             ConditionReason.FailedByRule;
       };
     }

@@ -192,6 +192,8 @@ public record PodState(
     private static PodReason because(String disruption) {
       return switch (disruption) {
         case "PreemptionByScheduler", "WorkloadEvictedDueToPreempted" -> PodReason.Preempted;
+        case "WorkloadEvictedDueToDeactivated" -> PodReason.Deactivated;
+        case "WorkloadEvictedDueToPodsReadyTimeout" -> PodReason.ReadyDeadline;
         case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
         default -> PodReason.Evicted;
       };

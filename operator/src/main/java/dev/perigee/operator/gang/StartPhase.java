@@ -18,9 +18,9 @@ final class StartPhase {
 
   /**
    * The attempt with its phase as now seen. The pod that is furthest behind decides. A phase is
-   * never left backwards. One whose beginning cannot be read, or is yet to come, begins now: a
-   * clock that was ahead wrote it, or somebody by hand, and its deadline would pass too late or
-   * never.
+   * left backwards only for what can never be again once it was left: then somebody wrote a later
+   * one by hand. One whose beginning cannot be read, or is yet to come, begins now: a clock that
+   * was ahead wrote it, or somebody by hand, and its deadline would pass too late or never.
    *
    * @param gang pods of this start
    * @param wanted how many there should be
@@ -29,7 +29,10 @@ final class StartPhase {
   static GangAttempt advance(
       GangAttempt attempt, List<PodState> gang, int wanted, Optional<RunStatus> said, Instant now) {
     Phase seen = seen(gang, wanted, said);
-    boolean further = attempt.phase() == null || seen.compareTo(attempt.phase()) > 0;
+    boolean further =
+        attempt.phase() == null
+            || seen.compareTo(attempt.phase()) > 0
+            || (seen.compareTo(attempt.phase()) < 0 && isSure(seen, gang, wanted, said));
     if (!further && WrittenTime.isPast(attempt.phaseTime(), now)) {
       return attempt;
     }
@@ -39,6 +42,21 @@ final class StartPhase {
         attempt.notBefore(),
         further ? seen : attempt.phase(),
         now.truncatedTo(ChronoUnit.SECONDS).toString());
+  }
+
+  /**
+   * Whether a gang is surely no further. A pod is let in, gets its node and begins once; a program
+   * meets its peers and reads once. That nothing is heard of it, or no loss, can happen at any
+   * time.
+   */
+  private static boolean isSure(
+      Phase seen, List<PodState> gang, int wanted, Optional<RunStatus> said) {
+    return gang.size() == wanted
+        && switch (seen) {
+          case Admission, Scheduling, ImagePull -> true;
+          case Rendezvous, Loading -> said.map(RunStatus::phase).isPresent();
+          case FirstStep, Training -> false;
+        };
   }
 
   private static Phase seen(List<PodState> gang, int wanted, Optional<RunStatus> said) {
@@ -163,7 +181,15 @@ final class StartPhase {
           LoadingDeadline,
           FirstStepDeadline ->
           true;
-      case OOMKilled, Evicted, Preempted, NodeLost, Deleted, NodeCondition -> false;
+      case OOMKilled,
+          Evicted,
+          Preempted,
+          Deactivated,
+          NodeLost,
+          Deleted,
+          NodeCondition,
+          ReadyDeadline ->
+          false;
     };
   }
 }

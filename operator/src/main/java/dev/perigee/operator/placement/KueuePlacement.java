@@ -23,6 +23,12 @@ public record KueuePlacement(String version) implements Placement {
   /** What keeps a pod from being scheduled until Kueue admits its group. */
   public static final String GATE = GROUP + "/admission";
 
+  /** What keeps a pod that is being deleted until Kueue knows that it has ended. */
+  static final String FINALIZER = GROUP + "/managed";
+
+  /** Label with the name of a pod's group, which is the Workload's. */
+  static final String GROUP_NAME = GROUP + "/pod-group-name";
+
   @Override
   public Adapter adapter() {
     return Adapter.Kueue;
@@ -49,7 +55,7 @@ public record KueuePlacement(String version) implements Placement {
         new PodBuilder(slices ? pod : ExpertGroups.pack(pod, gang))
             .editMetadata()
             .addToLabels(GROUP + "/queue-name", gang.scheduling().queue())
-            .addToLabels(GROUP + "/pod-group-name", gang.name())
+            .addToLabels(GROUP_NAME, gang.name())
             .addToAnnotations(GROUP + "/pod-group-total-count", Integer.toString(gang.pods()))
             .addToAnnotations(GROUP + "/pod-group-pod-index-label", GangLabels.POD_INDEX)
             .addToAnnotations(GROUP + "/retriable-in-group", "false")

@@ -51,8 +51,16 @@ public final class QueuePosition {
     }
   }
 
-  /** What a Workload of Kueue says of the first step that it has not taken. */
+  /**
+   * What a Workload of Kueue says of the first step that it has not taken. One that is deactivated
+   * says of its steps what was so before.
+   */
   static Optional<String> of(GenericKubernetesResource workload) {
+    if (workload.getAdditionalProperties().get("spec") instanceof Map<?, ?> spec
+        && Boolean.FALSE.equals(spec.get("active"))) {
+      return Optional.of(
+          "Workload " + workload.getMetadata().getName() + " is deactivated (spec.active: false)");
+    }
     return workload.getAdditionalProperties().get("status") instanceof Map<?, ?> status
             && status.get("conditions") instanceof List<?> conditions
         ? STEPS.stream().flatMap(step -> unmet(conditions, step).stream()).findFirst()

@@ -6,7 +6,9 @@
  * dev.perigee.operator.placement.Unmanaged nothing}, {@link
  * dev.perigee.operator.placement.KueuePlacement Kueue's plain pod groups}, {@link
  * dev.perigee.operator.placement.VolcanoPlacement Volcano's PodGroup} or {@link
- * dev.perigee.operator.placement.PodGroupPlacement that of Kubernetes}. All but the discovery are
- * pure.
+ * dev.perigee.operator.placement.PodGroupPlacement that of Kubernetes}. {@link
+ * dev.perigee.operator.placement.QueuePosition} reads why a queue waits, and {@link
+ * dev.perigee.operator.placement.OrphanedGroups} gives back what a deleted job left at one. All but
+ * the discovery and these two are pure.
  */
 package dev.perigee.operator.placement;

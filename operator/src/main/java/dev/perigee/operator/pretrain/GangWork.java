@@ -50,6 +50,8 @@ final class GangWork {
                   observed,
                   life.hung(),
                   pod -> inPlace && (pod.isSpare() || life.mayStay(pod, now))));
+      case GangLife.State.Deactivated(var left) ->
+          letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
       case GangLife.State.Suspended(var left) ->
           letGo(job, plan, observed.pods(), Gang.stop(observed, false, pod -> false));
       case GangLife.State.Complete() -> Gang.finish(observed);

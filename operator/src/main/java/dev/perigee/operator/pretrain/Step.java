@@ -53,7 +53,8 @@ record Step(
    */
   private static final Duration BY_NAME = Duration.ofSeconds(5);
 
-  private static final Duration MISSING_SCHEDULER = Duration.ofMinutes(1);
+  /** What a job waits for that is done elsewhere, such as an installation. */
+  private static final Duration ELSEWHERE = Duration.ofMinutes(1);
 
   /**
    * Takes one look.
@@ -162,7 +163,7 @@ record Step(
       case PretrainPlan.Impossible impossible -> {
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
         // A scheduler that is missing may be installed.
-        yield new Decision(after, List.of(), Optional.of(MISSING_SCHEDULER), false);
+        yield new Decision(after, List.of(), Optional.of(ELSEWHERE), false);
       }
       case PretrainPlan.Workable current -> {
         ObservedGang observed = seen.explained(current.gang(), settings.nodes());
@@ -307,6 +308,8 @@ record Step(
                 ? settings.pollInterval()
                 : wait.isPositive() ? wait : Duration.ofMillis(1));
       }
+      case GangLife.State.Deactivated(var left) ->
+          Optional.of(left > 0 ? settings.pollInterval() : ELSEWHERE);
       case GangLife.State.Suspended(var left) ->
           left > 0 ? Optional.of(settings.pollInterval()) : Optional.empty();
       case GangLife.State.Complete() -> Optional.empty();

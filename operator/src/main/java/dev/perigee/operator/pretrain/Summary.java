@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import dev.perigee.api.ConditionReason;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.GangPlan;
 import dev.perigee.operator.gang.PodState;
@@ -41,6 +42,8 @@ record Summary(ConditionReason reason, String message) {
       case GangLife.State.Complete() ->
           new Summary(ConditionReason.Complete, "All steps are done and saved.");
       case GangLife.State.Failed(var reason, var message) -> new Summary(reason, message);
+      case GangLife.State.Deactivated(var left) ->
+          new Summary(ConditionReason.AwaitingAdmission, deactivated(life, plan, left));
       case GangLife.State.Suspended(var left) when left > 0 ->
           new Summary(ConditionReason.Suspending, "The pods save and go.");
       case GangLife.State.Suspended(var none) ->
@@ -59,6 +62,16 @@ record Summary(ConditionReason reason, String message) {
     return life.broke()
         .map(failure -> "The gang broke: " + failure.message())
         .orElse("The gang starts anew as the specification asks");
+  }
+
+  private static String deactivated(GangLife life, GangPlan plan, int left) {
+    String job = plan.service().getMetadata().getLabels().get(GangLabels.JOB);
+    return "Workload "
+        + JobNames.group(job, life.lastFailure().attempt())
+        + " was deactivated"
+        + (left > 0 ? "; the pods save and go" : "")
+        + "; the job goes to its queue again when it has been suspended and resumed: "
+        + life.lastFailure().message();
   }
 
   private static Summary running(
@@ -151,6 +164,8 @@ record Summary(ConditionReason reason, String message) {
       case GangLife.State.Suspended(var left) ->
           left > 0 ? EnumSet.of(ConditionType.Reconciling) : EnumSet.of(ConditionType.Suspended);
       case GangLife.State.Waiting(var left, var notBefore) -> EnumSet.of(ConditionType.Reconciling);
+      case GangLife.State.Deactivated(var left) ->
+          EnumSet.of(left > 0 ? ConditionType.Reconciling : ConditionType.Stalled);
       case GangLife.State.Running() ->
           EnumSet.of(WORKING.contains(reason) ? ConditionType.Ready : ConditionType.Reconciling);
     };

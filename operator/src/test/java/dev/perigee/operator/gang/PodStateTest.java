@@ -109,7 +109,9 @@ class PodStateTest {
   @ParameterizedTest
   @CsvSource({
     "WorkloadEvictedDueToPreempted, Preempted",
+    "WorkloadEvictedDueToDeactivated, Deactivated",
     "WorkloadEvictedDueToClusterQueueStopped, Evicted",
+    "WorkloadEvictedDueToPodsReadyTimeout, ReadyDeadline",
     "NotAdmitted, Evicted",
     "WorkloadDeleted,"
   })

@@ -49,6 +49,32 @@ class QueuePositionTest {
         .contains("a check is pending");
   }
 
+  /** Kueue 0.19 leaves the conditions of quota and admission as they were. */
+  @Test
+  void aWorkloadThatSomebodyDeactivatedSaysSoFirst() throws IOException {
+    assertThat(
+            QueuePosition.of(
+                workload(
+                    """
+                    spec: {active: false}
+                    status:
+                      conditions:
+                      - {type: QuotaReserved, status: "False", message: 100m more needed}
+                      - {type: Evicted, status: "True", message: The workload is deactivated}
+                    """)))
+        .contains("Workload demo-attempt-1 is deactivated (spec.active: false)");
+    assertThat(
+            QueuePosition.of(
+                workload(
+                    """
+                    spec: {active: true}
+                    status:
+                      conditions:
+                      - {type: QuotaReserved, status: "False", message: 100m more needed}
+                    """)))
+        .contains("100m more needed");
+  }
+
   @Test
   void aWorkloadThatIsNewOrWrittenOtherwiseSaysNothing() throws IOException {
     assertThat(QueuePosition.of(workload(""))).isEmpty();

@@ -85,6 +85,37 @@ class EditedStatusTest {
     assertThat(cluster.generations()).containsExactly(3);
   }
 
+  /** The deadline of what a start really waits for goes on. */
+  @ParameterizedTest
+  @ValueSource(strings = {"Admission", "Scheduling", "ImagePull", "Rendezvous", "Loading"})
+  void aPhaseThatIsYetToComeSwitchesNoDeadlineOff(String waitsFor) {
+    FakeCluster waiting =
+        new FakeCluster(
+            Jobs.with(
+                Jobs.small(),
+                "/failurePolicy",
+                "{maxRestarts: 0, deadlines: {admissionSeconds: 60, schedulingSeconds: 60,"
+                    + " imagePullSeconds: 60, rendezvousSeconds: 60, loadingSeconds: 60}}"));
+    waiting.reconcile();
+    switch (waitsFor) {
+      case "Admission" -> waiting.pend(true, null);
+      case "Scheduling" -> waiting.pend(false, "no node has room");
+      case "ImagePull" -> waiting.bind("ImagePullBackOff");
+      default -> {
+        waiting.runAll();
+        waiting.said =
+            Jobs.said(RunStatus.Phase.valueOf(waitsFor), 0, 0, 0, "2026-01-01T00:00:00Z");
+      }
+    }
+    waiting.reconcile();
+    waiting.job.setStatus(Jobs.edited(waiting.job.getStatus(), "{attempt: {phase: Training}}"));
+    waiting.reconcile();
+    assertThat(waiting.job.getStatus().attempt().phase().name()).isEqualTo(waitsFor);
+    waiting.pass(61);
+    waiting.reconcile();
+    assertThat(waiting.job.getStatus().lastFailure().reason()).isEqualTo(waitsFor + "Deadline");
+  }
+
   /** Nothing is in the cluster then from which the count could be seen. */
   @ParameterizedTest
   @MethodSource("edits")

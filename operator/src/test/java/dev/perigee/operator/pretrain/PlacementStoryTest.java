@@ -4,8 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.perigee.api.FailurePolicy.PodReason;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.api.SchedulingSpec.Adapter;
 import dev.perigee.operator.placement.ServedSchedulers;
+import java.time.Duration;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
@@ -95,6 +97,120 @@ class PlacementStoryTest {
     cluster.reconcile();
     assertThat(cluster.reason()).isEqualTo("AdmissionDeadline");
     assertThat(cluster.message()).endsWith(": insufficient quota for cpu in flavor plain");
+  }
+
+  @Test
+  void aJobThatIsTurnedAwayFromItsQueueWaitsUntilSomebodySuspendsAndResumesIt() {
+    FakeCluster cluster = admitted("{}");
+    cluster.lose("demo-1", PodReason.Deactivated);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("AwaitingAdmission");
+    assertThat(cluster.message())
+        .isEqualTo(
+            "Workload demo-attempt-1 was deactivated; the pods save and go; the job goes to its"
+                + " queue again when it has been suspended and resumed: demo-1 is lost"
+                + " (Deactivated)");
+    assertThat(cluster.holding()).containsExactly("Reconciling");
+    cluster.finishDeletions();
+    cluster.pass(3600);
+    cluster.reconcile();
+    assertThat(cluster.reconcile().lookAgain()).contains(Duration.ofMinutes(1));
+    assertThat(cluster.podNames()).isEmpty();
+    assertThat(cluster.holding()).containsExactly("Stalled");
+    assertThat(cluster.message())
+        .startsWith("Workload demo-attempt-1 was deactivated; the job goes to its queue again");
+    assertThat(cluster.job.getStatus().restarts()).isZero();
+    assertThat(cluster.job.getStatus().disruptions()).isEqualTo(1);
+
+    suspend(cluster, true);
+    cluster.reconcile();
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    assertThat(cluster.reason()).isEqualTo("Suspended");
+    suspend(cluster, false);
+    cluster.reconcile();
+    assertThat(cluster.generations()).containsExactly(2);
+  }
+
+  @Test
+  void aRuleMayRestartOrFailAJobThatIsTurnedAway() {
+    FakeCluster restarting = admitted("{rules: [{podReasons: [Deactivated], action: Restart}]}");
+    restarting.lose("demo-1", PodReason.Deactivated);
+    restarting.reconcile();
+    assertThat(restarting.reason()).isEqualTo("Restarting");
+    FakeCluster failing = admitted("{rules: [{podReasons: [Deactivated], action: Fail}]}");
+    failing.lose("demo-1", PodReason.Deactivated);
+    failing.reconcile();
+    assertThat(failing.reason()).isEqualTo("FailedByRule");
+  }
+
+  @Test
+  void aDeadlineOfTheJobGoesOnWhileItIsTurnedAway() {
+    FakeCluster cluster = admitted("{}");
+    cluster.lose("demo-1", PodReason.Deactivated);
+    cluster.reconcile();
+    cluster.finishDeletions();
+    PretrainJobStatus status = cluster.job.getStatus();
+    cluster.job = Jobs.with(cluster.job, "/activeDeadlineSeconds", "60");
+    cluster.job.setStatus(status);
+    cluster.pass(61);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("DeadlineExceeded");
+  }
+
+  /**
+   * Each start is a Workload of its own, so that Kueue's own limit never counts further than one.
+   */
+  @Test
+  void startsThatNeverGetReadyInTimeCountAndComeToAnEnd() {
+    FakeCluster cluster = admitted("{maxRestarts: 2, backoffSeconds: 1}");
+    cluster.lose("demo-1", PodReason.Evicted);
+    again(cluster);
+    for (int i = 1; i <= 2; i++) {
+      cluster.bind("ContainerCreating");
+      cluster.reconcile();
+      cluster.lose("demo-1", PodReason.ReadyDeadline);
+      again(cluster);
+      assertThat(cluster.job.getStatus().restarts()).isEqualTo(i);
+    }
+    cluster.bind("ContainerCreating");
+    cluster.reconcile();
+    cluster.lose("demo-1", PodReason.ReadyDeadline);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("TooManyRestarts");
+  }
+
+  @Test
+  void aGangThatWasReadyAndThenWaitedForAPodInVainIsEvictedAndDoesNotCount() {
+    FakeCluster cluster = admitted("{}");
+    cluster.lose("demo-1", PodReason.ReadyDeadline);
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().restarts()).isZero();
+    assertThat(cluster.job.getStatus().disruptions()).isEqualTo(1);
+    assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("Evicted");
+  }
+
+  private static void again(FakeCluster cluster) {
+    cluster.reconcile();
+    cluster.finishDeletions();
+    cluster.pass(400);
+    cluster.reconcile();
+  }
+
+  /** A job whose first start Kueue has let in. */
+  private static FakeCluster admitted(String policy) {
+    PretrainJob job = Jobs.with(Jobs.small(), "/scheduling", "{adapter: Kueue, queue: team-a}");
+    FakeCluster cluster = new FakeCluster(Jobs.with(job, "/failurePolicy", policy));
+    cluster.served = new ServedSchedulers(Optional.of("v1beta2"), false, Optional.empty());
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.reconcile();
+    return cluster;
+  }
+
+  private static void suspend(FakeCluster cluster, boolean suspend) {
+    PretrainJobStatus status = cluster.job.getStatus();
+    cluster.job = Jobs.with(cluster.job, "/suspend", Boolean.toString(suspend));
+    cluster.job.setStatus(status);
   }
 
   @Test
