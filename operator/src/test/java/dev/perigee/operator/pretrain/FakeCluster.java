@@ -149,6 +149,11 @@ final class FakeCluster {
     pods.values().forEach(pod -> pod.pend(false, true, waiting, null));
   }
 
+  /** The kubelet of one pod says what keeps it from starting. */
+  void hamper(String pod, String by) {
+    with(pod, p -> p.hamper(by));
+  }
+
   /** What is now said of a pod's node. */
   void node(String pod, NodeState node) {
     with(pod, p -> p.on(node));
