@@ -144,6 +144,11 @@ final class FakeCluster {
     pods.values().forEach(pod -> pod.pend(gated, false, null, unschedulable));
   }
 
+  /** No node takes one pod. */
+  void refuse(String pod, String unschedulable) {
+    with(pod, p -> p.pend(false, false, null, unschedulable));
+  }
+
   /** All pods have a node, and their containers wait. */
   void bind(String waiting) {
     pods.values().forEach(pod -> pod.pend(false, true, waiting, null));
