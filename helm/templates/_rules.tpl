@@ -26,9 +26,10 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 - apiGroups: [""]
   resources: [services]
   verbs: [list, watch, create, patch]
+# Read of a pod that takes long to start: only they say why.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 # One for each gang, where the installation closes gangs to others.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]

@@ -25,6 +25,8 @@ public enum ConditionReason {
   InsufficientCapacity,
   /** An image cannot be pulled. */
   ImagePull,
+  /** A node does not get a pod's container to start. */
+  PodSetup,
   /** Pods wait for their peers. */
   Rendezvous,
   /** Data and weights are being read. */

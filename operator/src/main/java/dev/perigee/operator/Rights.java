@@ -26,7 +26,8 @@ public record Rights(String group, String resource, List<String> verbs) {
           // Server-side apply creates what is absent, which needs both.
           new Rights("", "configmaps", List.of("list", "watch", "create", "patch", "delete")),
           new Rights("", "services", List.of("list", "watch", "create", "patch")),
-          new Rights("", "events", List.of("create")),
+          // Read of a pod that takes long to start: only they say why.
+          new Rights("", "events", List.of("list", "create")),
           // One for each gang, where the installation closes gangs to others.
           new Rights(
               "networking.k8s.io", "networkpolicies", List.of("list", "watch", "create", "patch")),

@@ -5,6 +5,9 @@ import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.OwnerReference;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.Status;
 import io.fabric8.kubernetes.api.model.StatusBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
@@ -17,6 +20,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
@@ -188,16 +192,34 @@ public final class GangWriter {
         .collect(Collectors.toSet());
   }
 
-  /** A patch has the uid in it, which the API server refuses to change on another pod. */
+  /**
+   * A patch has the uid in it, which the API server refuses to change on another pod. The client is
+   * given a pod of that name, else it would read it first, which takes a right of its own.
+   */
   private void change(String pod, String patch) {
-    Runnable write =
-        () ->
-            client
-                .pods()
-                .inNamespace(namespace)
-                .withName(pod)
-                .patch(PatchContext.of(PatchType.JSON_MERGE), patch);
-    unless(HttpURLConnection.HTTP_CONFLICT, () -> unless(HttpURLConnection.HTTP_NOT_FOUND, write));
+    Pod named =
+        new PodBuilder()
+            .withNewMetadata()
+            .withNamespace(namespace)
+            .withName(pod)
+            .endMetadata()
+            .build();
+    try {
+      client.resource(named).patch(PatchContext.of(PatchType.JSON_MERGE), patch);
+    } catch (KubernetesClientException e) {
+      if (!isGone(e)) {
+        throw e;
+      }
+    }
+  }
+
+  /** Whether the pod is no more, or is another: the API server says that its uid cannot change. */
+  private static boolean isGone(KubernetesClientException e) {
+    return e.getCode() == HttpURLConnection.HTTP_NOT_FOUND
+        || e.getCode() == HttpURLConnection.HTTP_CONFLICT
+        || Optional.ofNullable(e.getStatus()).map(Status::getDetails).stream()
+            .flatMap(details -> details.getCauses().stream())
+            .anyMatch(cause -> "metadata.uid".equals(cause.getField()));
   }
 
   private static String adoption(String uid, int index, int generation, int restarts) {

@@ -96,6 +96,18 @@ public record ObservedGang(
         leftovers);
   }
 
+  /** The same, where one pod says why it does not start. */
+  ObservedGang troubled(PodState which, String because) {
+    return new ObservedGang(
+        service,
+        policy,
+        configMaps,
+        pods.stream()
+            .map(pod -> pod.uid().equals(which.uid()) ? pod.troubled(because) : pod)
+            .toList(),
+        leftovers);
+  }
+
   /** Pods of one start. */
   public List<PodState> of(int generation) {
     return pods.stream().filter(p -> p.generation() == generation).toList();

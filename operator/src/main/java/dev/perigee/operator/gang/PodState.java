@@ -15,6 +15,8 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * What the operator needs to know of a pod.
@@ -93,24 +95,41 @@ public record PodState(
    * How a pod's container comes to run, and to run again.
    *
    * @param waiting why it waits, for example ImagePullBackOff, null when it does not
+   * @param trouble what keeps it from starting, in the kubelet's words; null when nothing is known
    * @param restarts how often it was started again
    * @param waits whether it was started again since the pod was last made part of a start; then the
    *     pod's {@link End} is that of the container before
    * @param returns whether its program has just ended in a way upon which the pod's own rules start
    *     it again; the kubelet says so by leaving the pod's phase at Running
    */
-  public record Container(String waiting, int restarts, boolean waits, boolean returns) {
+  public record Container(
+      String waiting, String trouble, int restarts, boolean waits, boolean returns) {
+    /** Reasons for which a container waits that is on its way, or will be started again. */
+    private static final Set<String> NO_TROUBLE =
+        Set.of("ContainerCreating", "PodInitializing", "CrashLoopBackOff");
+
     private static Container of(Pod pod) {
       var status = status(pod);
+      var waiting = status.map(ContainerStatus::getState).map(ContainerState::getWaiting);
       return new Container(
-          status
-              .map(ContainerStatus::getState)
-              .map(ContainerState::getWaiting)
-              .map(ContainerStateWaiting::getReason)
-              .orElse(null),
+          waiting.map(ContainerStateWaiting::getReason).orElse(null),
+          waiting.map(Container::trouble).orElse(null),
           restarts(status),
           before(pod).isPresent(),
           "Running".equals(podPhase(pod)) && now(pod).map(end -> returns(pod, end)).orElse(false));
+    }
+
+    private static String trouble(ContainerStateWaiting waiting) {
+      return waiting.getReason() == null || NO_TROUBLE.contains(waiting.getReason())
+          ? null
+          : Stream.of(waiting.getReason(), waiting.getMessage())
+              .filter(Objects::nonNull)
+              .filter(said -> !said.isBlank())
+              .collect(Collectors.joining(": "));
+    }
+
+    private Container troubled(String because) {
+      return new Container(waiting, because, restarts, waits, returns);
     }
 
     /** The end of its program, while it has not been started again. */
@@ -246,6 +265,15 @@ public record PodState(
 
   /** The same pod, with more to say of why no node takes it. */
   PodState unschedulable(String because) {
+    return with(new Binding(binding.gated(), because, binding.bound(), binding.node()), container);
+  }
+
+  /** The same pod, with more to say of why its container does not start. */
+  PodState troubled(String because) {
+    return with(binding, container.troubled(because));
+  }
+
+  private PodState with(Binding newBinding, Container newContainer) {
     return new PodState(
         name,
         uid,
@@ -258,8 +286,8 @@ public record PodState(
         deleting,
         ip,
         grace,
-        new Binding(binding.gated(), because, binding.bound(), binding.node()),
-        container,
+        newBinding,
+        newContainer,
         end);
   }
 

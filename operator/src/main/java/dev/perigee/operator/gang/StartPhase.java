@@ -11,6 +11,7 @@ import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /** How far a start of a gang has come, and whether that took too long: pure functions. */
 final class StartPhase {
@@ -111,9 +112,11 @@ final class StartPhase {
   }
 
   private static String whatItWaitsFor(PodState pod) {
-    return pod.binding().unschedulable() != null
-        ? pod.binding().unschedulable()
-        : pod.container().waiting();
+    return Stream.of(
+            pod.binding().unschedulable(), pod.container().trouble(), pod.container().waiting())
+        .filter(Objects::nonNull)
+        .findFirst()
+        .orElse(null);
   }
 
   /** One deadline: its field, and what has not happened when it passes. */

@@ -88,9 +88,12 @@ final class GangWork {
             meeting);
     // A new operator may plan a little differently: it leaves what waits until the next start.
     boolean whole = roster.isWhole(size);
+    // A spare that waited for a node longer may get the one that a lost pod leaves behind.
+    boolean roomForAll =
+        roster.places().values().stream().allMatch(pod -> pod.binding().unschedulable() == null);
     Spares spares =
         Spares.of(
-            inPlace || whole ? job.getSpec().failurePolicy().spares() : 0,
+            (inPlace || whole) && roomForAll ? job.getSpec().failurePolicy().spares() : 0,
             roster.idle(observed),
             observed,
             number -> JobNames.spare(job.getMetadata().getName(), number),

@@ -10,6 +10,7 @@ import dev.perigee.operator.gang.GangWriter;
 import dev.perigee.operator.gang.Nodes;
 import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
+import dev.perigee.operator.gang.StartTrouble;
 import dev.perigee.operator.placement.QueuePosition;
 import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
@@ -94,7 +95,13 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       return UpdateControl.noUpdate(); // another controller's, its status too
     }
     Instant now = options.clock().instant();
-    ObservedGang observed = queued(job, observe(job, context), context);
+    ObservedGang observed =
+        StartTrouble.read(
+            context.getClient(),
+            job.getMetadata().getNamespace(),
+            queued(job, observe(job, context), context),
+            Optional.ofNullable(job.getStatus()).map(PretrainJobStatus::attempt),
+            now);
     Step step =
         Step.take(
             job,

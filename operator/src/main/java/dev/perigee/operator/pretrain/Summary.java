@@ -6,10 +6,12 @@ import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.GangPlan;
+import dev.perigee.operator.gang.NodeState;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.run.RunStatus;
 import java.util.EnumSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 
@@ -109,7 +111,22 @@ record Summary(ConditionReason reason, String message) {
               + " of "
               + imageless.get().name()
               + " cannot be pulled: "
-              + imageless.get().container().waiting());
+              + Objects.requireNonNullElse(
+                  imageless.get().container().trouble(), imageless.get().container().waiting()));
+    }
+    Optional<PodState> stuck =
+        gang.stream()
+            .filter(p -> p.phase() == PodState.Phase.Pending && p.container().trouble() != null)
+            .findFirst();
+    if (stuck.isPresent()) {
+      NodeState node = stuck.get().binding().node();
+      return new Summary(
+          ConditionReason.PodSetup,
+          (node == null ? "The node" : "Node " + node.name())
+              + " does not get "
+              + stuck.get().name()
+              + " to start: "
+              + stuck.get().container().trouble());
     }
     if (gang.size() < pods) {
       // Tried again with every look; until it works, what was said about it stands.

@@ -24,6 +24,7 @@ record Transition(int attempt, boolean warning, String reason, String message) {
           ConditionReason.CreationRefused,
           ConditionReason.InsufficientCapacity,
           ConditionReason.ImagePull,
+          ConditionReason.PodSetup,
           ConditionReason.Restarting,
           ConditionReason.BackingOff,
           ConditionReason.InvalidPlan,

@@ -62,6 +62,29 @@ class PodStateTest {
 
   @ParameterizedTest
   @CsvSource({
+    "ContainerCreating,,",
+    "PodInitializing,,",
+    "CrashLoopBackOff, back-off 10s restarting failed container,",
+    "ErrImageNeverPull,, ErrImageNeverPull",
+    "CreateContainerConfigError, no user, CreateContainerConfigError: no user"
+  })
+  void aContainerThatCannotStartSaysWhy(String reason, String message, String trouble) {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .addNewContainerStatus()
+            .withNewState()
+            .withNewWaiting(message, reason)
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(pod).container().waiting()).isEqualTo(reason);
+    assertThat(PodState.of(pod).container().trouble()).isEqualTo(trouble);
+  }
+
+  @ParameterizedTest
+  @CsvSource({
     "PreemptionByScheduler, Preempted",
     "DeletionByTaintManager, NodeLost",
     "DeletionByPodGC, NodeLost",

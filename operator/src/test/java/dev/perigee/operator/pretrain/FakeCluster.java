@@ -144,9 +144,19 @@ final class FakeCluster {
     pods.values().forEach(pod -> pod.pend(gated, false, null, unschedulable));
   }
 
+  /** No node takes one pod. */
+  void refuse(String pod, String unschedulable) {
+    with(pod, p -> p.pend(false, false, null, unschedulable));
+  }
+
   /** All pods have a node, and their containers wait. */
   void bind(String waiting) {
     pods.values().forEach(pod -> pod.pend(false, true, waiting, null));
+  }
+
+  /** The kubelet of one pod says what keeps it from starting. */
+  void hamper(String pod, String by) {
+    with(pod, p -> p.hamper(by));
   }
 
   /** What is now said of a pod's node. */

@@ -24,6 +24,7 @@ final class FakePod {
   private String ip;
   private PodState.End end = PodState.End.NONE;
   private String waiting;
+  private String trouble;
   private String unschedulable;
   private boolean gated;
   private int shown;
@@ -59,7 +60,7 @@ final class FakePod {
         ip,
         grace,
         new PodState.Binding(gated, unschedulable, bound, node),
-        new PodState.Container(waiting, restarts, waits, returns),
+        new PodState.Container(waiting, trouble, restarts, waits, returns),
         end);
   }
 
@@ -96,11 +97,17 @@ final class FakePod {
     ip = null;
     end = PodState.End.NONE;
     waiting = waitsFor;
+    trouble = null;
     unschedulable = notScheduledBecause;
     gated = isGated;
     bound = isBound;
     node = null;
     returns = false;
+  }
+
+  /** Its kubelet says what keeps it from starting. */
+  void hamper(String by) {
+    trouble = by;
   }
 
   /** Its kubelet was made to show it the addresses of a start. */
@@ -165,6 +172,7 @@ final class FakePod {
 
   private void clear() {
     waiting = null;
+    trouble = null;
     unschedulable = null;
     gated = false;
     returns = false;

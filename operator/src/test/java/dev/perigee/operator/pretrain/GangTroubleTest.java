@@ -95,6 +95,29 @@ class GangTroubleTest {
     assertThat(cluster.message()).contains("imagePullSeconds", "ImagePullBackOff");
   }
 
+  @Test
+  void aNodeThatDoesNotGetAPodToStartIsSaidInItsKubeletsWordsAndFailsAtTheDeadline() {
+    cluster.reconcile();
+    cluster.bind("ContainerCreating");
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("Starting");
+    cluster.node("demo-1", new NodeState("n-1", false, Set.of("Ready")));
+    cluster.hamper("demo-1", "FailedMount: secret not found");
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("PodSetup");
+    assertThat(cluster.message())
+        .isEqualTo("Node n-1 does not get demo-1 to start: FailedMount: secret not found");
+    assertThat(cluster.holding()).containsExactly("Reconciling");
+    cluster.hamper("demo-1", null);
+    cluster.reconcile();
+    assertThat(cluster.reason()).as("it has gone on").isEqualTo("Starting");
+    cluster.hamper("demo-0", "FailedMount: secret not found");
+    cluster.pass(1800);
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("ImagePullDeadline");
+    assertThat(cluster.message()).endsWith("imagePullSeconds): FailedMount: secret not found");
+  }
+
   @ParameterizedTest
   @EnumSource(
       value = RunStatus.Phase.class,

@@ -119,6 +119,34 @@ class SparesTest {
   }
 
   @Test
+  void aSpareMakesRoomForAPodOfTheGangThatNoNodeTakes() {
+    cluster.reconcile();
+    cluster.reconcile();
+    cluster.running("demo-0");
+    cluster.running("demo-1");
+    cluster.refuse("demo-spare0", "Insufficient cpu");
+    cluster.reconcile();
+    assertThat(cluster.podNames()).as("it may wait").contains("demo-spare0");
+    cluster.exit("demo-1", 137, null);
+    cluster.reconcile();
+    cluster.startAgain("demo-0", 69);
+    cluster.finishDeletions();
+    cluster.reconcile();
+    cluster.running("demo-spare0"); // it waited longer than the new pod, which comes too late
+    cluster.refuse("demo-1", "Insufficient cpu");
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("InsufficientCapacity");
+    cluster.finishDeletions();
+    cluster.reconcile();
+    assertThat(cluster.podNames()).containsExactly("demo-0", "demo-1");
+    cluster.running("demo-1");
+    cluster.reconcile();
+    cluster.reconcile();
+    assertThat(cluster.podNames()).containsExactly("demo-0", "demo-1", "demo-spare0");
+    assertThat(cluster.job.getStatus().attempt().number()).isEqualTo(2);
+  }
+
+  @Test
   void aSpareThatDiesBreaksNothingAndIsMadeAnewAfterAMinute() {
     start();
     cluster.exit("demo-spare0", 1, null);

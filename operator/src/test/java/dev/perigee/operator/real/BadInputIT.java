@@ -139,6 +139,23 @@ class BadInputIT {
     awaitNoPods("typo");
   }
 
+  @Test
+  void whatANodeCannotSetUpIsReadFromThePodsEventsAndFailsTheJobAtItsDeadline() {
+    create(
+        "stuck",
+        job -> job.withObject("/spec/failurePolicy/deadlines").put("imagePullSeconds", 20));
+    awaitPods("stuck", 2);
+    pods("stuck").forEach(play::bind);
+    String said = "FailedMount: MountVolume.SetUp failed for volume \"x\" : not there";
+    pods("stuck").forEach(pod -> play.warn(pod, "FailedMount", said.substring(13)));
+    awaitReason("stuck", "PodSetup");
+    assertThat(ready("stuck").message()).endsWith("does not get stuck-0 to start: " + said);
+    assertThat(holding("stuck")).containsExactly("Reconciling");
+    awaitReason("stuck", "ImagePullDeadline");
+    assertThat(ready("stuck").message()).endsWith("deadlines.imagePullSeconds): " + said);
+    awaitNoPods("stuck");
+  }
+
   /** Claims and folders are the program's to try; the operator reads neither. */
   @ParameterizedTest
   @ValueSource(

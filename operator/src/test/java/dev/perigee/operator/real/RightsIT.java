@@ -5,9 +5,24 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.perigee.operator.OperatorRuntime;
 import dev.perigee.operator.Rights;
+import dev.perigee.operator.gang.GangAction;
+import dev.perigee.operator.gang.GangWriter;
+import dev.perigee.operator.gang.PodState;
+import io.fabric8.kubernetes.api.model.ConfigMap;
+import io.fabric8.kubernetes.api.model.ConfigMapBuilder;
+import io.fabric8.kubernetes.api.model.ObjectMeta;
+import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
+import io.fabric8.kubernetes.api.model.OwnerReference;
+import io.fabric8.kubernetes.api.model.OwnerReferenceBuilder;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.api.model.Service;
 import io.fabric8.kubernetes.api.model.ServiceAccountBuilder;
+import io.fabric8.kubernetes.api.model.ServiceBuilder;
 import io.fabric8.kubernetes.api.model.authentication.TokenRequest;
 import io.fabric8.kubernetes.api.model.authentication.TokenRequestBuilder;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicy;
+import io.fabric8.kubernetes.api.model.networking.v1.NetworkPolicyBuilder;
 import io.fabric8.kubernetes.api.model.rbac.ClusterRoleBindingBuilder;
 import io.fabric8.kubernetes.api.model.rbac.ClusterRoleBuilder;
 import io.fabric8.kubernetes.api.model.rbac.PolicyRule;
@@ -42,7 +57,108 @@ class RightsIT {
   @Test
   void theRightsOfItsNamespacesCarryAWholeLife() throws InterruptedException {
     String namespace = api.namespace("rights");
-    List<PolicyRule> rules = rules(Rights.OF_JOBS.stream());
+    grant(namespace);
+    wholeLifeAs(namespace);
+  }
+
+  /** Also those that a life without trouble does not need, as for restarts in place. */
+  @Test
+  void theyCarryEveryWriteToAGang() {
+    String namespace = api.namespace("rights");
+    grant(namespace);
+    try (KubernetesClient account = account(namespace)) {
+      GangWriter writer =
+          new GangWriter(
+              account,
+              namespace,
+              object -> account.resource(object).create(),
+              object -> account.resource(object).forceConflicts().serverSideApply());
+      ObjectMeta metadata =
+          new ObjectMetaBuilder()
+              .withNamespace(namespace)
+              .withName("thing")
+              .withOwnerReferences(owner("job"))
+              .build();
+      Pod pod =
+          new PodBuilder()
+              .withMetadata(metadata)
+              .withNewSpec()
+              .addNewContainer()
+              .withName("trainer")
+              .withImage("x")
+              .endContainer()
+              .endSpec()
+              .build();
+      Service service =
+          new ServiceBuilder()
+              .withMetadata(metadata)
+              .withNewSpec()
+              .withClusterIP("None")
+              .endSpec()
+              .build();
+      NetworkPolicy policy =
+          new NetworkPolicyBuilder()
+              .withMetadata(metadata)
+              .withNewSpec()
+              .withNewPodSelector()
+              .endPodSelector()
+              .endSpec()
+              .build();
+      ConfigMap map = new ConfigMapBuilder().withMetadata(metadata).build();
+      writer.write(
+          List.of(
+              new GangAction.ApplyService(service),
+              new GangAction.ApplyNetworkPolicy(policy),
+              new GangAction.CreateConfigMap(map),
+              new GangAction.CreatePod(pod)));
+      String uid = thing(namespace).getMetadata().getUid();
+      writer.write(List.of(new GangAction.AdoptPod("thing", uid, 3, 2, 1)));
+      writer.write(List.of(new GangAction.ShowPeers("thing", uid, 2)));
+      assertThat(PodState.of(thing(namespace)))
+          .extracting(PodState::index, PodState::generation, PodState::shown)
+          .containsExactly(3, 2, 2);
+      writer.write(
+          List.of(
+              new GangAction.AdoptPod("thing", "another", 4, 4, 4),
+              new GangAction.ShowPeers("gone", uid, 4)));
+      assertThat(PodState.of(thing(namespace)).index()).as("another pod is let be").isEqualTo(3);
+      Service another =
+          new ServiceBuilder(service)
+              .editMetadata()
+              .withOwnerReferences(owner("another"))
+              .endMetadata()
+              .build();
+      assertThatThrownBy(() -> writer.write(List.of(new GangAction.ApplyService(another))))
+          .hasMessageContaining("Service thing is there already");
+      writer.write(
+          List.of(
+              new GangAction.UpdateService(service),
+              new GangAction.ApplyNetworkPolicy(policy),
+              new GangAction.ApplyConfigMap(map),
+              new GangAction.DeleteConfigMap("thing"),
+              new GangAction.DeletePod("thing", uid, 0L),
+              new GangAction.DeleteGroup("kueue.x-k8s.io/v1beta2", "workloads", "thing"),
+              new GangAction.DeleteGroup("scheduling.k8s.io/v1alpha2", "podgroups", "thing"),
+              new GangAction.DeleteGroup("scheduling.volcano.sh/v1beta1", "podgroups", "thing")));
+      assertThat(thing(namespace)).isNull();
+    }
+  }
+
+  private static Pod thing(String namespace) {
+    return api.client().pods().inNamespace(namespace).withName("thing").get();
+  }
+
+  private static OwnerReference owner(String name) {
+    return new OwnerReferenceBuilder()
+        .withApiVersion("perigee.dev/v1alpha1")
+        .withKind("PretrainJob")
+        .withName(name)
+        .withUid(name)
+        .build();
+  }
+
+  /** Gives the namespace's account the rights of its jobs, there. */
+  private static void grant(String namespace) {
     api.client()
         .resource(
             new RoleBuilder()
@@ -50,7 +166,7 @@ class RightsIT {
                 .withName(ACCOUNT)
                 .withNamespace(namespace)
                 .endMetadata()
-                .withRules(rules)
+                .withRules(rules(Rights.OF_JOBS.stream()))
                 .build())
         .create();
     api.client()
@@ -64,7 +180,6 @@ class RightsIT {
                 .addNewSubject("", "ServiceAccount", ACCOUNT, namespace)
                 .build())
         .create();
-    wholeLifeAs(namespace);
   }
 
   @Test
