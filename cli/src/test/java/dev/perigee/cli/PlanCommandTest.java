@@ -26,7 +26,7 @@ class PlanCommandTest {
   private static final String KIMI_K2 = example("plans/kimi-k2.yaml");
 
   private static final String SPARES =
-      "  steps: 600\n  scheduling: {adapter: None}\n  failurePolicy: {restart: InPlace, spares: 2}\n";
+      "  steps: 1000\n  scheduling: {adapter: None}\n  failurePolicy: {restart: InPlace, spares: 2}\n";
 
   @TempDir Path folder;
 
@@ -90,7 +90,7 @@ class PlanCommandTest {
     Path file =
         Files.writeString(
             folder.resolve("spares.yaml"),
-            Files.readString(Path.of(QUICKSTART)).replace("  steps: 600\n", SPARES));
+            Files.readString(Path.of(QUICKSTART)).replace("  steps: 1000\n", SPARES));
 
     Result result = plan(file.toString());
 
