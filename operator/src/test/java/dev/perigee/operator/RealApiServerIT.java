@@ -166,7 +166,7 @@ class RealApiServerIT {
           .as("kubectl get -o wide")
           .containsEntry("Status", "Training")
           .containsEntry("Step", "42")
-          .containsEntry("Of", "600")
+          .containsEntry("Of", jobs().withName(name).get().getSpec().steps().toString())
           .containsEntry("Loss", "2")
           .containsEntry("Restarts", "0")
           .containsEntry("Checkpoint", "null")
