@@ -5,15 +5,16 @@ import dev.perigee.engine.parallel.Group.Offer;
 import dev.perigee.engine.parallel.TreeReducer.Range;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * Collectives among ranks that are threads of this JVM and of other pods' JVMs. Ranks of one pod
  * read and write each other's tensors between two meetings; pods exchange frames. What can be
  * combined inside a pod is combined there first, and crosses to each other pod once.
  *
- * <p>One instance belongs to one rank; {@link Group} is what the ranks here share.
+ * <p>One instance belongs to one rank; {@link Group} is what the ranks here share. It is for one
+ * thread, but for streams: each may have a thread of its own that sends or receives.
  */
 final class GroupCollectives implements Collectives {
   /** From so many floats on, and more than two pods, each pod sums only its share. */
@@ -26,8 +27,8 @@ final class GroupCollectives implements Collectives {
   private final boolean byPods;
   private int round;
 
-  /** Messages so far of each stream to and from another rank. */
-  private final Map<Channel, Integer> messages = new HashMap<>();
+  /** Messages so far of each stream to and from another rank, streams of any thread. */
+  private final Map<Channel, Integer> messages = new ConcurrentHashMap<>();
 
   GroupCollectives(Group group, int index) {
     this(group, index, RowExchange.byPodsIsFewer(group));
