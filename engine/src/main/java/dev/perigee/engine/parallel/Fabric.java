@@ -299,7 +299,8 @@ public final class Fabric implements Fellowship, AutoCloseable {
     }
   }
 
-  /** Ends all work together, here and in the other pods, with a reason for people to read. */
+  /** {@inheritDoc} Here and in the other pods. */
+  @Override
   public void abort(String reason) {
     alarm.ring(reason);
   }

@@ -15,6 +15,9 @@ public interface Fellowship {
 
         @Override
         public void whenEnded(Consumer<String> told) {}
+
+        @Override
+        public void abort(String reason) {}
       };
 
   /** Why work together has ended, empty while it has not. */
@@ -25,4 +28,7 @@ public interface Fellowship {
    * on the thread that finds out, which must not be kept.
    */
   void whenEnded(Consumer<String> told);
+
+  /** Ends work together, for all, with a reason for people to read. */
+  void abort(String reason);
 }
