@@ -16,10 +16,10 @@ import java.util.Optional;
 import java.util.function.Supplier;
 
 /**
- * The groups of a rank whose tensors are on a GPU. Rows of experts, gradients and weights go
- * through NCCL where every rank of the job has a GPU to itself; where ranks share one, which NCCL
- * refuses, or where it is missing, they go by way of the host. Everything else, which is small or
- * between two ranks alone, always goes by way of the host.
+ * The groups of a rank whose tensors are on a GPU. Rows of experts, gradients, weights and what a
+ * stage sends to its neighbours go through NCCL where every rank of the job has a GPU to itself;
+ * where ranks share one, which NCCL refuses, or where it is missing, they go by way of the host.
+ * Everything else, which is small or seldom, always goes by way of the host.
  */
 public final class GpuGroups implements AutoCloseable {
   /** How tensors travel between ranks. */
@@ -78,7 +78,7 @@ public final class GpuGroups implements AutoCloseable {
           Stream stream = device.stream();
           DeviceArena memory = device.arena();
           return new Opened(
-              new NcclCollectives.Line(
+              new NcclMember.Line(
                   stream,
                   device.compute(),
                   memory,
@@ -95,7 +95,7 @@ public final class GpuGroups implements AutoCloseable {
   }
 
   /** A line, and what ends it. */
-  record Opened(NcclCollectives.Line line, Runnable close) {}
+  record Opened(NcclMember.Line line, Runnable close) {}
 
   GpuGroups(
       Optional<Nccl> nccl,
@@ -123,7 +123,7 @@ public final class GpuGroups implements AutoCloseable {
                   joined(nccl.orElseThrow(), lines, groups.expert(), staged.expert(), fellowship),
                   joined(nccl.orElseThrow(), lines, groups.dense(), staged.dense(), fellowship),
                   joined(nccl.orElseThrow(), lines, groups.replica(), staged.replica(), fellowship),
-                  staged.pipeline(),
+                  pipeline(nccl.orElseThrow(), lines, groups, staged, fellowship),
                   staged.world());
         };
   }
@@ -167,11 +167,31 @@ public final class GpuGroups implements AutoCloseable {
     if (group.size() == 1) {
       return staged;
     }
-    Opened line = lines.get();
-    opened.push(line.close);
-    NcclCollectives joined = NcclCollectives.join(nccl, line.line, group, fellowship);
+    NcclCollectives joined = NcclCollectives.join(nccl, open(lines), group, fellowship);
     opened.push(joined::close);
     return joined;
+  }
+
+  private Collectives pipeline(
+      Nccl nccl,
+      Supplier<Opened> lines,
+      Fabric.Groups groups,
+      Fabric.Groups staged,
+      Fellowship fellowship) {
+    if (groups.pipeline().size() == 1) {
+      return staged.pipeline();
+    }
+    NcclPipeline joined =
+        NcclPipeline.join(
+            nccl, () -> open(lines), groups.pipeline(), staged.pipeline(), fellowship);
+    opened.push(joined::close);
+    return joined;
+  }
+
+  private NcclMember.Line open(Supplier<Opened> lines) {
+    Opened line = lines.get();
+    opened.push(line.close);
+    return line.line;
   }
 
   /** How tensors travel. */

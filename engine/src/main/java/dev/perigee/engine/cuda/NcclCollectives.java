@@ -1,21 +1,14 @@
 package dev.perigee.engine.cuda;
 
+import dev.perigee.engine.cuda.NcclMember.Line;
 import dev.perigee.engine.cuda.driver.CudaException;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
-import dev.perigee.engine.cuda.driver.DeviceMemory;
-import dev.perigee.engine.cuda.driver.Launcher;
-import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
-import dev.perigee.engine.parallel.LostPeerException;
 import dev.perigee.engine.tensor.Tensor;
 import java.nio.ByteBuffer;
-import java.time.Duration;
 import java.util.Arrays;
 import java.util.Optional;
-import java.util.concurrent.locks.LockSupport;
-import java.util.function.BooleanSupplier;
-import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 
 /**
@@ -27,66 +20,37 @@ import java.util.stream.IntStream;
  * to the host is copied in the same stream, so that even an exchange of counts waits only once.
  *
  * <p>Figures, barriers and what one rank sends to one other go through the connections beneath:
- * NCCL's send waits until its receiver comes, and a schedule's must not.
+ * NCCL's send waits until its receiver comes, and a schedule's must not. {@link NcclPipeline} is
+ * for groups that send much.
  *
  * <p>Sums are the same on every rank and in every run with the same ranks on the same machines, but
  * their order is NCCL's and not that of ranks in other groups; {@link #reduceScatterSum} and {@link
  * #allReduceSum(Tensor)} may differ in the last bit.
  *
- * <p>NCCL itself waits for a lost peer for ever. So each operation waits here, until it is done, or
- * NCCL knows of an error, or the {@link Fellowship} has ended, as a pod's connections find out;
- * then the communicator is aborted. A thread that is still inside of a call of NCCL by then is
- * freed by another that aborts.
+ * <p>A lost peer ends every operation, as {@link NcclMember} says.
  */
 public final class NcclCollectives implements Collectives, AutoCloseable {
-  private static final long LOOK_AGAIN_NANOS = 20_000;
   private static final Nccl.Type INTS = Nccl.Type.INT32;
   private static final Nccl.Type FLOATS = Nccl.Type.FLOAT32;
-
-  /** How long a thread may take to see by itself that work together has ended. */
-  private static final Duration SEES_BY_ITSELF = Duration.ofSeconds(1);
-
-  /**
-   * A device's work in order, as NCCL needs it.
-   *
-   * @param queue for the operations alone
-   * @param tensors where the work on their tensors is queued, which they come after
-   * @param memory for what goes by way of the device
-   * @param zeros makes a tensor on the device
-   * @param stream the driver's handle of {@code queue}
-   * @param idle whether everything put into {@code queue} is done
-   */
-  record Line(
-      Queue queue,
-      Launcher tensors,
-      DeviceMemory memory,
-      IntFunction<Tensor> zeros,
-      long stream,
-      BooleanSupplier idle) {}
 
   private final Nccl nccl;
   private final Line line;
   private final Collectives beneath;
   private final int size;
   private final int index;
+  private final NcclMember member;
   private final long communicator;
-  private final Fellowship fellowship;
   private final Staged first = new Staged();
   private final Staged second = new Staged();
 
-  /** Why the communicator is gone, once it is; guarded by this. */
-  private String gone;
-
-  private NcclCollectives(
-      Nccl nccl, Line line, Collectives beneath, long communicator, Fellowship fellowship) {
+  private NcclCollectives(Nccl nccl, Line line, Collectives beneath, NcclMember member) {
     this.nccl = nccl;
     this.line = line;
     this.beneath = beneath;
     this.size = beneath.size();
     this.index = beneath.index();
-    this.communicator = communicator;
-    this.fellowship = fellowship;
-    fellowship.whenEnded(why -> Thread.ofVirtual().start(() -> abortIfNobodyDoes(why)));
+    this.member = member;
+    this.communicator = member.communicator();
   }
 
   /** Why NCCL cannot be used on this machine, in one line; empty when it can. */
@@ -112,9 +76,9 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     for (int i = 0; i < id.length; i++) {
       id[i] = (byte) told[i];
     }
-    line.queue.bind();
-    long communicator = nccl.initRank(beneath.size(), id, beneath.index());
-    return new NcclCollectives(nccl, line, beneath, communicator, fellowship);
+    NcclMember member =
+        NcclMember.join(nccl, line, beneath.size(), id, beneath.index(), fellowship);
+    return new NcclCollectives(nccl, line, beneath, member);
   }
 
   @Override
@@ -129,7 +93,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   @Override
   public Tensor buffer(int count) {
-    return line.zeros.apply(count);
+    return line.zeros().apply(count);
   }
 
   /** Memory of the device through which numbers of the host go, kept for the next ones. */
@@ -141,10 +105,10 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     ByteBuffer of(long bytes) {
       if (device == null || device.bytes() < bytes) {
         if (device != null) {
-          line.memory.free(device);
+          line.memory().free(device);
         }
-        device = line.memory.allocate(bytes);
-        host = line.memory.pinned(bytes);
+        device = line.memory().allocate(bytes);
+        host = line.memory().pinned(bytes);
       }
       return host.slice(0, Math.toIntExact(bytes)).order(host.order());
     }
@@ -153,20 +117,20 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
       long bytes = (long) Float.BYTES * x.size();
       ByteBuffer copy = of(bytes);
       copy.asFloatBuffer().put(x.floats(), x.offset(), x.size());
-      line.queue.upload(copy, device.slice(0, bytes));
+      line.queue().upload(copy, device.slice(0, bytes));
       return device.slice(0, bytes);
     }
 
     /** What is on the device will be in the host's view once the stream is idle. */
     ByteBuffer download(long bytes) {
       ByteBuffer copy = of(bytes);
-      line.queue.download(device.slice(0, bytes), copy);
+      line.queue().download(device.slice(0, bytes), copy);
       return copy;
     }
   }
 
   /** What its numbers are on the device. */
-  private static Nccl.Type type(Tensor x) {
+  static Nccl.Type type(Tensor x) {
     return x.storage().width() == Nccl.Type.BF16.bytes ? Nccl.Type.BF16 : FLOATS;
   }
 
@@ -189,63 +153,17 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     }
   }
 
-  /** Calls of NCCL that go on together. */
   private void together(Runnable calls) {
-    nccl.groupStart();
-    calls.run();
-    nccl.groupEnd();
+    member.together(calls);
   }
 
   /** Queues an operation behind the work on its tensors, and waits until it is done. */
   private void operate(Runnable queued) {
-    checkHere();
-    try {
-      line.queue.bind();
-      line.queue.after(line.tensors);
-      queued.run();
-    } catch (CudaException e) {
-      checkHere(); // aborted meanwhile: that is why
-      throw e;
-    }
-    while (!line.idle.getAsBoolean()) {
-      String why = whyNotDone();
-      if (why != null) {
-        abort(why);
-      }
-      checkHere();
-      LockSupport.parkNanos(LOOK_AGAIN_NANOS);
-    }
-    checkHere(); // an aborted operation looks done
-  }
-
-  private synchronized void checkHere() {
-    if (gone != null) {
-      throw new LostPeerException(gone);
-    }
-  }
-
-  private synchronized String whyNotDone() {
-    if (gone != null) {
-      return gone;
-    }
-    String error = nccl.asyncError(communicator);
-    return error == null ? fellowship.failure().orElse(null) : "NCCL lost a peer: " + error;
-  }
-
-  private synchronized void abort(String why) {
-    if (gone == null) {
-      gone = why;
-      nccl.abort(communicator);
-    }
-  }
-
-  private void abortIfNobodyDoes(String why) {
-    try {
-      Thread.sleep(SEES_BY_ITSELF);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
-    abort(why);
+    member.operate(
+        () -> {
+          line.queue().after(line.tensors());
+          queued.run();
+        });
   }
 
   @Override
@@ -262,7 +180,8 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     operate(
         () -> {
           long at = there(first, x).address();
-          together(() -> nccl.allReduce(at, at, x.size(), type(x), op, communicator, line.stream));
+          together(
+              () -> nccl.allReduce(at, at, x.size(), type(x), op, communicator, line.stream()));
           back(first, x);
         });
     take(first, x);
@@ -289,14 +208,13 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   private void reduceShares(long from, Nccl.Type type, int[] counts, long[] starts) {
     if (areEqual(counts)) {
       long mine = from + type.bytes * starts[index];
-      nccl.reduceScatter(
-          from, mine, counts[index], type, Nccl.Op.SUM, communicator, line.stream);
+      nccl.reduceScatter(from, mine, counts[index], type, Nccl.Op.SUM, communicator, line.stream());
       return;
     }
     for (int i = 0; i < size; i++) {
       if (counts[i] > 0) {
         long at = from + type.bytes * starts[i];
-        nccl.reduce(at, at, counts[i], type, Nccl.Op.SUM, i, communicator, line.stream);
+        nccl.reduce(at, at, counts[i], type, Nccl.Op.SUM, i, communicator, line.stream());
       }
     }
   }
@@ -305,7 +223,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   private void gatherShares(long to, Nccl.Type type, int[] counts, long[] starts) {
     if (areEqual(counts)) {
       long mine = to + type.bytes * starts[index];
-      nccl.allGather(mine, to, counts[index], type, communicator, line.stream);
+      nccl.allGather(mine, to, counts[index], type, communicator, line.stream());
       return;
     }
     for (int i = 0; i < size; i++) {
@@ -345,7 +263,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
           together(
               () ->
                   nccl.allGather(
-                      from, to.address(), part.size(), type, communicator, line.stream));
+                      from, to.address(), part.size(), type, communicator, line.stream()));
           back(first, whole);
         });
     take(first, whole);
@@ -359,7 +277,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   }
 
   private void broadcast(long at, int count, Nccl.Type type, int root) {
-    nccl.broadcast(at, at, count, type, root, communicator, line.stream);
+    nccl.broadcast(at, at, count, type, root, communicator, line.stream());
   }
 
   @Override
@@ -383,7 +301,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
         () -> {
           ByteBuffer copy = first.of(bytes);
           copy.asIntBuffer().put(values);
-          line.queue.upload(copy, first.device.slice(0, bytes));
+          line.queue().upload(copy, first.device.slice(0, bytes));
           second.of(bytes);
           together(
               () -> {
@@ -409,10 +327,10 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
       int peer,
       Nccl.Type type) {
     if (sent > 0) {
-      nccl.send(from + type.bytes * sendStart, sent, type, peer, communicator, line.stream);
+      nccl.send(from + type.bytes * sendStart, sent, type, peer, communicator, line.stream());
     }
     if (count > 0) {
-      nccl.receive(to + type.bytes * start, count, type, peer, communicator, line.stream);
+      nccl.receive(to + type.bytes * start, count, type, peer, communicator, line.stream());
     }
   }
 
@@ -479,10 +397,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   /** Leaves the group. */
   @Override
-  public synchronized void close() {
-    if (gone == null) {
-      gone = "this group has been left";
-      nccl.destroy(communicator);
-    }
+  public void close() {
+    member.close();
   }
 }

@@ -20,8 +20,8 @@
  *       with {@link dev.perigee.engine.cuda.CudaSum} and {@link dev.perigee.engine.cuda.CudaRates}
  *       for what comes out of them and goes in.
  *   <li>{@link dev.perigee.engine.cuda.GpuGroups}: how tensors travel between ranks; {@link
- *       dev.perigee.engine.cuda.NcclCollectives}: from GPU to GPU, through {@link
- *       dev.perigee.engine.cuda.Nccl}.
+ *       dev.perigee.engine.cuda.NcclCollectives} and {@link dev.perigee.engine.cuda.NcclPipeline}:
+ *       from GPU to GPU, through {@link dev.perigee.engine.cuda.Nccl}.
  * </ul>
  */
 package dev.perigee.engine.cuda;

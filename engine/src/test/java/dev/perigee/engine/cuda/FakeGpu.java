@@ -2,6 +2,7 @@ package dev.perigee.engine.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.perigee.engine.cuda.driver.CudaException;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.DeviceMemory;
 import dev.perigee.engine.cuda.driver.Launch;
@@ -20,7 +21,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
-import java.util.TreeMap;
+import java.util.concurrent.ConcurrentSkipListMap;
 
 /**
  * Stands for a GPU: has memory, copies, and a record of launches, but runs none. It refuses what an
@@ -35,11 +36,14 @@ final class FakeGpu implements Queue, DeviceMemory {
 
   final List<Launch> launches = new ArrayList<>();
   final List<Product.Sizes> products = new ArrayList<>();
-  private final NavigableMap<Long, ByteBuffer> buffers = new TreeMap<>();
+  private final NavigableMap<Long, ByteBuffer> buffers = new ConcurrentSkipListMap<>();
   private final Map<String, Integer> uses = new HashMap<>();
 
   /** Whether what is before a mark is never done. */
-  boolean copying;
+  volatile boolean copying;
+
+  /** What a question for a mark throws; null for nothing. */
+  volatile String failing;
 
   /** How often work was told to wait for a mark. */
   int waits;
@@ -248,6 +252,9 @@ final class FakeGpu implements Queue, DeviceMemory {
     return new Mark() {
       @Override
       public boolean isPast() {
+        if (failing != null) {
+          throw new CudaException(failing);
+        }
         return !copying;
       }
 
@@ -267,7 +274,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   @Override
-  public DeviceBuffer allocate(long bytes) {
+  public synchronized DeviceBuffer allocate(long bytes) {
     notRecorded("an allocation");
     if (allocated() + bytes > capacity) {
       throw new OutOfDeviceMemoryException("fake: " + bytes + " bytes");

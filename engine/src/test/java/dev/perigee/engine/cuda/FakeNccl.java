@@ -36,10 +36,12 @@ final class FakeNccl implements Nccl {
   /** One communicator of all its ranks. */
   private static final class Group {
     private final CyclicBarrier barrier;
+    private final CountDownLatch joining;
     private final List<List<Call>> calls = new ArrayList<>();
 
     Group(int ranks) {
       barrier = new CyclicBarrier(ranks);
+      joining = new CountDownLatch(ranks);
       for (int i = 0; i < ranks; i++) {
         calls.add(List.of());
       }
@@ -110,6 +112,8 @@ final class FakeNccl implements Nccl {
     if (!world.named.contains(name) || group.calls.size() != ranks) {
       throw new CudaException("ncclCommInitRank: not the group that was named");
     }
+    group.joining.countDown();
+    await(group.joining); // as the real one does
     long communicator = nextCommunicator.getAndIncrement();
     members.put(communicator, new Member(group, rankHere));
     return communicator;
@@ -122,8 +126,10 @@ final class FakeNccl implements Nccl {
 
   @Override
   public void abort(long communicator) {
+    Member member = members.get(communicator);
     left(communicator, "abort");
     aborted.countDown();
+    member.group.barrier.reset();
   }
 
   @Override
@@ -312,7 +318,9 @@ final class FakeNccl implements Nccl {
   private static void meet(Group group) {
     try {
       group.barrier.await();
-    } catch (InterruptedException | BrokenBarrierException e) {
+    } catch (BrokenBarrierException e) {
+      throw new CudaException("ncclGroupEnd: error 2, aborted");
+    } catch (InterruptedException e) {
       throw new IllegalStateException(e);
     }
   }

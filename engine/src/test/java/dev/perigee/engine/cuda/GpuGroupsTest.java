@@ -74,7 +74,7 @@ final class GpuGroupsTest {
                       rank,
                       () ->
                           new GpuGroups.Opened(
-                              new NcclCollectives.Line(
+                              new NcclMember.Line(
                                   gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> true),
                               () -> nccl.record.add("line closed")),
                       fabric.groups(mesh, rank),
@@ -84,7 +84,9 @@ final class GpuGroupsTest {
                   assertThat(c).isInstanceOf(NcclCollectives.class);
                   assertThat(c.buffer(5).isOnHost()).isFalse();
                 }
-                assertThat(joined.groups().pipeline()).isNotInstanceOf(NcclCollectives.class);
+                assertThat(joined.groups().pipeline())
+                    .as("one stage has nobody to send to")
+                    .isNotInstanceOf(NcclPipeline.class);
                 List<Float> got = sums(joined.groups(), backend, rank);
                 joined.close();
                 assertThat(nccl.record)
@@ -105,5 +107,42 @@ final class GpuGroupsTest {
             List.of(3f, 15f, 10f, 15f),
             List.of(12f, 15f, 5f, 15f),
             List.of(12f, 15f, 10f, 15f));
+  }
+
+  @Test
+  void stagesSendThroughNccl() throws Exception {
+    Mesh mesh = new Mesh(2, 1, 1, 2);
+    FakeNccl.World world = new FakeNccl.World();
+    Fabric fabric = Fabric.local(2);
+    fabric.run(
+        rank -> {
+          FakeGpu gpu = new FakeGpu();
+          CudaBackend backend = gpu.backend(Precision.FP32, true);
+          FakeNccl nccl = new FakeNccl(world, gpu);
+          GpuGroups joined =
+              new GpuGroups(
+                  Optional.of(nccl),
+                  rank,
+                  () ->
+                      new GpuGroups.Opened(
+                          new NcclMember.Line(
+                              gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> true),
+                          () -> nccl.record.add("line closed")),
+                  fabric.groups(mesh, rank),
+                  fabric);
+          Tensor x = backend.zeros(4);
+          x.assign(Tensor.of(new float[] {rank, 2, 3, 4}, 4));
+          Collectives pipeline = joined.groups().pipeline();
+          pipeline.send(1 - rank, 0, x);
+          pipeline.receive(1 - rank, 0, x);
+          assertThat(x.onHost().floats()).containsExactly(1 - rank, 2, 3, 4);
+          pipeline.barrier();
+          assertThat(nccl.record).contains("SEND 4 FLOAT32 1", "RECEIVE 4 FLOAT32 0");
+          joined.close();
+          assertThat(nccl.record)
+              .as("both communicators go before their streams")
+              .endsWith("destroy", "destroy", "line closed", "line closed");
+          return null;
+        });
   }
 }

@@ -20,9 +20,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** The same operations through a fake of NCCL and among threads give the same numbers. */
 @Timeout(60)
 final class NcclCollectivesTest {
-  private static NcclCollectives.Line line(FakeGpu gpu, boolean idle) {
+  private static NcclMember.Line line(FakeGpu gpu, boolean idle) {
     CudaBackend backend = gpu.backend(Precision.FP32, true);
-    return new NcclCollectives.Line(gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> idle);
+    return new NcclMember.Line(gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> idle);
   }
 
   /** Whole numbers, whose sums are exact in any order. */

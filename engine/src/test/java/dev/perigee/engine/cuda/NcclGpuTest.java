@@ -19,8 +19,8 @@ final class NcclGpuTest {
       Optional<String> why = NcclCollectives.whyAbsent();
       assumeTrue(why.isEmpty(), () -> why.orElse(""));
       Stream stream = gpu.device.communication();
-      NcclCollectives.Line line =
-          new NcclCollectives.Line(
+      NcclMember.Line line =
+          new NcclMember.Line(
               stream, gpu.stream, gpu.arena, Tensor::zeros, stream.handle(), stream::isIdle);
       Nccl nccl = NcclLibrary.load().orElseThrow();
       try (NcclCollectives c =
