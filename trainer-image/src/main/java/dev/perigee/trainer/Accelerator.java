@@ -81,7 +81,8 @@ final class Accelerator {
       // Never closed: a rank that ends takes its process along, and a peer may have gone before.
       GpuGroups joined = GpuGroups.join(gpu, groups, fabric);
       if (fabric.world() > 1) {
-        said.accept("experts' rows, gradients, weights and what stages send travel " + joined.way());
+        said.accept(
+            "experts' rows, gradients, weights and what stages send travel " + joined.way());
       }
       return joined.groups();
     }
