@@ -55,6 +55,16 @@ public interface Backend {
     return Indices.of(values);
   }
 
+  /**
+   * Work of another thread that exchanges tensors with other ranks: there, it waits for what was
+   * asked for before this call, and not for what is asked for after it.
+   *
+   * @param work to be run once
+   */
+  default Runnable fromHere(Runnable work) {
+    return work;
+  }
+
   /** A new slot for indices, which stays. */
   default Indices.Slot slot(int size) {
     return Indices.Slot.onHost(size);

@@ -220,6 +220,16 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   @Override
+  public Runnable fromHere(Runnable exchanges) {
+    Queue.Mark here = work.queue().mark();
+    return () -> {
+      try (here) {
+        ScopedValue.where(NcclMember.HERE, here).run(exchanges);
+      }
+    };
+  }
+
+  @Override
   public Indices range(int n) {
     Tensor words = arena.takeFloats(n);
     work.launch(FloatKernels.range(Work.written(words), n));

@@ -12,6 +12,7 @@ final class CudaIndices implements Indices.Slot {
   private final Tensor words;
   private final Staging staging;
   private int[] host; // null until somebody asks, unless they came from the host
+  private Staging.Coming coming; // null unless they are on their way to the host
 
   private CudaIndices(Tensor words, Staging staging, int[] host) {
     this.words = words;
@@ -48,10 +49,22 @@ final class CudaIndices implements Indices.Slot {
   }
 
   @Override
+  public void fetch() {
+    if (host == null && coming == null) {
+      coming = staging.fetch(at());
+    }
+  }
+
+  @Override
   public int[] onHost() {
     if (host == null) {
       int[] values = new int[size()];
-      staging.read(at(), values);
+      if (coming == null) {
+        staging.read(at(), values);
+      } else {
+        staging.take(coming, values);
+        coming = null;
+      }
       host = values;
     }
     return host;

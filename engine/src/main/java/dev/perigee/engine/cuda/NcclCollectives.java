@@ -3,6 +3,7 @@ package dev.perigee.engine.cuda;
 import dev.perigee.engine.cuda.NcclMember.Line;
 import dev.perigee.engine.cuda.driver.CudaException;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
+import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.tensor.Tensor;
@@ -42,6 +43,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   private final long communicator;
   private final Staged first = new Staged();
   private final Staged second = new Staged();
+  private final Rooms rooms;
 
   private NcclCollectives(Nccl nccl, Line line, Collectives beneath, NcclMember member) {
     this.nccl = nccl;
@@ -51,6 +53,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     this.index = beneath.index();
     this.member = member;
     this.communicator = member.communicator();
+    this.rooms = new Rooms(line.memory());
   }
 
   /** Why NCCL cannot be used on this machine, in one line; empty when it can. */
@@ -345,10 +348,13 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     long[] sendStarts = starts(send, sendCounts);
     long[] starts = starts(receive, counts);
     Nccl.Type type = same(send, receive);
-    operate(
+    boolean apart = NcclMember.HERE.isBound() && !receive.isOnHost();
+    DeviceBuffer room = apart ? room(receive) : null;
+    member.operate(
         () -> {
+          afterWhatMakes(send, receive);
           long from = there(first, send).address();
-          long to = there(second, receive).address();
+          long to = apart ? room.address() : there(second, receive).address();
           together(
               () -> {
                 for (int i = 0; i < size; i++) {
@@ -358,6 +364,43 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
           back(second, receive);
         });
     take(second, receive);
+    if (apart) {
+      fromRoom(room, receive);
+    }
+  }
+
+  /**
+   * Queues what follows behind the work on its tensors, as far as it matters: numbers on the host
+   * wait for none, and an exchange beside the rank's own thread only for what made its rows.
+   */
+  private void afterWhatMakes(Tensor send, Tensor receive) {
+    if (send.isOnHost() && receive.isOnHost()) {
+      return;
+    }
+    if (NcclMember.HERE.isBound()) {
+      line.queue().after(NcclMember.HERE.get());
+    } else {
+      line.queue().after(line.tensors());
+    }
+  }
+
+  /**
+   * Where rows arrive that do not wait for all work so far: the tensor's memory may have been that
+   * of another before, which queued work still uses.
+   */
+  private DeviceBuffer room(Tensor x) {
+    line.queue().bind();
+    return rooms.take((long) type(x).bytes * x.size());
+  }
+
+  /** Queues the way from there into the tensor behind that work. */
+  private void fromRoom(DeviceBuffer room, Tensor x) {
+    Queue tensors = line.tensors();
+    DeviceBuffer to = TensorMemory.of(x);
+    if (to.bytes() > 0) {
+      tensors.copy(room.slice(0, to.bytes()), to);
+    }
+    rooms.giveBack(room, tensors.mark());
   }
 
   @Override

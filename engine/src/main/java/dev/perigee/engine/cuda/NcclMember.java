@@ -43,6 +43,9 @@ final class NcclMember implements AutoCloseable {
       long stream,
       BooleanSupplier idle) {}
 
+  /** What the thread's exchanges wait for, where that is less than all work on tensors so far. */
+  static final ScopedValue<Queue.Mark> HERE = ScopedValue.newInstance();
+
   private final Nccl nccl;
   private final Line line;
   private final long communicator;

@@ -6,10 +6,13 @@ import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.cuda.kernels.Bfloat16;
 import java.nio.ByteBuffer;
 import java.nio.ShortBuffer;
+import java.util.ArrayDeque;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * The way of small things between host and device: pinned memory that copies go through. Copies of
@@ -21,6 +24,7 @@ import java.util.Map;
 final class Staging {
   private static final int SMALLEST_RING = 1 << 20;
   private static final int CHUNK = 1 << 22;
+  private static final long LOOK_AGAIN_NANOS = 20_000;
 
   private final Queue queue;
   private final DeviceMemory memory;
@@ -31,6 +35,9 @@ final class Staging {
 
   /** What never changes, by its numbers: sent once. */
   private final Map<List<Integer>, DeviceBuffer> constants = new HashMap<>();
+
+  /** Pinned memory for what is fetched, by its bytes, that nothing is in. */
+  private final Map<Integer, Deque<ByteBuffer>> fetched = new HashMap<>();
 
   private boolean recording;
 
@@ -186,6 +193,40 @@ final class Staging {
       int n = Math.min(CHUNK / 4, to.length - done);
       download(from.slice(4L * done, 4L * n)).asIntBuffer().get(to, done, n);
       done += n;
+    }
+  }
+
+  /**
+   * Integers on their way to the host.
+   *
+   * @param numbers what they will be in
+   * @param there passes when they are
+   */
+  record Coming(ByteBuffer numbers, Queue.Mark there) {}
+
+  /** Queues the way of integers to the host, for {@link #take}. */
+  synchronized Coming fetch(DeviceBuffer from) {
+    needsHost("a copy to the host");
+    int bytes = (int) from.bytes();
+    Deque<ByteBuffer> reusable = fetched.get(bytes);
+    ByteBuffer numbers =
+        reusable == null || reusable.isEmpty() ? memory.pinned(bytes) : reusable.pop();
+    queue.download(from, numbers);
+    return new Coming(numbers, queue.mark());
+  }
+
+  /** Waits for integers that were fetched, on any thread, and keeps none from queueing more. */
+  void take(Coming coming, int[] to) {
+    queue.bind();
+    while (!coming.there.isPast()) {
+      LockSupport.parkNanos(LOOK_AGAIN_NANOS);
+    }
+    coming.there.close();
+    coming.numbers.asIntBuffer().get(to);
+    synchronized (this) {
+      fetched
+          .computeIfAbsent(coming.numbers.capacity(), n -> new ArrayDeque<>())
+          .push(coming.numbers);
     }
   }
 

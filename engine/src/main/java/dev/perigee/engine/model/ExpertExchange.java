@@ -41,6 +41,9 @@ final class ExpertExchange {
     this.backend = backend;
     this.group = group;
     this.sent = sent;
+    if (group.size() > 1) {
+      sent.offsets_E1().fetch(); // agree() needs them, on a thread that is not to wait for more
+    }
   }
 
   /** Learns how many rows come from where. */

@@ -11,6 +11,12 @@ public interface Indices {
   /** The numbers on the host, not to be changed; waits for a device that still computes them. */
   int[] onHost();
 
+  /**
+   * Begins to bring them to the host, for a thread that asks {@link #onHost} later and then waits
+   * for them alone, not for what a device was asked to do after this.
+   */
+  default void fetch() {}
+
   /** Indices that stay where they are while the host puts other numbers into them. */
   interface Slot extends Indices {
     /**

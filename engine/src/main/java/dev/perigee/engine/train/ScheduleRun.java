@@ -298,12 +298,14 @@ final class ScheduleRun {
       exchangeThread =
           Executors.newSingleThreadExecutor(Thread.ofPlatform().daemon().name(name).factory());
     }
+    Runnable exchange = // of what has been computed by now; the rank computes on meanwhile
+        model.backend().fromHere(() -> r.chunk.exchange(r.pass, what, step.part()));
     exchanges.put(
         step,
         exchangeThread.submit(
             () -> {
               long start = System.nanoTime();
-              r.chunk.exchange(r.pass, what, step.part());
+              exchange.run();
               recorder.done(step, start, System.nanoTime());
             }));
   }

@@ -48,6 +48,9 @@ final class FakeGpu implements Queue, DeviceMemory {
   /** How often work was told to wait for a mark. */
   int waits;
 
+  /** How often work was told to wait for all of another queue. */
+  int waitsForAll;
+
   /** How often recorded work was replayed. */
   int replays;
 
@@ -211,7 +214,9 @@ final class FakeGpu implements Queue, DeviceMemory {
   public void bind() {}
 
   @Override
-  public void after(Launcher other) {}
+  public void after(Launcher other) {
+    waitsForAll++;
+  }
 
   @Override
   public void upload(ByteBuffer from, DeviceBuffer to) {

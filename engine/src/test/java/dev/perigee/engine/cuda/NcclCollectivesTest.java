@@ -176,6 +176,47 @@ final class NcclCollectivesTest {
   }
 
   @Test
+  void anExchangeOfAnotherThreadWaitsForWhatWasComputedWhenItWasAskedFor() throws Exception {
+    FakeNccl.World world = new FakeNccl.World();
+    Fabric fabric = Fabric.local(2);
+    int[] rows = {2, 2};
+    fabric.run(
+        r -> {
+          FakeGpu gpu = new FakeGpu();
+          CudaBackend backend = gpu.backend(Precision.FP32, true);
+          try (NcclCollectives c =
+              NcclCollectives.join(
+                  new FakeNccl(world, gpu),
+                  line(gpu, true),
+                  fabric.collectives(r, List.of(0, 1)),
+                  fabric)) {
+            Tensor send = copied(backend, numbers(r, 4, 3));
+            Tensor expected = copied(backend, Tensor.zeros(4, 3));
+            c.allToAll(send, rows, expected, rows);
+            assertThat(gpu.waitsForAll).isEqualTo(1);
+            c.allToAll(numbers(r, 4, 3), rows, Tensor.zeros(4, 3), rows);
+            assertThat(gpu.waitsForAll).as("numbers on the host wait for none").isEqualTo(1);
+            Tensor receive = copied(backend, Tensor.zeros(4, 3));
+            Tensor nothing = copied(backend, Tensor.zeros(0, 3));
+            int before = gpu.waits;
+            Thread other =
+                Thread.ofPlatform()
+                    .start(
+                        backend.fromHere(
+                            () -> {
+                              c.allToAll(send, rows, receive, rows);
+                              c.allToAll(nothing, new int[2], nothing, new int[2]);
+                            }));
+            other.join();
+            assertThat(gpu.waits - before).isEqualTo(2);
+            assertThat(gpu.waitsForAll).isEqualTo(1);
+            assertThat(receive.onHost().floats()).isEqualTo(expected.onHost().floats());
+          }
+          return null;
+        });
+  }
+
+  @Test
   void countsThatAreNoSharesAreRefused() {
     FakeGpu gpu = new FakeGpu();
     FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
