@@ -18,7 +18,9 @@ import java.util.stream.IntStream;
  *
  * <p>An operation is queued in a stream of its own behind the work that made its tensors, and the
  * calling thread waits for its end; the rank's other threads go on computing meanwhile. What comes
- * to the host is copied in the same stream, so that even an exchange of counts waits only once.
+ * to the host is copied in the same stream, so that even an exchange of counts waits only once. An
+ * exchange of rows that {@link CudaBackend#fromHere} gave to another thread does not wait for what
+ * was queued later.
  *
  * <p>Figures, barriers and what one rank sends to one other go through the connections beneath:
  * NCCL's send waits until its receiver comes, and a schedule's must not. {@link NcclPipeline} is
