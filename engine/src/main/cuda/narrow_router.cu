@@ -1,6 +1,6 @@
 // The forward of router.cu for at most 64 experts, on Hopper: a pass over x at the speed of memory.
 //
-// The tokens are dealt evenly to the blocks, one on each multiprocessor, in passes of at most 248:
+// The tokens are dealt evenly to the blocks, one on each multiprocessor, in passes of at most 256:
 // the experts are the product's rows and the tokens its columns, of which there may be any multiple
 // of eight, so that w is read once for each pass and all blocks end together. One thread of the last
 // warp feeds a ring of 64-deep stages of x and w through the copy engine; two groups of four warps
@@ -13,18 +13,18 @@
 
 namespace {
 
-constexpr int kTokens = 248;  // of a pass, at most
+constexpr int kTokens = 256;  // of a pass, at most
 constexpr int kExperts = 64;
 constexpr int kEight = 8;
 constexpr int kDepth = 64;
 constexpr int kStages = 4;
 constexpr int kThreads = 288;
-constexpr int kMostChosen = 16;
+constexpr int kChoicesOfAWord = 10;  // six bits each
 constexpr int kBytesW = kExperts * kDepth * 2;
 constexpr int kBytesHalf = 128 * kDepth * 2;  // of a group's columns
 constexpr float kTiny = 1e-20f;
 
-// The second group's last columns, beyond a pass's tokens, are read from w; nobody looks at them.
+// Columns beyond a pass's tokens hold what was there before; nobody looks at their scores.
 struct Stage {
   uint8_t x[kTokens * kDepth * 2];
   uint8_t w[kBytesW];
@@ -33,7 +33,6 @@ struct Stage {
 struct Shared {
   Stage stages[kStages];
   float scores[8][kExperts][32];  // by warp: its tokens' scores, place() of each
-  uint8_t list[256][kMostChosen];  // by token: the chosen
   float bias[kExperts];
   uint64_t full[kStages];
   uint64_t empty[kStages];
@@ -44,6 +43,56 @@ struct Shared {
 __device__ __forceinline__ int place(int expert, int token) {
   return token ^ 8 * (expert & 3);
 }
+
+struct Best {
+  float value;
+  int expert;
+};
+
+// The largest of eight values, none of them NaN, and its expert: of equals the first.
+__device__ __forceinline__ Best best(const float (&value)[kEight], const int (&expert)[kEight]) {
+  float v[kEight];
+  int e[kEight];
+#pragma unroll
+  for (int i = 0; i < kEight; i++) {
+    v[i] = value[i];
+    e[i] = expert[i];
+  }
+#pragma unroll
+  for (int d = 1; d < kEight; d *= 2) {
+#pragma unroll
+    for (int i = 0; i < kEight; i += 2 * d) {
+      const bool later = v[i + d] > v[i];
+      v[i] = later ? v[i + d] : v[i];
+      e[i] = later ? e[i + d] : e[i];
+    }
+  }
+  return {v[0], e[0]};
+}
+
+// The best of experts 8 i to 8 i + 7 for a token, but those with a bit in `taken`.
+template <typename Score>
+__device__ __forceinline__ Best best_of(int i, uint32_t taken, Score score, const float* bias,
+                                        int token) {
+  const float4 low = *reinterpret_cast<const float4*>(bias + kEight * i);
+  const float4 high = *reinterpret_cast<const float4*>(bias + kEight * i + 4);
+  const float biases[kEight] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+  float value[kEight];
+  int expert[kEight];
+#pragma unroll
+  for (int r = 0; r < kEight; r++) {
+    expert[r] = kEight * i + r;
+    // fmaxf drops NaN.
+    value[r] = fmaxf(taken >> r & 1 ? -INFINITY : score(expert[r], token) + biases[r], -INFINITY);
+  }
+  return best(value, expert);
+}
+
+// The best of each eight experts.
+struct Eights {
+  float value[kExperts / kEight];
+  int expert[kExperts / kEight];
+};
 
 }  // namespace
 
@@ -94,6 +143,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
 
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
+  const int reciprocal = 65536 / chosen + 1;  // exact for the 512 results of a warp
   const int consumer = threadIdx.x / 128;
   const auto release = [&](int stage) {
     if (lane == 0) {
@@ -140,67 +190,62 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     hopper::group_sync(1 + consumer, 128);
 
     const auto score_of = [&](int e, int token) { return s.scores[warp][e][place(e, token)]; };
-    uint64_t taken = 0;  // bit e: expert e is chosen already
-    float best[kEight];  // of experts 8 i to 8 i + 7 that are not
-    int at[kEight];
-    const auto best_of = [&](int i, float& value, int& expert) {
-      value = -INFINITY;
-      expert = experts;
+    Eights eights;
 #pragma unroll
-      for (int r = 0; r < kEight; r++) {
-        const int e = kEight * i + r;
-        const float v = score_of(e, lane) + s.bias[e];
-        if (!(taken >> e & 1) && v > value) {  // of equals the first
-          value = v;
-          expert = e;
-        }
-      }
-    };
-#pragma unroll
-    for (int i = 0; i < kEight; i++) {
-      best_of(i, best[i], at[i]);
+    for (int i = 0; i < kExperts / kEight; i++) {
+      const Best b = best_of(i, 0u, score_of, s.bias, lane);
+      eights.value[i] = b.value;
+      eights.expert[i] = b.expert;
     }
+    uint64_t taken = 0;             // bit e: expert e is chosen already
+    uint64_t early = 0, late = 0;  // the chosen: at most 16
     float sum = 0;
     for (int j = 0; j < chosen; j++) {
-      float most = -INFINITY;
-      int found = experts;
-#pragma unroll
-      for (int i = 0; i < kEight; i++) {
-        if (best[i] > most) {
-          most = best[i];
-          found = at[i];
-        }
-      }
-      found = min(found, experts - 1);  // where every score is NaN: an expert that exists
+      // Where every score is NaN: an expert that exists.
+      const int found = min(best(eights.value, eights.expert).expert, experts - 1);
       sum += score_of(found, lane);
-      s.list[threadIdx.x][j] = found;
+      if (j < kChoicesOfAWord) {
+        early |= static_cast<uint64_t>(found) << 6 * j;
+      } else {
+        late |= static_cast<uint64_t>(found) << 6 * (j - kChoicesOfAWord);
+      }
       taken |= 1ull << found;
-      float again;
-      int again_at;
-      best_of(found / kEight, again, again_at);
+      const int eight = found / kEight;
+      const Best b = best_of(eight, static_cast<uint32_t>(taken >> kEight * eight), score_of,
+                             s.bias, lane);
 #pragma unroll
-      for (int i = 0; i < kEight; i++) {
-        if (i == found / kEight) {
-          best[i] = again;
-          at[i] = again_at;
+      for (int i = 0; i < kExperts / kEight; i++) {
+        if (i == eight) {
+          eights.value[i] = b.value;
+          eights.expert[i] = b.expert;
         }
       }
     }
-    __syncwarp();
+    const float factor = scale / (sum + kTiny);
 
     // A warp's results lie one after the other.
     const int begin = first + 32 * warp;
     const int there = min(min(32, of_a_pass - 32 * warp), tokens - begin) * chosen;
     for (int i = lane; i - lane < there; i += 32) {
-      const int token = min(i / chosen, 31);
-      const float all = __shfl_sync(~0u, sum, token);
+      const int token = i * reciprocal >> 16;  // i / chosen
+      const int j = i - token * chosen;
+      const float its_factor = __shfl_sync(~0u, factor, token);
+      uint64_t word = __shfl_sync(~0u, early, token);
+      int place_in_word = j;
+      if (chosen > kChoicesOfAWord) {
+        const uint64_t its_late = __shfl_sync(~0u, late, token);
+        if (j >= kChoicesOfAWord) {
+          word = its_late;
+          place_in_word = j - kChoicesOfAWord;
+        }
+      }
       if (i < there) {
-        const int e = s.list[32 * warp + token][i % chosen];
+        const int e = word >> 6 * place_in_word & (kExperts - 1);
         const float mine = score_of(e, token);
         const long to = static_cast<long>(begin) * chosen + i;
         expert[to] = e;
         score[to] = mine;
-        weight[to] = scale * mine / (all + kTiny);
+        weight[to] = mine * its_factor;
       }
     }
   }

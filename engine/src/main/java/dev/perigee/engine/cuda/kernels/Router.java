@@ -29,15 +29,15 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
   private static final int MOST_EXPERTS = 1024;
   private static final int MOST_EXPERTS_NARROW = 64;
   private static final int MOST_CHOSEN_NARROW = 16;
-  private static final int MOST_TOKENS_OF_A_PASS = 248;
+  private static final int MOST_TOKENS_OF_A_PASS = 256;
 
   /**
-   * Four stages of 64 columns of the tokens and experts, scores, choices and biases, barriers, and
-   * room to align.
+   * Four stages of 64 columns of the tokens and experts, scores and biases, barriers, and room to
+   * align.
    */
   private static final int NARROW_BYTES =
       4 * (MOST_TOKENS_OF_A_PASS + MOST_EXPERTS_NARROW) * 64 * 2
-          + 256 * (4 * MOST_EXPERTS_NARROW + MOST_CHOSEN_NARROW)
+          + 4 * MOST_TOKENS_OF_A_PASS * MOST_EXPERTS_NARROW
           + 4 * MOST_EXPERTS_NARROW
           + 8 * 8
           + 1024;
