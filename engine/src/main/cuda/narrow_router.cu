@@ -1,27 +1,26 @@
 // The forward of router.cu for at most 64 experts, on Hopper: a pass over x at the speed of memory.
 //
-// The tokens are dealt evenly to the blocks, one on each multiprocessor, in passes of at most 256:
+// The tokens are dealt evenly to the blocks, one on each multiprocessor, in passes of at most 128:
 // the experts are the product's rows and the tokens its columns, of which there may be any multiple
-// of eight, so that w is read once for each pass and all blocks end together. One thread of the last
-// warp feeds a ring of 64-deep stages of x and w through the copy engine; two groups of four warps
-// multiply half of the columns each with wgmma, lay the scores down by token, and choose, a thread
-// for a token: the best of eight experts is kept for each eight, so that a choice looks at eight
-// bests and then again at the eight it was among.
+// of eight. One thread of the last warp feeds a ring of 64-deep stages of x and w through the copy
+// engine, pass after pass; two groups of four warps take turns, so that one chooses while the other
+// multiplies what arrives: it lays the scores down by token, and a thread chooses for a token. The
+// best of experts is kept for each eight, so that a choice looks at eight bests and then again at
+// the eight it was among.
 #include "wgmma.cuh"
 
 #ifdef PERIGEE_HOPPER
 
 namespace {
 
-constexpr int kTokens = 256;  // of a pass, at most
+constexpr int kTokens = 128;  // of a pass, at most
 constexpr int kExperts = 64;
 constexpr int kEight = 8;
 constexpr int kDepth = 64;
-constexpr int kStages = 4;
+constexpr int kStages = 6;
 constexpr int kThreads = 288;
 constexpr int kChoicesOfAWord = 10;  // six bits each
 constexpr int kBytesW = kExperts * kDepth * 2;
-constexpr int kBytesHalf = 128 * kDepth * 2;  // of a group's columns
 constexpr float kTiny = 1e-20f;
 
 // Columns beyond a pass's tokens hold what was there before; nobody looks at their scores.
@@ -36,6 +35,7 @@ struct Shared {
   float bias[kExperts];
   uint64_t full[kStages];
   uint64_t empty[kStages];
+  uint64_t turn[2];  // of a group: the other has seen all stages of its pass
 };
 
 // Where a token's score lies in its expert's row of 32: neither four experts written at once for
@@ -43,6 +43,18 @@ struct Shared {
 __device__ __forceinline__ int place(int expert, int token) {
   return token ^ 8 * (expert & 3);
 }
+
+// A place in the ring, and how often it has come round.
+struct Ring {
+  int stage = 0;
+  uint32_t phase = 0;
+
+  __device__ __forceinline__ void move(int stages) {
+    stage += stages;
+    phase ^= stage / kStages & 1;
+    stage %= kStages;
+  }
+};
 
 struct Best {
   float value;
@@ -107,8 +119,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     hopper::prefetch_map(&w);
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);
-      hopper::barrier_init(&s.empty[i], 8);  // one arrival a consumer warp
+      hopper::barrier_init(&s.empty[i], 4);  // one arrival a warp of the group whose turn it is
     }
+    hopper::barrier_init(&s.turn[0], 4);
+    hopper::barrier_init(&s.turn[1], 4);
     hopper::barrier_init_fence();
   }
   if (threadIdx.x < kExperts) {
@@ -119,22 +133,16 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
 
   const int steps = (hidden + kDepth - 1) / kDepth;
   const int stride = gridDim.x * of_a_pass;
-  int stage = 0;
-  uint32_t phase = 0;
-  const auto next_stage = [&] {
-    if (++stage == kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  };
+  Ring ring;
   if (threadIdx.x >= 256) {
     if (threadIdx.x == 256) {
       for (int first = blockIdx.x * of_a_pass; first < tokens; first += stride) {
-        for (int i = 0; i < steps; i++, next_stage()) {
-          hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          hopper::barrier_expect(&s.full[stage], of_a_pass * kDepth * 2 + kBytesW);
-          hopper::tma_load(s.stages[stage].x, &x, &s.full[stage], i * kDepth, first, 0);
-          hopper::tma_load(s.stages[stage].w, &w, &s.full[stage], i * kDepth, 0, 0);
+        for (int i = 0; i < steps; i++, ring.move(1)) {
+          uint64_t* full = &s.full[ring.stage];
+          hopper::barrier_wait(&s.empty[ring.stage], ring.phase ^ 1);
+          hopper::barrier_expect(full, of_a_pass * kDepth * 2 + kBytesW);
+          hopper::tma_load(s.stages[ring.stage].x, &x, full, i * kDepth, first, 0);
+          hopper::tma_load(s.stages[ring.stage].w, &w, full, i * kDepth, 0, 0);
         }
       }
     }
@@ -144,50 +152,60 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
   const int reciprocal = 65536 / chosen + 1;  // exact for the 512 results of a warp
-  const int consumer = threadIdx.x / 128;
+  const int group = threadIdx.x / 128;
   const auto release = [&](int stage) {
     if (lane == 0) {
       hopper::barrier_arrive(&s.empty[stage]);
     }
   };
-  for (int first = blockIdx.x * of_a_pass; first < tokens; first += stride) {
+  ring.move(group * steps);
+  int pass = 0;  // of this group
+  for (int first = blockIdx.x * of_a_pass + group * stride; first < tokens;
+       first += 2 * stride, pass++) {
+    // A barrier's phases are told apart by their parity alone, so nobody may look far ahead.
+    if (group == 1 || pass > 0) {
+      hopper::barrier_wait(&s.turn[group], (pass - (group == 0)) & 1);
+    }
     float acc[64];
     int before = 0;  // the stage before this one
     for (int i = 0; i < steps; i++) {
-      hopper::barrier_wait(&s.full[stage], phase);
+      hopper::barrier_wait(&s.full[ring.stage], ring.phase);
       hopper::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < kDepth / 16; k++) {
         hopper::wgmma<0, 0>(
-            acc, hopper::operand(s.stages[stage].w + 32 * k, 16, 1024),
-            hopper::operand(s.stages[stage].x + consumer * kBytesHalf + 32 * k, 16, 1024),
-            i + k > 0);
+            acc, hopper::operand(s.stages[ring.stage].w + 32 * k, 16, 1024),
+            hopper::operand(s.stages[ring.stage].x + 32 * k, 16, 1024), i + k > 0);
       }
       hopper::wgmma_commit();
       hopper::wgmma_wait<1>();
       if (i > 0) {
         release(before);
       }
-      before = stage;
-      next_stage();
+      before = ring.stage;
+      ring.move(1);
+    }
+    if (lane == 0) {
+      hopper::barrier_arrive(&s.turn[1 - group]);
     }
     hopper::wgmma_wait<0>();
     release(before);
+    ring.move(steps);  // the other group's
 
     // Words 4 i + 2 h + c of acc are expert 16 (warp % 4) + 8 h + lane / 4 and token 8 i +
-    // 2 (lane % 4) + c of the group's.
-    hopper::group_sync(1 + consumer, 128);  // everybody has chosen for the pass before
+    // 2 (lane % 4) + c of the pass.
+    hopper::group_sync(1 + group, 128);  // everybody has chosen for the pass before
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int e = 16 * (warp % 4) + 8 * h + lane / 4;
 #pragma unroll
       for (int i = 0; i < 16; i++) {
-        float* row = s.scores[4 * consumer + i / 4][e];
+        float* row = s.scores[4 * group + i / 4][e];
         *reinterpret_cast<float2*>(row + place(e, 8 * (i % 4) + 2 * (lane % 4))) = make_float2(
             hopper::sigmoid(acc[4 * i + 2 * h]), hopper::sigmoid(acc[4 * i + 2 * h + 1]));
       }
     }
-    hopper::group_sync(1 + consumer, 128);
+    hopper::group_sync(1 + group, 128);
 
     const auto score_of = [&](int e, int token) { return s.scores[warp][e][place(e, token)]; };
     Eights eights;
@@ -224,8 +242,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     const float factor = scale / (sum + kTiny);
 
     // A warp's results lie one after the other.
-    const int begin = first + 32 * warp;
-    const int there = min(min(32, of_a_pass - 32 * warp), tokens - begin) * chosen;
+    const int before_it = 32 * (warp % 4);  // tokens of the pass
+    const int begin = first + before_it;
+    const int there = min(min(32, of_a_pass - before_it), tokens - begin) * chosen;
     for (int i = lane; i - lane < there; i += 32) {
       const int token = i * reciprocal >> 16;  // i / chosen
       const int j = i - token * chosen;

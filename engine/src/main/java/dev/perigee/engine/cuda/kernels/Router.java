@@ -29,17 +29,17 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
   private static final int MOST_EXPERTS = 1024;
   private static final int MOST_EXPERTS_NARROW = 64;
   private static final int MOST_CHOSEN_NARROW = 16;
-  private static final int MOST_TOKENS_OF_A_PASS = 256;
+  private static final int MOST_TOKENS_OF_A_PASS = 128;
 
   /**
-   * Four stages of 64 columns of the tokens and experts, scores and biases, barriers, and room to
-   * align.
+   * Six stages of 64 columns of the tokens and experts, scores of two passes, biases, barriers, and
+   * room to align.
    */
   private static final int NARROW_BYTES =
-      4 * (MOST_TOKENS_OF_A_PASS + MOST_EXPERTS_NARROW) * 64 * 2
-          + 4 * MOST_TOKENS_OF_A_PASS * MOST_EXPERTS_NARROW
+      6 * (MOST_TOKENS_OF_A_PASS + MOST_EXPERTS_NARROW) * 64 * 2
+          + 2 * 4 * MOST_TOKENS_OF_A_PASS * MOST_EXPERTS_NARROW
           + 4 * MOST_EXPERTS_NARROW
-          + 8 * 8
+          + (2 * 6 + 2) * 8
           + 1024;
 
   /**
