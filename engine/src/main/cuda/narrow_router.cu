@@ -1,71 +1,148 @@
 // The forward of router.cu for at most 64 experts, on Hopper: a pass over x at the speed of memory.
 //
-// A block stays on its multiprocessor and walks tiles of 128 tokens. One thread of the last warp
-// feeds a ring of 64-deep stages of x and w through the copy engine; two groups of four warps
-// multiply 64 tokens each with wgmma. The four lanes that hold a token's 64 logits choose among
-// them where they are, in registers, while the next tile's stages arrive.
+// The tokens are dealt evenly to the blocks, one on each multiprocessor, in passes of at most 128:
+// the experts are the product's rows and the tokens its columns, of which there may be any multiple
+// of eight. One thread of the last warp feeds a ring of 64-deep stages of x and w through the copy
+// engine, pass after pass; two groups of four warps take turns, so that one chooses while the other
+// multiplies what arrives: it lays the scores down by token, and a thread chooses for a token. The
+// best of experts is kept for each eight, so that a choice looks at eight bests and then again at
+// the eight it was among.
 #include "wgmma.cuh"
 
 #ifdef PERIGEE_HOPPER
 
 namespace {
 
-constexpr int kTokens = 128;  // of a tile
+constexpr int kTokens = 128;  // of a pass, at most
 constexpr int kExperts = 64;
+constexpr int kEight = 8;
 constexpr int kDepth = 64;
-constexpr int kStages = 8;
+constexpr int kStages = 6;
 constexpr int kThreads = 288;
-constexpr int kBytesX = kTokens * kDepth * 2;
+constexpr int kChoicesOfAWord = 10;  // six bits each
 constexpr int kBytesW = kExperts * kDepth * 2;
 constexpr float kTiny = 1e-20f;
 
-struct Shared {
-  uint8_t x[kStages][kBytesX];
-  uint8_t w[kStages][kBytesW];
-  uint64_t full[kStages];
-  uint64_t empty[kStages];
+// Columns beyond a pass's tokens hold what was there before; nobody looks at their scores.
+struct Stage {
+  uint8_t x[kTokens * kDepth * 2];
+  uint8_t w[kBytesW];
 };
 
-// The column of a lane's number i of a row: see hopper.cuh.
-__device__ __forceinline__ int column(int i, int lane) {
-  return 8 * (i / 2) + 2 * (lane % 4) + i % 2;
+struct Shared {
+  Stage stages[kStages];
+  float scores[8][kExperts][32];  // by warp: its tokens' scores, place() of each
+  float bias[kExperts];
+  uint64_t full[kStages];
+  uint64_t empty[kStages];
+  uint64_t turn[2];  // of a group: the other has seen all stages of its pass
+};
+
+// Where a token's score lies in its expert's row of 32: neither four experts written at once for
+// eight tokens nor 32 tokens read for one expert meet in a bank.
+__device__ __forceinline__ int place(int expert, int token) {
+  return token ^ 8 * (expert & 3);
 }
+
+// A place in the ring, and how often it has come round.
+struct Ring {
+  int stage = 0;
+  uint32_t phase = 0;
+
+  __device__ __forceinline__ void move(int stages) {
+    stage += stages;
+    phase ^= stage / kStages & 1;
+    stage %= kStages;
+  }
+};
+
+struct Best {
+  float value;
+  int expert;
+};
+
+// The largest of eight values, none of them NaN, and its expert: of equals the first.
+__device__ __forceinline__ Best best(const float (&value)[kEight], const int (&expert)[kEight]) {
+  float v[kEight];
+  int e[kEight];
+#pragma unroll
+  for (int i = 0; i < kEight; i++) {
+    v[i] = value[i];
+    e[i] = expert[i];
+  }
+#pragma unroll
+  for (int d = 1; d < kEight; d *= 2) {
+#pragma unroll
+    for (int i = 0; i < kEight; i += 2 * d) {
+      const bool later = v[i + d] > v[i];
+      v[i] = later ? v[i + d] : v[i];
+      e[i] = later ? e[i + d] : e[i];
+    }
+  }
+  return {v[0], e[0]};
+}
+
+// The best of experts 8 i to 8 i + 7 for a token, but those with a bit in `taken`.
+template <typename Score>
+__device__ __forceinline__ Best best_of(int i, uint32_t taken, Score score, const float* bias,
+                                        int token) {
+  const float4 low = *reinterpret_cast<const float4*>(bias + kEight * i);
+  const float4 high = *reinterpret_cast<const float4*>(bias + kEight * i + 4);
+  const float biases[kEight] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+  float value[kEight];
+  int expert[kEight];
+#pragma unroll
+  for (int r = 0; r < kEight; r++) {
+    expert[r] = kEight * i + r;
+    // fmaxf drops NaN.
+    value[r] = fmaxf(taken >> r & 1 ? -INFINITY : score(expert[r], token) + biases[r], -INFINITY);
+  }
+  return best(value, expert);
+}
+
+// The best of each eight experts.
+struct Eights {
+  float value[kExperts / kEight];
+  int expert[kExperts / kEight];
+};
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     narrow_router_forward(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
                           const float* bias, int* expert, float* score, float* weight, int tokens,
-                          int hidden, int experts, int chosen, float scale) {
+                          int of_a_pass, int hidden, int experts, int chosen, float scale) {
   extern __shared__ uint8_t raw[];
   Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
   if (threadIdx.x == 0) {
+    hopper::prefetch_map(&x);
+    hopper::prefetch_map(&w);
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);
-      hopper::barrier_init(&s.empty[i], 8);  // one arrival a consumer warp
+      hopper::barrier_init(&s.empty[i], 4);  // one arrival a warp of the group whose turn it is
     }
+    hopper::barrier_init(&s.turn[0], 4);
+    hopper::barrier_init(&s.turn[1], 4);
     hopper::barrier_init_fence();
+  }
+  if (threadIdx.x < kExperts) {
+    // An expert that does not exist is never better than none.
+    s.bias[threadIdx.x] = threadIdx.x < experts ? bias[threadIdx.x] : -INFINITY;
   }
   __syncthreads();
 
-  const int tiles = (tokens + kTokens - 1) / kTokens;
   const int steps = (hidden + kDepth - 1) / kDepth;
-  int stage = 0;
-  uint32_t phase = 0;
-  const auto next_stage = [&] {
-    if (++stage == kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  };
+  const int stride = gridDim.x * of_a_pass;
+  Ring ring;
   if (threadIdx.x >= 256) {
     if (threadIdx.x == 256) {
-      for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        for (int i = 0; i < steps; i++, next_stage()) {
-          hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          hopper::barrier_expect(&s.full[stage], kBytesX + kBytesW);
-          hopper::tma_load(s.x[stage], &x, &s.full[stage], i * kDepth, tile * kTokens, 0);
-          hopper::tma_load(s.w[stage], &w, &s.full[stage], i * kDepth, 0, 0);
+      for (int first = blockIdx.x * of_a_pass; first < tokens; first += stride) {
+        for (int i = 0; i < steps; i++, ring.move(1)) {
+          uint64_t* full = &s.full[ring.stage];
+          hopper::barrier_wait(&s.empty[ring.stage], ring.phase ^ 1);
+          hopper::barrier_expect(full, of_a_pass * kDepth * 2 + kBytesW);
+          hopper::tma_load(s.stages[ring.stage].x, &x, full, i * kDepth, first, 0);
+          hopper::tma_load(s.stages[ring.stage].w, &w, full, i * kDepth, 0, 0);
         }
       }
     }
@@ -73,100 +150,121 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   }
 
   const int lane = threadIdx.x % 32;
-  float biases[16];  // of this lane's experts
-#pragma unroll
-  for (int i = 0; i < 16; i++) {
-    biases[i] = column(i, lane) < experts ? bias[column(i, lane)] : -INFINITY;
-  }
-  const int consumer = threadIdx.x / 128;
+  const int warp = threadIdx.x / 32;
+  const int reciprocal = 65536 / chosen + 1;  // exact for the 512 results of a warp
+  const int group = threadIdx.x / 128;
   const auto release = [&](int stage) {
     if (lane == 0) {
       hopper::barrier_arrive(&s.empty[stage]);
     }
   };
-  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    float acc[32];
+  ring.move(group * steps);
+  int pass = 0;  // of this group
+  for (int first = blockIdx.x * of_a_pass + group * stride; first < tokens;
+       first += 2 * stride, pass++) {
+    // A barrier's phases are told apart by their parity alone, so nobody may look far ahead.
+    if (group == 1 || pass > 0) {
+      hopper::barrier_wait(&s.turn[group], (pass - (group == 0)) & 1);
+    }
+    float acc[64];
     int before = 0;  // the stage before this one
     for (int i = 0; i < steps; i++) {
-      hopper::barrier_wait(&s.full[stage], phase);
+      hopper::barrier_wait(&s.full[ring.stage], ring.phase);
       hopper::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < kDepth / 16; k++) {
         hopper::wgmma<0, 0>(
-            acc, hopper::operand(s.x[stage] + consumer * (kBytesX / 2) + 32 * k, 16, 1024),
-            hopper::operand(s.w[stage] + 32 * k, 16, 1024), i + k > 0);
+            acc, hopper::operand(s.stages[ring.stage].w + 32 * k, 16, 1024),
+            hopper::operand(s.stages[ring.stage].x + 32 * k, 16, 1024), i + k > 0);
       }
       hopper::wgmma_commit();
       hopper::wgmma_wait<1>();
       if (i > 0) {
         release(before);
       }
-      before = stage;
-      next_stage();
+      before = ring.stage;
+      ring.move(1);
+    }
+    if (lane == 0) {
+      hopper::barrier_arrive(&s.turn[1 - group]);
     }
     hopper::wgmma_wait<0>();
     release(before);
+    ring.move(steps);  // the other group's
 
-    // Words 4 j + 2 h + e of acc are row 8 h + lane / 4 of the warp's sixteen.
-    float scores[2][16], values[2][16], sum[2] = {};
-    long at[2];
-    bool there[2];
+    // Words 4 i + 2 h + c of acc are expert 16 (warp % 4) + 8 h + lane / 4 and token 8 i +
+    // 2 (lane % 4) + c of the pass.
+    hopper::group_sync(1 + group, 128);  // everybody has chosen for the pass before
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const int token = tile * kTokens + threadIdx.x / 32 * 16 + 8 * h + lane / 4;
-      there[h] = token < tokens;
-      at[h] = static_cast<long>(token) * chosen;
+      const int e = 16 * (warp % 4) + 8 * h + lane / 4;
 #pragma unroll
       for (int i = 0; i < 16; i++) {
-        scores[h][i] = 1.0f / (1.0f + expf(-acc[4 * (i / 2) + 2 * h + i % 2]));
-        values[h][i] = scores[h][i] + biases[i];
+        float* row = s.scores[4 * group + i / 4][e];
+        *reinterpret_cast<float2*>(row + place(e, 8 * (i % 4) + 2 * (lane % 4))) = make_float2(
+            hopper::sigmoid(acc[4 * i + 2 * h]), hopper::sigmoid(acc[4 * i + 2 * h + 1]));
       }
     }
+    hopper::group_sync(1 + group, 128);
+
+    const auto score_of = [&](int e, int token) { return s.scores[warp][e][place(e, token)]; };
+    Eights eights;
+#pragma unroll
+    for (int i = 0; i < kExperts / kEight; i++) {
+      const Best b = best_of(i, 0u, score_of, s.bias, lane);
+      eights.value[i] = b.value;
+      eights.expert[i] = b.expert;
+    }
+    uint64_t taken = 0;             // bit e: expert e is chosen already
+    uint64_t early = 0, late = 0;  // the chosen: at most 16
+    float sum = 0;
     for (int j = 0; j < chosen; j++) {
+      // Where every score is NaN: an expert that exists.
+      const int found = min(best(eights.value, eights.expert).expert, experts - 1);
+      sum += score_of(found, lane);
+      if (j < kChoicesOfAWord) {
+        early |= static_cast<uint64_t>(found) << 6 * j;
+      } else {
+        late |= static_cast<uint64_t>(found) << 6 * (j - kChoicesOfAWord);
+      }
+      taken |= 1ull << found;
+      const int eight = found / kEight;
+      const Best b = best_of(eight, static_cast<uint32_t>(taken >> kEight * eight), score_of,
+                             s.bias, lane);
 #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        float best = -INFINITY;
-        int found = experts;
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-          if (values[h][i] > best) {
-            best = values[h][i];
-            found = column(i, lane);
-          }
-        }
-#pragma unroll
-        for (int d = 1; d < 4; d *= 2) {
-          const float v = __shfl_xor_sync(~0u, best, d);
-          const int e = __shfl_xor_sync(~0u, found, d);
-          if (v > best || (v == best && e < found)) {  // of equals the first
-            best = v;
-            found = e;
-          }
-        }
-        found = min(found, experts - 1);  // where every score is NaN: an expert that exists
-        float mine = 0;
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-          if (column(i, lane) == found) {
-            mine = scores[h][i];
-            values[h][i] = -INFINITY;
-          }
-        }
-        mine += __shfl_xor_sync(~0u, mine, 1);
-        mine += __shfl_xor_sync(~0u, mine, 2);
-        sum[h] += mine;
-        if (there[h] && j % 4 == lane % 4) {
-          expert[at[h] + j] = found;
-          score[at[h] + j] = mine;
+      for (int i = 0; i < kExperts / kEight; i++) {
+        if (i == eight) {
+          eights.value[i] = b.value;
+          eights.expert[i] = b.expert;
         }
       }
     }
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      if (there[h]) {
-        for (int j = lane % 4; j < chosen; j += 4) {  // those that this lane wrote
-          weight[at[h] + j] = scale * score[at[h] + j] / (sum[h] + kTiny);
+    const float factor = scale / (sum + kTiny);
+
+    // A warp's results lie one after the other.
+    const int before_it = 32 * (warp % 4);  // tokens of the pass
+    const int begin = first + before_it;
+    const int there = min(min(32, of_a_pass - before_it), tokens - begin) * chosen;
+    for (int i = lane; i - lane < there; i += 32) {
+      const int token = i * reciprocal >> 16;  // i / chosen
+      const int j = i - token * chosen;
+      const float its_factor = __shfl_sync(~0u, factor, token);
+      uint64_t word = __shfl_sync(~0u, early, token);
+      int place_in_word = j;
+      if (chosen > kChoicesOfAWord) {
+        const uint64_t its_late = __shfl_sync(~0u, late, token);
+        if (j >= kChoicesOfAWord) {
+          word = its_late;
+          place_in_word = j - kChoicesOfAWord;
         }
+      }
+      if (i < there) {
+        const int e = word >> 6 * place_in_word & (kExperts - 1);
+        const float mine = score_of(e, token);
+        const long to = static_cast<long>(begin) * chosen + i;
+        expert[to] = e;
+        score[to] = mine;
+        weight[to] = mine * its_factor;
       }
     }
   }

@@ -5,7 +5,6 @@ import dev.perigee.api.Condition;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.node.Volumes;
-import java.awt.AWTError;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -98,13 +97,15 @@ final class Summary {
     try {
       History history = History.read(file);
       if (!history.steps().isEmpty()) {
-        for (Path picture : history.draw(checkpoints, view.title())) {
+        for (Path picture : HistoryPlots.draw(history, checkpoints, view.title())) {
           out.println("  picture     " + picture);
         }
       }
-    } catch (IOException | AWTError | RuntimeException | LinkageError e) {
+    } catch (IOException | RuntimeException e) {
       // Drawing needs fonts, which a small system may lack; the numbers are in the file.
       out.println("  no picture  " + e.getMessage() + " (the numbers are in " + file + ")");
+    } catch (LinkageError e) {
+      out.println("  no picture  this JDK has no java.desktop (the numbers are in " + file + ")");
     }
   }
 

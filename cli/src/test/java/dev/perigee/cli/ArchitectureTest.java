@@ -112,4 +112,14 @@ class ArchitectureTest {
           .orShould()
           .dependOnClassesThat()
           .haveFullyQualifiedName("java.lang.foreign.Linker");
+
+  /** A JDK without java.desktop costs the pictures only: whoever names it fails to load there. */
+  @ArchTest
+  static final ArchRule onlyPlotsNeedTheDesktop =
+      noClasses()
+          .that()
+          .doNotHaveFullyQualifiedName("dev.perigee.cli.HistoryPlots")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("java.awt..", "javax.imageio..", "javax.swing..", "org.knowm..");
 }

@@ -35,7 +35,7 @@ class HistoryTest {
     History history =
         new History(List.of(1.0, 2.0, 3.0), List.of(5.0, 4.0, 3.5), List.of(1.0, 2.0, 1.5));
 
-    List<Path> pictures = history.draw(folder, "demo");
+    List<Path> pictures = HistoryPlots.draw(history, folder, "demo");
 
     assertThat(pictures)
         .extracting(p -> p.getFileName().toString())

@@ -72,12 +72,7 @@ class OrphanedGroupIT {
     PodPlay play = new PodPlay(api.client());
     try (OperatorRuntime operator = operator(namespace)) {
       assertThat(operator).isNotNull();
-      api.createJob(
-          namespace,
-          "demo",
-          job -> job.withObject("/spec/scheduling").put("adapter", "Kueue").put("queue", "main"));
-      await().atMost(PATIENCE).until(() -> play.pods(namespace, "demo").size() == 2);
-      admit(namespace, play);
+      startAdmitted(namespace, play);
     }
     api.client().resource(api.job(namespace, "demo")).delete();
     // The garbage collector's part. No kubelet answers, so the pods stay.
@@ -99,12 +94,7 @@ class OrphanedGroupIT {
     PodPlay play = new PodPlay(api.client());
     try (OperatorRuntime operator = operator(namespace)) {
       assertThat(operator).isNotNull();
-      api.createJob(
-          namespace,
-          "demo",
-          job -> job.withObject("/spec/scheduling").put("adapter", "Kueue").put("queue", "main"));
-      await().atMost(PATIENCE).until(() -> play.pods(namespace, "demo").size() == 2);
-      admit(namespace, play);
+      startAdmitted(namespace, play);
       play.pods(namespace, "demo").forEach(play::run);
       play.end(play.pods(namespace, "demo").getFirst(), 64);
       await()
@@ -120,6 +110,15 @@ class OrphanedGroupIT {
     return OperatorRuntime.start(
         api.client(),
         RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()));
+  }
+
+  private static void startAdmitted(String namespace, PodPlay play) throws IOException {
+    api.createJob(
+        namespace,
+        "demo",
+        job -> job.withObject("/spec/scheduling").put("adapter", "Kueue").put("queue", "main"));
+    await().atMost(PATIENCE).until(() -> play.pods(namespace, "demo").size() == 2);
+    admit(namespace, play);
   }
 
   /** What Kueue does to a gang that it lets in. */

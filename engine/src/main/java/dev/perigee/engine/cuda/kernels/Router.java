@@ -4,6 +4,7 @@ import static dev.perigee.engine.cuda.driver.Launch.address;
 import static dev.perigee.engine.cuda.driver.Launch.integer;
 import static dev.perigee.engine.cuda.driver.Launch.map;
 import static dev.perigee.engine.cuda.driver.Launch.real;
+import static java.lang.Math.ceilDiv;
 
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.Launch;
@@ -27,11 +28,19 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
   private static final int TOKENS_OF_A_BLOCK = 32;
   private static final int MOST_EXPERTS = 1024;
   private static final int MOST_EXPERTS_NARROW = 64;
-  private static final int NARROW_TOKENS = 128;
+  private static final int MOST_CHOSEN_NARROW = 16;
+  private static final int MOST_TOKENS_OF_A_PASS = 128;
 
-  /** Eight stages of 64 columns of the tokens and experts, barriers, and room to align. */
+  /**
+   * Six stages of 64 columns of the tokens and experts, scores of two passes, biases, barriers, and
+   * room to align.
+   */
   private static final int NARROW_BYTES =
-      8 * (NARROW_TOKENS + MOST_EXPERTS_NARROW) * 64 * 2 + 16 * 8 + 1024;
+      6 * (MOST_TOKENS_OF_A_PASS + MOST_EXPERTS_NARROW) * 64 * 2
+          + 2 * 4 * MOST_TOKENS_OF_A_PASS * MOST_EXPERTS_NARROW
+          + 4 * MOST_EXPERTS_NARROW
+          + (2 * 6 + 2) * 8
+          + 1024;
 
   /**
    * Four stages of 32 rows of x and 64 of w, of 64 numbers and room against bank conflicts each.
@@ -91,8 +100,8 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
   }
 
   /**
-   * The same on Hopper, where up to 64 experts have a kernel of their own ({@code
-   * narrow_router.cu}). One block stays on each of the multiprocessors.
+   * The same on Hopper, where up to 64 experts, of which a token takes up to 16, have a kernel of
+   * their own ({@code narrow_router.cu}). One block stays on each of the multiprocessors.
    */
   public Launch forward(
       int multiprocessors,
@@ -102,9 +111,11 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
       DeviceBuffer expert_TK,
       DeviceBuffer score_TK,
       DeviceBuffer weight_TK) {
-    if (experts > MOST_EXPERTS_NARROW) {
+    if (experts > MOST_EXPERTS_NARROW || chosen > MOST_CHOSEN_NARROW) {
       return forward(x_TH, w_EH, bias_E, expert_TK, score_TK, weight_TK);
     }
+    int passes = ceilDiv(tokens, multiprocessors * MOST_TOKENS_OF_A_PASS);
+    int tokensOfAPass = 8 * ceilDiv(tokens, 8 * multiprocessors * passes);
     return new Launch(
         "narrow_router",
         "narrow_router_forward",
@@ -112,13 +123,14 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
         Launch.Dim.of(288),
         NARROW_BYTES,
         List.of(
-            map(TensorMap.of(x_TH, 1, tokens, hidden, NARROW_TOKENS)),
+            map(TensorMap.of(x_TH, 1, tokens, hidden, tokensOfAPass)),
             map(TensorMap.of(w_EH, 1, experts, hidden, MOST_EXPERTS_NARROW)),
             address(bias_E),
             address(expert_TK),
             address(score_TK),
             address(weight_TK),
             integer(tokens),
+            integer(tokensOfAPass),
             integer(hidden),
             integer(experts),
             integer(chosen),

@@ -14,7 +14,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** On a GPU: the router for few experts, on Hopper, against the portable one. */
 class RouterGpuTest {
   @ParameterizedTest
-  @CsvSource({"1, 8, 1, 1", "300, 72, 37, 5", "2500, 512, 64, 6", "129, 2056, 40, 32"})
+  @CsvSource({
+    "1, 8, 1, 1", "300, 72, 37, 5", "2500, 512, 64, 6", "129, 2056, 40, 16", "33000, 64, 64, 8",
+    "40000, 520, 64, 6", "70000, 64, 64, 11"
+  })
   void bothRoutersChooseTheSameExpertsButForTies(int tokens, int hidden, int experts, int chosen) {
     try (Gpu gpu = new Gpu()) {
       assumeTrue(gpu.device.computeCapability() == 90, "the wgmma kernels are for Hopper");
