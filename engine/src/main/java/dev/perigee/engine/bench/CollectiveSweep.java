@@ -24,15 +24,30 @@ final class CollectiveSweep {
   private final int repeats;
   private final List<Collective> done = new ArrayList<>();
 
+  /** {@link #number} by rank and {@code i}, sums and largest by {@code i}: all repeat themselves. */
+  private final int[][] numbers;
+
+  private final float[] sums = new float[MODULUS];
+  private final float[] largest = new float[MODULUS];
+
   CollectiveSweep(Backend backend, Collectives group, int repeats) {
     this.backend = backend;
     this.group = group;
     this.repeats = repeats;
+    numbers = new int[group.size()][MODULUS];
+    Arrays.fill(largest, Float.NEGATIVE_INFINITY);
+    for (int r = 0; r < numbers.length; r++) {
+      for (int i = 0; i < MODULUS; i++) {
+        numbers[r][i] = (i * 7 + r * 13) % MODULUS - MODULUS / 2;
+        sums[i] += numbers[r][i];
+        largest[i] = Math.max(largest[i], numbers[r][i]);
+      }
+    }
   }
 
   /** What rank {@code r} has at place {@code i} before an operation. */
-  private static int number(int r, long i) {
-    return (int) ((i * 7 + r * 13L) % MODULUS) - MODULUS / 2;
+  private int number(int r, long i) {
+    return numbers[r][(int) (i % MODULUS)];
   }
 
   /** A number of the result. */
@@ -177,19 +192,11 @@ final class CollectiveSweep {
   }
 
   private float sum(long i) {
-    int sum = 0;
-    for (int r = 0; r < group.size(); r++) {
-      sum += number(r, i);
-    }
-    return sum;
+    return sums[(int) (i % MODULUS)];
   }
 
   private float max(long i) {
-    int max = Integer.MIN_VALUE;
-    for (int r = 0; r < group.size(); r++) {
-      max = Math.max(max, number(r, i));
-    }
-    return max;
+    return largest[(int) (i % MODULUS)];
   }
 
   private static int[] shares(int n, int ranks) {

@@ -84,6 +84,13 @@ interface Nccl {
   void broadcast(
       long send, long receive, long count, Type type, int root, long communicator, long stream);
 
+  /** Sums or the largest of {@code count} numbers for each rank, which receives its own. */
+  void reduceScatter(
+      long send, long receive, long count, Type type, Op op, long communicator, long stream);
+
+  /** The {@code count} numbers of each rank, one rank's after the other's, on every rank. */
+  void allGather(long send, long receive, long count, Type type, long communicator, long stream);
+
   /** Sends to one rank, which receives as much. */
   void send(long from, long count, Type type, int peer, long communicator, long stream);
 

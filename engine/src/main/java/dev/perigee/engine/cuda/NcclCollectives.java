@@ -279,20 +279,44 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     operate(
         () -> {
           DeviceBuffer there = there(first, x);
-          // Shares of different sizes: NCCL's own reduce-scatter wants equal ones.
-          together(
-              () -> {
-                for (int i = 0; i < size; i++) {
-                  if (counts[i] > 0) {
-                    long at = there.address() + type(x).bytes * starts[i];
-                    nccl.reduce(
-                        at, at, counts[i], type(x), Nccl.Op.SUM, i, communicator, line.stream);
-                  }
-                }
-              });
+          together(() -> reduceShares(there.address(), type(x), counts, starts));
           back(first, x);
         });
     take(first, x);
+  }
+
+  /** NCCL's own reduce-scatter wants equal shares; of others each has a reduce of its own. */
+  private void reduceShares(long from, Nccl.Type type, int[] counts, long[] starts) {
+    if (areEqual(counts)) {
+      long mine = from + type.bytes * starts[index];
+      nccl.reduceScatter(
+          from, mine, counts[index], type, Nccl.Op.SUM, communicator, line.stream);
+      return;
+    }
+    for (int i = 0; i < size; i++) {
+      if (counts[i] > 0) {
+        long at = from + type.bytes * starts[i];
+        nccl.reduce(at, at, counts[i], type, Nccl.Op.SUM, i, communicator, line.stream);
+      }
+    }
+  }
+
+  /** Likewise with its all-gather, and broadcasts. */
+  private void gatherShares(long to, Nccl.Type type, int[] counts, long[] starts) {
+    if (areEqual(counts)) {
+      long mine = to + type.bytes * starts[index];
+      nccl.allGather(mine, to, counts[index], type, communicator, line.stream);
+      return;
+    }
+    for (int i = 0; i < size; i++) {
+      if (counts[i] > 0) {
+        broadcast(to + type.bytes * starts[i], counts[i], type, i);
+      }
+    }
+  }
+
+  private static boolean areEqual(int[] counts) {
+    return Arrays.stream(counts).allMatch(c -> c == counts[0]);
   }
 
   @Override
@@ -301,14 +325,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     operate(
         () -> {
           DeviceBuffer there = there(first, x);
-          together(
-              () -> {
-                for (int i = 0; i < size; i++) {
-                  if (counts[i] > 0) {
-                    broadcast(there.address() + type(x).bytes * starts[i], counts[i], type(x), i);
-                  }
-                }
-              });
+          together(() -> gatherShares(there.address(), type(x), counts, starts));
           back(first, x);
         });
     take(first, x);
@@ -321,17 +338,14 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
           "all-gather of " + size + " times " + part + " into " + whole);
     }
     Nccl.Type type = same(part, whole);
-    long bytes = (long) type.bytes * part.size();
     operate(
         () -> {
           DeviceBuffer to = there(first, whole);
-          line.queue.copy(there(second, part), to.slice(index * bytes, bytes));
+          long from = there(second, part).address();
           together(
-              () -> {
-                for (int i = 0; i < size; i++) {
-                  broadcast(to.address() + i * bytes, part.size(), type, i);
-                }
-              });
+              () ->
+                  nccl.allGather(
+                      from, to.address(), part.size(), type, communicator, line.stream));
           back(first, whole);
         });
     take(first, whole);

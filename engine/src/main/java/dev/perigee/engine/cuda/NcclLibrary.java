@@ -46,6 +46,8 @@ final class NcclLibrary implements Nccl {
   private final MethodHandle allReduce;
   private final MethodHandle reduce;
   private final MethodHandle broadcast;
+  private final MethodHandle reduceScatter;
+  private final MethodHandle allGather;
   private final MethodHandle send;
   private final MethodHandle receive;
   private final MethodHandle errorString;
@@ -91,6 +93,18 @@ final class NcclLibrary implements Nccl {
             JAVA_INT,
             JAVA_LONG,
             JAVA_LONG);
+    reduceScatter =
+        call(
+            "ncclReduceScatter",
+            JAVA_LONG,
+            JAVA_LONG,
+            JAVA_LONG,
+            JAVA_INT,
+            JAVA_INT,
+            JAVA_LONG,
+            JAVA_LONG);
+    allGather =
+        call("ncclAllGather", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_LONG, JAVA_LONG);
     send = call("ncclSend", JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_LONG);
     receive = call("ncclRecv", JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_LONG);
     errorString =
@@ -247,6 +261,26 @@ final class NcclLibrary implements Nccl {
         () ->
             (int)
                 broadcast.invokeExact(send, receive, count, type.code, root, communicator, stream));
+  }
+
+  @Override
+  public void reduceScatter(
+      long send, long receive, long count, Type type, Op op, long communicator, long stream) {
+    check(
+        "ncclReduceScatter",
+        () ->
+            (int)
+                reduceScatter.invokeExact(
+                    send, receive, count, type.code, op.code, communicator, stream));
+  }
+
+  @Override
+  public void allGather(
+      long send, long receive, long count, Type type, long communicator, long stream) {
+    check(
+        "ncclAllGather",
+        () ->
+            (int) allGather.invokeExact(send, receive, count, type.code, communicator, stream));
   }
 
   @Override

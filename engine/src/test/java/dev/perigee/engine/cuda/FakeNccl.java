@@ -53,6 +53,8 @@ final class FakeNccl implements Nccl {
     ALL_REDUCE,
     REDUCE,
     BROADCAST,
+    REDUCE_SCATTER,
+    ALL_GATHER,
     SEND,
     RECEIVE
   }
@@ -192,6 +194,20 @@ final class FakeNccl implements Nccl {
   }
 
   @Override
+  public void reduceScatter(
+      long send, long receive, long count, Type type, Op op, long communicator, long stream) {
+    Member member = members.get(communicator);
+    int ranks = member == null ? 1 : member.group.calls.size();
+    add(Kind.REDUCE_SCATTER, send, receive, count * ranks, type, op, -1, communicator, stream);
+  }
+
+  @Override
+  public void allGather(
+      long send, long receive, long count, Type type, long communicator, long stream) {
+    add(Kind.ALL_GATHER, send, receive, count, type, null, -1, communicator, stream);
+  }
+
+  @Override
   public void send(long from, long count, Type type, int peer, long communicator, long stream) {
     add(Kind.SEND, from, 0, count, type, null, peer, communicator, stream);
   }
@@ -230,7 +246,7 @@ final class FakeNccl implements Nccl {
       switch (call.kind) {
         case SEND -> {}
         case RECEIVE -> gpu.at(call.to).put(arriving.get(call.other).remove());
-        case ALL_REDUCE, REDUCE, BROADCAST -> {
+        case ALL_REDUCE, REDUCE, BROADCAST, REDUCE_SCATTER, ALL_GATHER -> {
           int place = collective++;
           List<Call> all =
               world.calls.stream()
@@ -243,6 +259,16 @@ final class FakeNccl implements Nccl {
                   .toList();
           if (call.kind == Kind.BROADCAST) {
             gpu.at(call.to).put(all.get(call.other).sent);
+          } else if (call.kind == Kind.REDUCE_SCATTER) {
+            int share = call.sent.length / all.size();
+            gpu.at(new DeviceBuffer(call.to.address(), share))
+                .put(reduced(all), rank * share, share);
+          } else if (call.kind == Kind.ALL_GATHER) {
+            int share = call.sent.length;
+            for (int i = 0; i < all.size(); i++) {
+              gpu.at(new DeviceBuffer(call.to.address() + (long) i * share, share))
+                  .put(all.get(i).sent);
+            }
           } else if (call.kind == Kind.ALL_REDUCE || call.other == rank) {
             gpu.at(call.to).put(reduced(all));
           }

@@ -57,6 +57,13 @@ final class NcclCollectivesTest {
     Tensor gathered = on.apply(numbers(rank, size));
     c.allGather(gathered, shares);
     write(got, gathered);
+    int[] equal = IntStream.range(0, n).map(i -> 4).toArray();
+    Tensor equally = on.apply(numbers(rank, 4 * n));
+    c.reduceScatterSum(equally, equal);
+    write(got, equally.slice(4 * rank, 4));
+    Tensor together = on.apply(numbers(rank, 4 * n));
+    c.allGather(together, equal);
+    write(got, together);
     Tensor whole = on.apply(Tensor.zeros(4 * n));
     c.allGather(on.apply(numbers(rank, 4)), whole);
     write(got, whole);
@@ -137,16 +144,46 @@ final class NcclCollectivesTest {
   }
 
   @Test
-  void aShareIsReducedToItsOwnerInOneGroupOfCalls() {
+  void equalSharesAreOneCallAndOthersACallForEach() throws Exception {
+    FakeNccl.World world = new FakeNccl.World();
+    Fabric fabric = Fabric.local(2);
+    List<List<String>> records =
+        fabric.run(
+            r -> {
+              FakeGpu gpu = new FakeGpu();
+              FakeNccl nccl = new FakeNccl(world, gpu);
+              try (NcclCollectives c =
+                  NcclCollectives.join(
+                      nccl, line(gpu, true), fabric.collectives(r, List.of(0, 1)), fabric)) {
+                c.reduceScatterSum(Tensor.zeros(6), new int[] {3, 3});
+                c.reduceScatterSum(Tensor.zeros(6), new int[] {4, 2});
+                c.allGather(Tensor.zeros(6), new int[] {3, 3});
+                c.allGather(Tensor.zeros(6), new int[] {0, 6});
+              }
+              return nccl.record;
+            });
+    assertThat(records)
+        .allSatisfy(
+            record ->
+                assertThat(record)
+                    .containsExactly(
+                        "REDUCE_SCATTER 6 FLOAT32",
+                        "REDUCE 4 FLOAT32 0",
+                        "REDUCE 2 FLOAT32 1",
+                        "ALL_GATHER 3 FLOAT32",
+                        "BROADCAST 6 FLOAT32 1",
+                        "destroy"));
+  }
+
+  @Test
+  void countsThatAreNoSharesAreRefused() {
     FakeGpu gpu = new FakeGpu();
     FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
     NcclCollectives c =
         NcclCollectives.join(nccl, line(gpu, true), Collectives.solo(), Fellowship.ALONE);
-    c.reduceScatterSum(Tensor.zeros(5), new int[] {5});
     c.allToAllCounts(new int[] {3});
     c.close();
-    assertThat(nccl.record)
-        .containsExactly("REDUCE 5 FLOAT32 0", "SEND 1 INT32 0", "RECEIVE 1 INT32 0", "destroy");
+    assertThat(nccl.record).containsExactly("SEND 1 INT32 0", "RECEIVE 1 INT32 0", "destroy");
     assertThatThrownBy(() -> c.reduceScatterSum(Tensor.zeros(5), new int[] {4}))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("[4]");

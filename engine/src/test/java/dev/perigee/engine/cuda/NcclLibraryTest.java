@@ -57,6 +57,8 @@ final class NcclLibraryTest {
     stub("ncclAllReduce", POINTER, POINTER, SIZE, INT, INT, POINTER, POINTER);
     stub("ncclReduce", POINTER, POINTER, SIZE, INT, INT, INT, POINTER, POINTER);
     stub("ncclBroadcast", POINTER, POINTER, SIZE, INT, INT, POINTER, POINTER);
+    stub("ncclReduceScatter", POINTER, POINTER, SIZE, INT, INT, POINTER, POINTER);
+    stub("ncclAllGather", POINTER, POINTER, SIZE, INT, POINTER, POINTER);
     stub("ncclSend", POINTER, SIZE, INT, INT, POINTER, POINTER);
     stub("ncclRecv", POINTER, SIZE, INT, INT, POINTER, POINTER);
     MemorySegment text = arena.allocateFrom("unhandled cuda error");
@@ -127,6 +129,8 @@ final class NcclLibraryTest {
     library.allReduce(11, 12, 1L << 33, Nccl.Type.FLOAT64, Nccl.Op.MAX, 13, 14);
     library.reduce(21, 22, 23, Nccl.Type.FLOAT32, Nccl.Op.SUM, 5, 24, 25);
     library.broadcast(31, 32, 33, Nccl.Type.INT32, 6, 34, 35);
+    library.reduceScatter(71, 72, 73, Nccl.Type.FLOAT32, Nccl.Op.SUM, 74, 75);
+    library.allGather(81, 82, 83, Nccl.Type.BF16, 84, 85);
     library.send(41, 42, Nccl.Type.FLOAT32, 7, 43, 44);
     library.receive(51, 52, Nccl.Type.INT32, 0, 53, 54);
     library.groupEnd();
@@ -142,6 +146,8 @@ final class NcclLibraryTest {
             "ncclAllReduce 11 12 8589934592 8 2 13 14",
             "ncclReduce 21 22 23 7 0 5 24 25",
             "ncclBroadcast 31 32 33 2 6 34 35",
+            "ncclReduceScatter 71 72 73 7 0 74 75",
+            "ncclAllGather 81 82 83 9 84 85",
             "ncclSend 41 42 7 7 43 44",
             "ncclRecv 51 52 2 0 53 54",
             "ncclGroupEnd ",
