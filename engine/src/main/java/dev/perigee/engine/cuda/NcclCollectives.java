@@ -289,8 +289,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   private void reduceShares(long from, Nccl.Type type, int[] counts, long[] starts) {
     if (areEqual(counts)) {
       long mine = from + type.bytes * starts[index];
-      nccl.reduceScatter(
-          from, mine, counts[index], type, Nccl.Op.SUM, communicator, line.stream);
+      nccl.reduceScatter(from, mine, counts[index], type, Nccl.Op.SUM, communicator, line.stream);
       return;
     }
     for (int i = 0; i < size; i++) {
@@ -344,8 +343,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
           long from = there(second, part).address();
           together(
               () ->
-                  nccl.allGather(
-                      from, to.address(), part.size(), type, communicator, line.stream));
+                  nccl.allGather(from, to.address(), part.size(), type, communicator, line.stream));
           back(first, whole);
         });
     take(first, whole);

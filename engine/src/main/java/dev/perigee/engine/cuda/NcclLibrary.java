@@ -279,8 +279,7 @@ final class NcclLibrary implements Nccl {
       long send, long receive, long count, Type type, long communicator, long stream) {
     check(
         "ncclAllGather",
-        () ->
-            (int) allGather.invokeExact(send, receive, count, type.code, communicator, stream));
+        () -> (int) allGather.invokeExact(send, receive, count, type.code, communicator, stream));
   }
 
   @Override
