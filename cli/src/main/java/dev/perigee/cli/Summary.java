@@ -101,11 +101,14 @@ final class Summary {
           out.println("  picture     " + picture);
         }
       }
-    } catch (IOException | RuntimeException e) {
-      // Drawing needs fonts, which a small system may lack; the numbers are in the file.
-      out.println("  no picture  " + e.getMessage() + " (the numbers are in " + file + ")");
-    } catch (LinkageError e) {
-      out.println("  no picture  this JDK has no java.desktop (the numbers are in " + file + ")");
+    } catch (IOException | RuntimeException | LinkageError e) {
+      // Drawing needs java.desktop and fonts, which a small system may lack; the numbers are in the
+      // file.
+      String why =
+          ModuleLayer.boot().findModule("java.desktop").isPresent()
+              ? e.getMessage()
+              : "this JDK has no java.desktop";
+      out.println("  no picture  " + why + " (the numbers are in " + file + ")");
     }
   }
 

@@ -24,7 +24,9 @@ final class CollectiveSweep {
   private final int repeats;
   private final List<Collective> done = new ArrayList<>();
 
-  /** {@link #number} by rank and {@code i}, sums and largest by {@code i}: all repeat themselves. */
+  /**
+   * {@link #number} by rank and {@code i}, sums and largest by {@code i}: all repeat themselves.
+   */
   private final int[][] numbers;
 
   private final float[] sums = new float[MODULUS];

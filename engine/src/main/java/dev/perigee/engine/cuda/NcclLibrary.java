@@ -32,6 +32,11 @@ final class NcclLibrary implements Nccl {
   private static final MemoryLayout ID =
       MemoryLayout.structLayout(MemoryLayout.sequenceLayout(ID_BYTES, JAVA_BYTE));
 
+  /** Send, receive, count, type, operation or root, communicator, stream. */
+  private static final MemoryLayout[] COLLECTIVE = {
+    JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_LONG
+  };
+
   private static final int LONGEST_MESSAGE = 1024;
 
   private final SymbolLookup symbols;
@@ -62,16 +67,7 @@ final class NcclLibrary implements Nccl {
     commDestroy = call("ncclCommDestroy", JAVA_LONG);
     groupStart = call("ncclGroupStart");
     groupEnd = call("ncclGroupEnd");
-    allReduce =
-        call(
-            "ncclAllReduce",
-            JAVA_LONG,
-            JAVA_LONG,
-            JAVA_LONG,
-            JAVA_INT,
-            JAVA_INT,
-            JAVA_LONG,
-            JAVA_LONG);
+    allReduce = call("ncclAllReduce", COLLECTIVE);
     reduce =
         call(
             "ncclReduce",
@@ -83,26 +79,8 @@ final class NcclLibrary implements Nccl {
             JAVA_INT,
             JAVA_LONG,
             JAVA_LONG);
-    broadcast =
-        call(
-            "ncclBroadcast",
-            JAVA_LONG,
-            JAVA_LONG,
-            JAVA_LONG,
-            JAVA_INT,
-            JAVA_INT,
-            JAVA_LONG,
-            JAVA_LONG);
-    reduceScatter =
-        call(
-            "ncclReduceScatter",
-            JAVA_LONG,
-            JAVA_LONG,
-            JAVA_LONG,
-            JAVA_INT,
-            JAVA_INT,
-            JAVA_LONG,
-            JAVA_LONG);
+    broadcast = call("ncclBroadcast", COLLECTIVE);
+    reduceScatter = call("ncclReduceScatter", COLLECTIVE);
     allGather =
         call("ncclAllGather", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_LONG, JAVA_LONG);
     send = call("ncclSend", JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_LONG);

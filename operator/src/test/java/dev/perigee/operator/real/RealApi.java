@@ -33,6 +33,7 @@ import java.util.function.Consumer;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 import java.util.stream.Stream;
+import org.awaitility.Awaitility;
 
 /**
  * A real kube-apiserver with etcd, without kubelet and controllers: tests play those. It starts
@@ -45,6 +46,7 @@ public final class RealApi {
   private static final Path EXAMPLE = Path.of("..", "examples", "quickstart.yaml");
   private static final YAMLMapper YAML = new YAMLMapper();
   private static final AtomicInteger NAMESPACES = new AtomicInteger();
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
 
   /** The one node, which tests play. */
   public static final String NODE = "played";
@@ -92,6 +94,8 @@ public final class RealApi {
   }
 
   private static RealApi start(boolean podGroups) {
+    // Some waits are for a deadline of the job's; the others pass at once, on a busy machine later.
+    Awaitility.setDefaultTimeout(PATIENCE);
     KubeAPIServerConfigBuilder wanted =
         KubeAPIServerConfigBuilder.anAPIServerConfig()
             .withOfflineMode(true)

@@ -172,6 +172,8 @@ class LaunchTest {
     assertThat(k2.forward(132, any, any, any, any, any, any).kernel()).isEqualTo("router_forward");
     Launch narrow = new Router(8192, 2048, 64, 6, 1).forward(132, any, any, any, any, any, any);
     assertThat(narrow.kernel()).isEqualTo("narrow_router_forward");
+    Launch manyChosen = new Router(129, 2056, 40, 32, 1).forward(132, any, any, any, any, any, any);
+    assertThat(manyChosen.kernel()).as("more than 16 of them").isEqualTo("router_forward");
     assertThat(narrow.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
     assertThatThrownBy(() -> new Router(4096, 7168, 1025, 8, 1)).hasMessageContaining("not 1025");
   }

@@ -15,8 +15,13 @@ import org.junit.jupiter.params.provider.CsvSource;
 class RouterGpuTest {
   @ParameterizedTest
   @CsvSource({
-    "1, 8, 1, 1", "300, 72, 37, 5", "2500, 512, 64, 6", "129, 2056, 40, 16", "33000, 64, 64, 8",
-    "40000, 520, 64, 6", "70000, 64, 64, 11"
+    "1, 8, 1, 1",
+    "300, 72, 37, 5",
+    "2500, 512, 64, 6",
+    "129, 2056, 40, 16",
+    "33000, 64, 64, 8",
+    "40000, 520, 64, 6",
+    "70000, 64, 64, 11"
   })
   void bothRoutersChooseTheSameExpertsButForTies(int tokens, int hidden, int experts, int chosen) {
     try (Gpu gpu = new Gpu()) {
