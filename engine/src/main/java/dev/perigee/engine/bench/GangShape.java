@@ -100,6 +100,11 @@ record GangShape(
     };
   }
 
+  /** As many ranks in two stages, with all experts on each: only stages send each other rows. */
+  Mesh stages() {
+    return new Mesh(2, mesh.world() / 2, 1, mesh.world());
+  }
+
   private static ModelConfig slice(int experts, int vocabulary) {
     ModelConfig m = ModelPresets.find("moonlight-16b-a3b").orElseThrow();
     return new ModelConfig(

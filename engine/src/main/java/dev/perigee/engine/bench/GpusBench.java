@@ -63,6 +63,7 @@ public final class GpusBench {
    * @param parallel those of the mesh in one process, with overlap
    * @param apart those without overlap
    * @param split those with a process for each rank, with overlap
+   * @param stages those of two stages that do not share experts, in one process
    * @param resumed those of the smaller mesh from the checkpoint on
    * @param withOverlap the last recorded step of {@code parallel}
    * @param without that of {@code apart}
@@ -78,6 +79,7 @@ public final class GpusBench {
       Done parallel,
       Done apart,
       Done split,
+      Done stages,
       Done resumed,
       Step withOverlap,
       Step without,
@@ -149,6 +151,8 @@ public final class GpusBench {
     List<Done> apart = launcher.run(training(mesh, false, 1, last, null, null), 1);
     say("a process for each rank");
     List<Done> split = launcher.run(training(mesh, true, 1, shape.steps(), null, null), ranks);
+    say("two stages that do not share experts");
+    List<Done> stages = launcher.run(training(shape.stages(), false, 1, last, null, null), 1);
     say("from the checkpoint on " + shape.smaller().world() + " ranks");
     Done resumed =
         launcher
@@ -167,6 +171,7 @@ public final class GpusBench {
         parallel.getFirst(),
         apart.getFirst(),
         split.getFirst(),
+        stages.getFirst(),
         resumed,
         step(parallel, true),
         step(apart, false),

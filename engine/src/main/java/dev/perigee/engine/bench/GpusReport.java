@@ -151,6 +151,10 @@ final class GpusReport {
     row("ranks as threads, experts overlap", outcome.parallel());
     row("ranks as threads, no overlap", outcome.apart());
     row("a process for each rank, experts overlap", outcome.split());
+    row(
+        "ranks as threads, PP 2 × DP %d, every rank has all experts"
+            .formatted(shape.stages().data()),
+        outcome.stages());
   }
 
   private static String mesh(Mesh mesh) {

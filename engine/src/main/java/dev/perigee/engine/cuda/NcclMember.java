@@ -22,6 +22,9 @@ import java.util.function.IntFunction;
 final class NcclMember implements AutoCloseable {
   private static final long LOOK_AGAIN_NANOS = 20_000;
 
+  /** A small exchange takes less than going to sleep and waking up; large ones leave the core. */
+  private static final long SPIN_NANOS = 200_000;
+
   /** How long a thread may take to see by itself that work together has ended. */
   private static final Duration SEES_BY_ITSELF = Duration.ofSeconds(1);
 
@@ -107,7 +110,12 @@ final class NcclMember implements AutoCloseable {
 
   /** Waits for something on the device, as long as the peers are there. */
   void await(BooleanSupplier done) {
+    long start = System.nanoTime();
     while (!done.getAsBoolean()) {
+      if (System.nanoTime() - start < SPIN_NANOS) {
+        Thread.onSpinWait();
+        continue;
+      }
       String why = whyNotDone();
       if (why != null) {
         abort(why);

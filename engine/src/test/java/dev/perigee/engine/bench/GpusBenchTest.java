@@ -49,7 +49,8 @@ class GpusBenchTest {
     }
     List<Double> one = outcome.one().losses();
     assertThat(one).hasSize(4);
-    for (Done run : List.of(outcome.parallel(), outcome.apart(), outcome.split())) {
+    for (Done run :
+        List.of(outcome.parallel(), outcome.apart(), outcome.split(), outcome.stages())) {
       assertThat(GpusReport.difference(run.losses(), one, 0)).isLessThan(1e-5);
     }
     assertThat(outcome.resumed().losses()).hasSize(2);
@@ -88,6 +89,7 @@ class GpusBenchTest {
             losses(4, 3.001),
             losses(4, 3.2),
             losses(4, Double.NaN),
+            losses(4, 3),
             losses(3.001),
             step,
             step,
