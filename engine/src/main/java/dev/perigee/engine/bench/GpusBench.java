@@ -116,14 +116,16 @@ public final class GpusBench {
     Path folder = Files.createTempDirectory("perigee-gpus");
     try {
       Outcome outcome = new GpusBench(shape, folder).run();
-      String text = new GpusReport(shape, outcome).page();
+      String traces =
+          page == null ? "gpus" : page.getFileName().toString().replaceFirst("\\.md$", "");
+      String text = new GpusReport(shape, outcome, traces).page();
       System.out.println(text);
       if (page != null) {
         BenchPage.write(page, text);
         ChromeTrace.write(
-            outcome.withOverlap.measured, page.resolveSibling("gpus-measured.trace.json"));
+            outcome.withOverlap.measured, page.resolveSibling(GpusReport.measured(traces)));
         ChromeTrace.write(
-            outcome.withOverlap.predicted, page.resolveSibling("gpus-planned.trace.json"));
+            outcome.withOverlap.predicted, page.resolveSibling(GpusReport.planned(traces)));
       }
     } finally {
       Folders.delete(folder);

@@ -23,11 +23,14 @@ final class GpusReport {
 
   private final GangShape shape;
   private final Outcome outcome;
+  private final String traces;
   private final StringBuilder out = new StringBuilder();
 
-  GpusReport(GangShape shape, Outcome outcome) {
+  /** With what the names of the files of its timelines begin with. */
+  GpusReport(GangShape shape, Outcome outcome, String traces) {
     this.shape = shape;
     this.outcome = outcome;
+    this.traces = traces;
   }
 
   @SuppressWarnings("AnnotateFormatMethod") // every format is in this file
@@ -185,6 +188,16 @@ final class GpusReport {
     return shape.batchSequences() * (double) shape.sequenceLength() / GpuLab.median(seconds);
   }
 
+  /** The file of a step as it was. */
+  static String measured(String traces) {
+    return traces + "-measured.trace.json";
+  }
+
+  /** The file of that step as the planner has it. */
+  static String planned(String traces) {
+    return traces + "-planned.trace.json";
+  }
+
   private void timelines() {
     line("");
     line("## Timeline");
@@ -192,10 +205,12 @@ final class GpusReport {
     line(
         "The passes of the last step, one rank of each stage, as that rank's threads saw them%s;"
             + " beside it the planner's simulation of the same schedule from what its steps took"
-            + " (`gpus-measured.trace.json`, `gpus-planned.trace.json`, with overlap).",
+            + " (`%s`, `%s`, with overlap).",
         shape.gpus() == 0
             ? ""
-            : " (a thread can be ahead of its GPU: a step's work may show under a later one)");
+            : " (a thread can be ahead of its GPU: a step's work may show under a later one)",
+        measured(traces),
+        planned(traces));
     line("");
     line("| | overlap on | overlap off |");
     line("|---|---|---|");

@@ -66,7 +66,7 @@ class BenchPageTest {
   @Test
   void theProjectsPagesHaveAPlaceForTheirFigures() throws IOException {
     Path pages = Path.of("../docs/benchmarks");
-    for (String name : List.of("cpu.md", "overlap.md", "gpus.md", "gpu-training.md")) {
+    for (String name : List.of("cpu.md", "overlap.md", "gpus.md", "gpus-4.md", "gpu-training.md")) {
       BenchPage.check(pages.resolve(name));
     }
     try (Stream<Path> all = Files.list(pages)) {

@@ -62,7 +62,7 @@ class GpusBenchTest {
     assertThat(outcome.lost().exitCodes()).hasSize(3).containsOnly(ExitCode.LOST_PEER.code());
     assertThat(outcome.lost().seconds()).isLessThan(10);
 
-    String page = new GpusReport(TINY, outcome).page();
+    String page = new GpusReport(TINY, outcome, "gpus").page();
     assertThat(page)
         .contains("| all-to-all, uneven and empty | 1,000 | yes, yes |")
         .contains("PyTorch's columns are empty: NCCL needs a GPU for each rank")
@@ -109,7 +109,7 @@ class GpusBenchTest {
             1,
             four.sizes(),
             5);
-    String page = new GpusReport(shape, outcome).page();
+    String page = new GpusReport(shape, outcome, "gpus-8").page();
     assertThat(page)
         .contains("| all-gather | 268,435,456 | yes, NO | 268.44 GB/s | 134.22 GB/s | 275.32 GB/s")
         .contains("| 0.98 |\n")
