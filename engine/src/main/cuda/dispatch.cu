@@ -15,9 +15,17 @@ constexpr int kChunk = 512;  // assignments that one warp walks in order
 template <typename Visit>
 __device__ void walk_chunk(const int* expert, int assignments, int* seen, Visit visit) {
   const int lane = threadIdx.x;
-  const int first = blockIdx.x * kChunk;
-  for (int i = first + lane; i < first + kChunk; i += 32) {
-    const int e = i < assignments ? expert[i] : -1;
+  const int first = blockIdx.x * kChunk + lane;
+  int chosen[kChunk / 32];
+#pragma unroll
+  for (int n = 0; n < kChunk / 32; n++) {  // all loads in flight before the first use
+    const int i = first + 32 * n;
+    chosen[n] = i < assignments ? expert[i] : -1;
+  }
+#pragma unroll
+  for (int n = 0; n < kChunk / 32; n++) {
+    const int i = first + 32 * n;
+    const int e = chosen[n];
     const uint32_t equals = __match_any_sync(~0u, e);
     const int before = __popc(equals & ((1u << lane) - 1));
     if (e >= 0) {
@@ -54,6 +62,7 @@ extern "C" __global__ void dispatch_scan(int* counts, int* offsets, int chunks, 
   const int e = threadIdx.x;
   int sum = 0;
   if (e < experts) {
+#pragma unroll 16
     for (int c = 0; c < chunks; c++) {
       sum += counts[c * experts + e];
     }

@@ -17,7 +17,8 @@
 // is the producer: one thread feeds a ring of 64-deep stages through the copy engine. The other two
 // own 64 rows each, multiply with wgmma into 128 float32 registers a thread, and write bf16 through
 // shared memory. A warp group whose rows lie past the expert's end computes nothing, so an expert
-// is padded to 64 rows in arithmetic and to none in memory.
+// is padded to 64 rows in arithmetic, with zeros, which cost less power than the next expert's
+// numbers, and to none in memory: the maps of rows are ragged.
 //
 // The second-level cache limits this kernel next to power. So two blocks form a pair that shares one
 // operand: each fetches half of it and the copy engine writes the half into both. Neighbours along m
@@ -36,9 +37,8 @@ enum Output { kPlain, kTransposed, kFloat32 };
 // `accumulate`: float32 results are added to what is there.
 template <Layout layout, bool pair, Output output = kPlain>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
-                         const TensorMap* map_act, __nv_bfloat16* d, __nv_bfloat16* act,
-                         const int* offsets, int groups, int m, int n, int k,
-                         bool accumulate = false) {
+                         const TensorMap* map_up, const TensorMap* map_act, const int* offsets,
+                         int groups, int room, int m, int n, int k, bool accumulate = false) {
   extern __shared__ uint8_t raw[];
   // The swizzle repeats every 1024 bytes of address.
   Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
@@ -71,7 +71,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
         const int depth = tile.depth(k);
         for (int i = 0; i < depth; i++) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<layout, pair>(s, stage, map_a, map_b, tile, i * kTileK);
+          load_stage<layout, pair>(s, stage, map_a, map_b, tile, room, i * kTileK);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -120,13 +120,12 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
 
       uint32_t packed[16];
       if constexpr (layout == kSwiGlu) {
-        const int y = tile.first_row + row;
+        const Ragged at = tile.ragged(room, row);
         const int x = tile.n * (kTileN / 2);
 #pragma unroll
         for (int c = 0; c < 4; c++) {
           pack_columns(acc, c, packed);
-          const int half = c / 2;
-          writer.write(packed, map_d, d + half * n, x + 64 * (c & 1), y, half, n, 2l * n, valid);
+          writer.write(packed, c < 2 ? map_d : map_up, x + 64 * (c & 1), at.y, at.z);
         }
 #pragma unroll
         for (int c = 0; c < 2; c++) {
@@ -141,7 +140,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
             }
             packed[i] = hopper::pack(value[0], value[1]);
           }
-          writer.write(packed, map_act, act, x + 64 * c, y, 0, n, n, valid);
+          writer.write(packed, map_act, x + 64 * c, at.y, at.z);
         }
       } else if constexpr (output == kTransposed) {
 #pragma unroll
@@ -160,15 +159,14 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
           }
         }
       } else {
-        const int y = layout == kWeightGradient ? row : tile.first_row + row;
-        const int z = layout == kWeightGradient ? tile.group : 0;
-        // The copy engine clips the rows of dw; rows of an expert end where the next one's begin.
-        const int rows = layout == kWeightGradient ? 64 : valid;
+        const Ragged at = tile.ragged(room, row);
+        const int y = layout == kWeightGradient ? row : at.y;
+        const int z = layout == kWeightGradient ? tile.group : at.z;
 #pragma unroll
         for (int c = 0; c < 4; c++) {
           if (tile.n * kTileN + 64 * c < n) {
             pack_columns(acc, c, packed);
-            writer.write(packed, map_d, d, tile.n * kTileN + 64 * c, y, z, n, n, rows);
+            writer.write(packed, map_d, tile.n * kTileN + 64 * c, y, z);
           }
         }
       }
@@ -191,18 +189,18 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
 #define PERIGEE_ROWS(name, layout, pair, cluster)                                              \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,           \
-           const __grid_constant__ TensorMap d, __nv_bfloat16* d_rows, const int* offsets,     \
-           int groups, int n, int k) {                                                         \
-    multiply<layout, pair>(&a, &b, &d, nullptr, d_rows, nullptr, offsets, groups, 0, n, k);    \
+           const __grid_constant__ TensorMap d, const int* offsets, int groups, int room,      \
+           int n, int k) {                                                                     \
+    multiply<layout, pair>(&a, &b, &d, nullptr, nullptr, offsets, groups, room, 0, n, k);      \
   }
 
 #define PERIGEE_SWIGLU(name, pair, cluster)                                                    \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,           \
-           const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap a,           \
-           __nv_bfloat16* h_rows, __nv_bfloat16* a_rows, const int* offsets, int groups,       \
+           const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,       \
+           const __grid_constant__ TensorMap a, const int* offsets, int groups, int room,      \
            int n, int k) {                                                                     \
-    multiply<kSwiGlu, pair>(&x, &w, &h, &a, h_rows, a_rows, offsets, groups, 0, n, k);         \
+    multiply<kSwiGlu, pair>(&x, &w, &gate, &up, &a, offsets, groups, room, 0, n, k);           \
   }
 
 #define PERIGEE_WEIGHTS(name, pair, output, cluster)                                                   \
@@ -210,8 +208,8 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
            const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
            int n) {                                                                            \
-    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,  \
-                                            groups, m, n, 0);                                  \
+    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, offsets, groups,   \
+                                            0, m, n, 0);                                       \
   }
 
 #define PERIGEE_WEIGHTS_FLOAT32(name, pair, cluster)                                           \
@@ -219,8 +217,8 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
            const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
            int n, int accumulate) {                                                            \
-    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, nullptr, offsets,    \
-                                          groups, m, n, 0, accumulate != 0);                   \
+    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, offsets, groups, \
+                                              0, m, n, 0, accumulate != 0);                    \
   }
 
 PERIGEE_ROWS(grouped_gemm_forward, kForward, false, )

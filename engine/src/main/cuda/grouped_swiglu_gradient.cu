@@ -59,29 +59,17 @@ __device__ __forceinline__ void swiglu_gradient(const float* u, const float (&s)
   }
 }
 
-// Rows of a warp's block that lie before an expert's end, 64 columns from x on.
-__device__ __forceinline__ void write_rows(const uint8_t* block, __nv_bfloat16* out, long stride,
-                                           int x, int width, int rows, int lane) {
-  for (int i = lane; i < rows * 8; i += 32) {
-    const int r = i >> 3, unit = i & 7;
-    if (x + unit * 8 < width) {
-      *reinterpret_cast<uint4*>(out + r * stride + x + unit * 8) =
-          *reinterpret_cast<const uint4*>(block + r * 128 + ((unit ^ (r & 7)) << 4));
-    }
-  }
-}
-
 struct Operands {
-  const TensorMap *dy, *w, *h, *dh, *scaled;  // boxes of h: 64 rows; of dh and scaled: 16
+  // Boxes of h are of 64 rows, those of the results of 16.
+  const TensorMap *dy, *w, *h, *dgate, *dup, *scaled;
   const int* order;                           // null: weights of one, no dweight
   const float* weight;
   float* dweight;  // [tiles along the width, assignments]
-  __nv_bfloat16 *dh_rows, *scaled_rows;
 };
 
 template <bool pair>
 __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int groups, int width,
-                                      int depth, int assignments) {
+                                      int depth, int room) {
   extern __shared__ uint8_t raw[];
   Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
   if (threadIdx.x == 0) {
@@ -90,7 +78,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
       hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
     }
     hopper::barrier_init_fence();
-    for (const TensorMap* map : {o.dy, o.w, o.h, o.dh, o.scaled}) {
+    for (const TensorMap* map : {o.dy, o.w, o.h, o.dgate, o.dup, o.scaled}) {
       hopper::prefetch_map(map);
     }
   }
@@ -118,7 +106,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
       for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
         for (int i = 0; i < stages; i++, next_stage()) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
-          load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, i * kTileK);
+          load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, room, i * kTileK);
         }
         const int consumers = tile.low() ? 1 : 2;
         for (int c = 0; c < blocks_of_h(tile.narrow()); c++, next_stage()) {
@@ -153,6 +141,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
       }
       const int valid = tile.rows_from(consumer) - 16 * warp;  // from this warp's first row on
       const int row = tile.first_row + first + 16 * warp;
+      const Ragged at_rows = tile.ragged(room, first + 16 * warp);
       int assignment[2] = {};
       float factor[2] = {1, 1};
       if (o.order != nullptr) {
@@ -196,22 +185,11 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
         hopper::async_fence();
         __syncwarp();
         const int x = tile.n * kTileN + 64 * c;
-        if (valid >= 16) {
-          if (lane == 0 && x < width) {
-            hopper::tma_store(o.dh, gate_rows, x, row, 0);
-            hopper::tma_store(o.dh, up_rows, x, row, 1);
-            hopper::tma_store(o.scaled, activation_rows, x, row, 0);
-          }
-        } else if (valid > 0) {
-          __nv_bfloat16* dh = o.dh_rows + 2l * row * width;
-          write_rows(gate_rows, dh, 2l * width, x, width, valid, lane);
-          write_rows(up_rows, dh + width, 2l * width, x, width, valid, lane);
-          write_rows(activation_rows, o.scaled_rows + static_cast<long>(row) * width, width, x,
-                     width, valid, lane);
-          __syncwarp();
-        }
         if (lane == 0) {
-          hopper::tma_store_commit();  // empty or not: a group for each block, which the wait counts
+          hopper::tma_store(o.dgate, gate_rows, x, at_rows.y, at_rows.z);
+          hopper::tma_store(o.dup, up_rows, x, at_rows.y, at_rows.z);
+          hopper::tma_store(o.scaled, activation_rows, x, at_rows.y, at_rows.z);
+          hopper::tma_store_commit();
           if (c > 0) {
             hopper::tma_store_wait_read<1>();
             release<pair>(&s.empty[stored], thread);
@@ -230,7 +208,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
           dot[h] += __shfl_xor_sync(~0u, dot[h], 1);
           dot[h] += __shfl_xor_sync(~0u, dot[h], 2);
           if (lane % 4 == 0 && 8 * h + lane / 4 < valid) {
-            o.dweight[static_cast<long>(tile.n) * assignments + assignment[h]] = dot[h];
+            o.dweight[static_cast<long>(tile.n) * room + assignment[h]] = dot[h];
           }
         }
       }
@@ -249,13 +227,12 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
 #define PERIGEE_SWIGLU_GRADIENT(name, pair, cluster)                                            \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                             \
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap w,           \
-           const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap dh,           \
-           const __grid_constant__ TensorMap scaled, const int* order, const float* weight,     \
-           float* dweight, __nv_bfloat16* dh_rows, __nv_bfloat16* scaled_rows,                  \
-           const int* offsets, int groups, int width, int depth, int assignments) {             \
-    swiglu_input_gradient<pair>(                                                                \
-        {&dy, &w, &h, &dh, &scaled, order, weight, dweight, dh_rows, scaled_rows}, offsets,     \
-        groups, width, depth, assignments);                                                     \
+           const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap dgate,        \
+           const __grid_constant__ TensorMap dup, const __grid_constant__ TensorMap scaled,     \
+           const int* order, const float* weight, float* dweight, const int* offsets,           \
+           int groups, int width, int depth, int room) {                                        \
+    swiglu_input_gradient<pair>({&dy, &w, &h, &dgate, &dup, &scaled, order, weight, dweight},   \
+                                offsets, groups, width, depth, room);                           \
   }
 
 PERIGEE_SWIGLU_GRADIENT(grouped_swiglu_gradient, false, )

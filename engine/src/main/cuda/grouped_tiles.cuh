@@ -11,6 +11,13 @@ enum Layout { kForward, kSwiGlu, kInputGradient, kWeightGradient };
 
 using namespace tile_gemm;
 
+// Coordinates in a ragged map of rows of all experts (TensorMap.ragged in Java): what lies past the
+// expert's last row reads as zero and is not written. `y` reaches the map's end, `room`, with that
+// row, and z makes up for it.
+struct Ragged {
+  int y, z;
+};
+
 // Walks the tiles of all experts in order; every role of a block walks the same sequence, and so do
 // both blocks of a pair, each on its own tile of two.
 //
@@ -121,6 +128,11 @@ struct Tiles {
   __device__ int depth(int k) const {
     return ((layout == kWeightGradient ? rows : k) + kTileK - 1) / kTileK;
   }
+
+  // Where `row` of the group is in a ragged map, y and z: see Ragged.
+  __device__ Ragged ragged(int room, int row) const {
+    return {room - rows + row, first_row + rows};
+  }
 };
 
 // Loads the blocks of a tile of one operand into `to`, `bytes` each: all `count` of them, or where two
@@ -138,13 +150,13 @@ __device__ __forceinline__ void load_blocks(uint8_t* to, int bytes, int count, c
   }
 }
 
-// The producer: fills one stage. Halves of a tile that lie outside are not fetched.
+// The producer: fills one stage. Halves of a tile that lie outside are not fetched. `at`: the tile's
+// first row of a, which is ragged in all layouts but the weight gradient's.
 template <Layout layout, bool share_a, bool share_b>
 __device__ __forceinline__ void load_operands(uint8_t* sa, uint8_t* sb, uint64_t* full,
                                               const TensorMap* a, const TensorMap* b, int m, int n,
-                                              int group, int first_row, int k0, bool half_a,
-                                              bool half_b) {
-  const int row = first_row + m * kTileM;
+                                              int group, int first_row, Ragged at, int k0,
+                                              bool half_a, bool half_b) {
   if constexpr (layout == kWeightGradient) {
     load_blocks<share_a>(sa, kBlock, half_a ? 1 : 2, a, full, [&](int i) {
       return make_int3(m * kTileM + 64 * i, first_row + k0, 0);
@@ -155,7 +167,7 @@ __device__ __forceinline__ void load_operands(uint8_t* sa, uint8_t* sb, uint64_t
     return;
   }
   load_blocks<share_a>(sa, kBlock, half_a ? 1 : 2, a, full,
-                       [&](int i) { return make_int3(k0, row + 64 * i, 0); });
+                       [&](int i) { return make_int3(k0, at.y + 64 * i, at.z); });
   if constexpr (layout == kForward) {
     load_blocks<share_b>(sb, kBytesB / 2, half_b ? 1 : 2, b, full,
                          [&](int i) { return make_int3(k0, n * kTileN + 128 * i, group); });
@@ -172,18 +184,19 @@ __device__ __forceinline__ void load_operands(uint8_t* sa, uint8_t* sb, uint64_t
 
 template <Layout layout, bool pair>
 __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
-                           const Tiles<layout, pair>& tile, int k0) {
+                           const Tiles<layout, pair>& tile, int room, int k0) {
   uint64_t* full = &s.full[stage];
   uint8_t* sa = s.a[stage];
   uint8_t* sb = s.b[stage];
   const bool half_a = tile.low(), half_b = tile.narrow();
+  const Ragged at = tile.ragged(room, tile.m * kTileM);
   hopper::barrier_expect(full, (half_a ? kBytesA / 2 : kBytesA) + (half_b ? kBytesB / 2 : kBytesB));
   if (pair && tile.turned) {
     load_operands<layout, pair, false>(sa, sb, full, a, b, tile.m, tile.n, tile.group,
-                                       tile.first_row, k0, half_a, half_b);
+                                       tile.first_row, at, k0, half_a, half_b);
   } else {
     load_operands<layout, false, pair>(sa, sb, full, a, b, tile.m, tile.n, tile.group,
-                                       tile.first_row, k0, half_a, half_b);
+                                       tile.first_row, at, k0, half_a, half_b);
   }
 }
 

@@ -120,8 +120,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
           for (int i = 0; i < 16; i++) {
             packed[i] = pack_half(acc[32 * c + 2 * i], acc[32 * c + 2 * i + 1]);
           }
-          writer.write(packed, &map_logits, nullptr, column + 64 * c, row, 0, vocabulary,
-                       vocabulary, 64);
+          writer.write(packed, &map_logits, column + 64 * c, row, 0);
         }
       }
     }

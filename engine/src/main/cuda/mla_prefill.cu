@@ -302,23 +302,37 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         hopper::wgmma<1>(sum_out, weight[kk], hopper::moved(v, kk * 2048), kk > 0 || w.tile > 0);
       }
       hopper::wgmma_commit();
+      // While the last product runs, and before the results are written: what a warp exchanges would
+      // wait behind its writes.
+      if (largest_H != nullptr) {
+        const int row = w.tile * kRows + row0;
+        float top = row < tokens ? largest[0] : -INFINITY;  // the same in all of a quad
+        top = fmaxf(top, row + 8 < tokens ? largest[1] : -INFINITY);
+        for (int d = 16; d > 2; d /= 2) {
+          top = fmaxf(top, __shfl_xor_sync(~0u, top, d));
+        }
+        if (thread % 32 == 0 && top > -INFINITY) {
+          atomic_max(largest_H + w.head, scale * top);
+        }
+      }
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        sum[h] += __shfl_xor_sync(~0u, sum[h], 1);
+        sum[h] += __shfl_xor_sync(~0u, sum[h], 2);
+      }
       hopper::wgmma_wait<0>();
       release(&s.v_empty[stage]);
       stage ^= 1;
       phase ^= stage == 0;
 
-      float top = -INFINITY;
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        sum[h] += __shfl_xor_sync(~0u, sum[h], 1);
-        sum[h] += __shfl_xor_sync(~0u, sum[h], 2);
         const int row = w.tile * kRows + row0 + 8 * h;
         if (quad == 0) {
           lse[(static_cast<long>(w.batch) * heads + w.head) * (tiles * kRows) + row] =
               row < tokens ? factor * largest[h] + log2f(sum[h]) : INFINITY;
         }
         if (row < tokens) {
-          top = fmaxf(top, largest[h]);
           const float inverse = 1 / sum[h];
           __nv_bfloat16* to =
               out + ((static_cast<long>(w.batch) * tokens + row) * heads + w.head) * kValue +
@@ -328,14 +342,6 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
             *reinterpret_cast<__nv_bfloat162*>(to + 8 * j) = __floats2bfloat162_rn(
                 sum_out[4 * j + 2 * h] * inverse, sum_out[4 * j + 2 * h + 1] * inverse);
           }
-        }
-      }
-      if (largest_H != nullptr) {
-        for (int d = 16; d > 0; d /= 2) {
-          top = fmaxf(top, __shfl_xor_sync(~0u, top, d));
-        }
-        if (thread % 32 == 0 && top > -INFINITY) {
-          atomic_max(largest_H + w.head, scale * top);
         }
       }
     }

@@ -168,7 +168,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
               packed[i] = hopper::pack(fmaf(scale, acc[at], beyond == 0 ? diagonal : 0),
                                        fmaf(scale, acc[at + 1], beyond == 1 ? diagonal : 0));
             }
-            writer.write(packed, map, nullptr, x, row, tile.matrix, columns, columns, 64);
+            writer.write(packed, map, x, row, tile.matrix);
             if (kSymmetric && x > row) {
               writer.write_transposed(packed, map, row, x, tile.matrix);
             }

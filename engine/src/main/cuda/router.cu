@@ -202,3 +202,24 @@ extern "C" __global__ void __launch_bounds__(256)
     row[expert[i]] = __float2bfloat16(ds);
   }
 }
+
+// w[i] = the sum over p of parts[p, i], four numbers a thread: see Router.weightGradient.
+extern "C" __global__ void __launch_bounds__(256)
+    router_sum_parts(const float4* parts, uint2* w, int quads, int count) {
+  const int i = blockIdx.x * 256 + threadIdx.x;
+  if (i >= quads) {
+    return;
+  }
+  float4 sum = {};
+#pragma unroll 8
+  for (int p = 0; p < count; p++) {
+    const float4 x = parts[static_cast<long>(p) * quads + i];
+    sum.x += x.x;
+    sum.y += x.y;
+    sum.z += x.z;
+    sum.w += x.w;
+  }
+  const __nv_bfloat162 low = __floats2bfloat162_rn(sum.x, sum.y);
+  const __nv_bfloat162 high = __floats2bfloat162_rn(sum.z, sum.w);
+  w[i] = make_uint2(reinterpret_cast<const uint32_t&>(low), reinterpret_cast<const uint32_t&>(high));
+}

@@ -62,10 +62,8 @@ struct Writer {
     hopper::group_sync(1 + consumer, 128);
   }
 
-  // 64 columns as bf16. A block that ends within an expert's rows is written by the threads: `valid`
-  // counts the rows to write.
-  __device__ void write(const uint32_t (&packed)[16], const TensorMap* map, __nv_bfloat16* out,
-                        int x, int y, int z, int columns, long row_stride, int valid) {
+  // 64 columns as bf16.
+  __device__ void write(const uint32_t (&packed)[16], const TensorMap* map, int x, int y, int z) {
     uint8_t* buffer = this->buffer();
     const int lane = thread & 31;
     const int row = (thread >> 5) * 16 + ((lane >> 3) & 1) * 8 + (lane & 7);
@@ -78,19 +76,8 @@ struct Writer {
     }
     written();
     if (thread == 0) {
-      if (valid >= 64 && x < columns) {
-        hopper::tma_store(map, buffer, x, y, z);
-      }
-      hopper::tma_store_commit();  // empty or not: a group for each turn, which the wait counts
-    }
-    if (valid < 64) {
-      for (int i = thread; i < 64 * 8; i += 128) {
-        const int r = i >> 3, unit = i & 7;
-        if (r < valid && x + unit * 8 < columns) {
-          *reinterpret_cast<uint4*>(out + (y + r) * row_stride + x + unit * 8) =
-              *reinterpret_cast<const uint4*>(buffer + r * 128 + ((unit ^ (r & 7)) << 4));
-        }
-      }
+      hopper::tma_store(map, buffer, x, y, z);
+      hopper::tma_store_commit();
     }
   }
 

@@ -94,6 +94,44 @@ public record TensorMap(
     return of(Element.FLOAT32, buffer, count, rows, columns, boxY);
   }
 
+  /**
+   * Rows of bf16 matrices of unequal heights, one right after the other, each with its own end: the
+   * box at row r of a matrix of n rows that begins at row f lies at y = rows - n + r and z = f + n.
+   * From the matrix's end on y is outside. Without such a map the next matrix's rows would be read,
+   * and written.
+   *
+   * @param buffer rows of all matrices, {@code rows} at most
+   * @param columns of a row
+   * @param stride from row to row, in elements
+   */
+  public static TensorMap ragged(
+      DeviceBuffer buffer, long rows, long columns, long stride, int boxY) {
+    long rowBytes = stride * Element.BF16.bytes;
+    if ((rows - 1) * rowBytes + columns * Element.BF16.bytes > buffer.bytes()) {
+      throw new IllegalArgumentException(
+          rows
+              + " rows of "
+              + columns
+              + " bf16 numbers, each "
+              + stride
+              + " after the one before, do not fit into a buffer of "
+              + buffer.bytes()
+              + " bytes");
+    }
+    // y and z both step by a row; what y is ahead, this address is behind. Nothing there is
+    // touched.
+    return new TensorMap(
+        buffer.address() - rows * rowBytes,
+        columns,
+        rows,
+        rows + 1,
+        rowBytes,
+        rowBytes,
+        64,
+        boxY,
+        Element.BF16);
+  }
+
   private static TensorMap of(
       Element element, DeviceBuffer buffer, long count, long rows, long columns, int boxY) {
     long rowBytes = columns * element.bytes;

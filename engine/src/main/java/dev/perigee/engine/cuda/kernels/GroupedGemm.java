@@ -94,12 +94,12 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M / 2)),
+            map(rows(s, x_SI, s.inputs, 64)),
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, TILE_N / 2)),
-            map(TensorMap.of(y_SO, 1, s.rows, s.outputs, 64)),
-            address(y_SO),
+            map(rows(s, y_SO, s.outputs, 64)),
             address(offsets_E1),
             integer(s.experts),
+            integer(s.rows),
             integer(s.outputs),
             integer(s.inputs)));
   }
@@ -131,14 +131,14 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(x_SI, 1, s.rows, s.inputs, TILE_M / 2)),
+            map(rows(s, x_SI, s.inputs, 64)),
             map(TensorMap.of(w_EGI, 2L * s.experts, f, s.inputs, TILE_N / 2)),
-            map(halves(h_SG, s.rows, f, 64)),
-            map(TensorMap.of(a_SF, 1, s.rows, f, 64)),
-            address(h_SG),
-            address(a_SF),
+            map(gate(s, h_SG, f, 64)),
+            map(up(s, h_SG, f, 64)),
+            map(rows(s, a_SF, f, 64)),
             address(offsets_E1),
             integer(s.experts),
+            integer(s.rows),
             integer(f),
             integer(s.inputs)));
   }
@@ -158,12 +158,12 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, TILE_M / 2)),
+            map(rows(s, dy_SO, s.outputs, 64)),
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, 64)),
-            map(TensorMap.of(dx_SI, 1, s.rows, s.inputs, 64)),
-            address(dx_SI),
+            map(rows(s, dx_SI, s.inputs, 64)),
             address(offsets_E1),
             integer(s.experts),
+            integer(s.rows),
             integer(s.inputs),
             integer(s.outputs)));
   }
@@ -203,16 +203,15 @@ public final class GroupedGemm {
         multiprocessors,
         s,
         List.of(
-            map(TensorMap.of(dy_SO, 1, s.rows, s.outputs, TILE_M / 2)),
+            map(rows(s, dy_SO, s.outputs, 64)),
             map(TensorMap.of(w_EOF, s.experts, s.outputs, s.inputs, 64)),
-            map(halves(h_SG, s.rows, s.inputs, 64)),
-            map(halves(dh_SG, s.rows, s.inputs, ROWS_OF_A_WARP)),
-            map(TensorMap.of(scaled_SF, 1, s.rows, s.inputs, ROWS_OF_A_WARP)),
+            map(halves(h_SG, s.rows, s.inputs)),
+            map(gate(s, dh_SG, s.inputs, ROWS_OF_A_WARP)),
+            map(up(s, dh_SG, s.inputs, ROWS_OF_A_WARP)),
+            map(rows(s, scaled_SF, s.inputs, ROWS_OF_A_WARP)),
             address(order_S),
             address(weight),
             address(dweight_PS),
-            address(dh_SG),
-            address(scaled_SF),
             address(offsets_E1),
             integer(s.experts),
             integer(s.inputs),
@@ -225,10 +224,26 @@ public final class GroupedGemm {
     return (width + TILE_N - 1) / TILE_N;
   }
 
+  /** Rows of all experts, each expert's with an end of their own. */
+  private static TensorMap rows(Sizes s, DeviceBuffer x, int columns, int boxRows) {
+    return TensorMap.ragged(x, s.rows, columns, columns, boxRows);
+  }
+
+  /** The first halves of rows of [gate, up]. */
+  private static TensorMap gate(Sizes s, DeviceBuffer h_SG, int width, int boxRows) {
+    return TensorMap.ragged(h_SG, s.rows, width, 2L * width, boxRows);
+  }
+
+  /** The second. */
+  private static TensorMap up(Sizes s, DeviceBuffer h_SG, int width, int boxRows) {
+    long first = 2L * width;
+    return TensorMap.ragged(
+        h_SG.slice(first, h_SG.bytes() - first), s.rows, width, 2L * width, boxRows);
+  }
+
   /** Rows of [gate, up] as two planes of F columns. */
-  private static TensorMap halves(DeviceBuffer h_SG, int rows, int width, int boxRows) {
-    return new TensorMap(
-        h_SG.address(), width, rows, 2, 4L * width, 2L * width, /* boxX */ 64, boxRows);
+  private static TensorMap halves(DeviceBuffer h_SG, int rows, int width) {
+    return new TensorMap(h_SG.address(), width, rows, 2, 4L * width, 2L * width, 64, 64);
   }
 
   /** dw[e] = dyᵀ · x over the rows of e; zero for an expert without rows. */

@@ -93,6 +93,8 @@ public final class MoeLayer {
   private final DeviceBuffer dh_SG;
   private final DeviceBuffer dweight_PTK;
   private final DeviceBuffer dlogit_TE;
+  private final DeviceBuffer slices; // of the tokens, and the sums over each
+  private final DeviceBuffer parts_PEH;
   private final DeviceBuffer shared_TH;
   private final DeviceBuffer router_TH;
   private final DeviceBuffer dh_TDD;
@@ -126,13 +128,24 @@ public final class MoeLayer {
     dh_SG = arena.allocate(4L * rows * z.width);
     dweight_PTK = arena.allocate(4L * parts * rows);
     dlogit_TE = arena.allocate(2L * z.tokens * z.experts);
+    parts_PEH = arena.allocate(router.partsBytes());
     shared_TH = arena.allocate(2L * z.tokens * z.hidden);
     router_TH = arena.allocate(2L * z.tokens * z.hidden);
     dh_TDD = arena.allocate(4L * z.tokens * z.sharedWidth);
-    all = arena.allocate(8);
-    ByteBuffer host = arena.pinned(8).putInt(0).putInt(z.tokens).flip();
-    device.compute().upload(host, all);
+    all = upload(device, arena, 0, z.tokens);
+    slices = upload(device, arena, router.slices());
     device.compute().synchronize();
+  }
+
+  private static DeviceBuffer upload(Device device, DeviceMemory arena, int... numbers) {
+    int bytes = Integer.BYTES * numbers.length;
+    ByteBuffer host = arena.pinned(bytes);
+    for (int n : numbers) {
+      host.putInt(n);
+    }
+    DeviceBuffer there = arena.allocate(bytes);
+    device.compute().upload(host.flip(), there);
+    return there;
   }
 
   /** The chosen experts of the last forward, int32. */
@@ -203,7 +216,9 @@ public final class MoeLayer {
             sms, sharedDown, dout_TH, w.sharedDown_HD, all, h_TDD, NONE, NONE, dh_TDD, a_TD, NONE));
     beside.after(main); // the weights' gradient is there
     beside.launch(router.backward(expert_TK, score_TK, dweight_PTK, parts, dlogit_TE));
-    beside.launch(GroupedGemm.weightGradient(sms, logits, dlogit_TE, x_TH, all, dw.router_EH));
+    router
+        .weightGradient(sms, dlogit_TE, x_TH, slices, parts_PEH, dw.router_EH)
+        .forEach(beside::launch);
     beside.launch(GroupedGemm.inputGradient(sms, logits, dlogit_TE, w.router_EH, all, router_TH));
 
     main.launch(GroupedGemm.weightGradient(sms, down, wide_SH, a_SF, offsets_E1, dw.down_EHF));

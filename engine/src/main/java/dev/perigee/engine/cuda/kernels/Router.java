@@ -172,4 +172,57 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
             real(scale)),
         toString());
   }
+
+  /**
+   * Slices of the tokens that {@link #weightGradient} sums by itself, so that every block has one.
+   */
+  public static final int SLICES = 16;
+
+  /** The first token of each slice, and the end. */
+  public int[] slices() {
+    int[] first = new int[SLICES + 1];
+    for (int i = 1; i <= SLICES; i++) {
+      first[i] = Math.toIntExact((long) tokens * i / SLICES);
+    }
+    return first;
+  }
+
+  /** Bytes of the slices' sums. */
+  public long partsBytes() {
+    return 4L * SLICES * experts * hidden;
+  }
+
+  /**
+   * dw = dlogitᵀ · x, bf16. As one product it would be a few tiles with a sum over all tokens each,
+   * and most multiprocessors would have none; so the tokens' slices are products of their own.
+   *
+   * @param slices_P1 {@link #slices}, int32
+   * @param parts_PEH scratch of {@link #partsBytes}
+   */
+  public List<Launch> weightGradient(
+      int multiprocessors,
+      DeviceBuffer dlogit_TE,
+      DeviceBuffer x_TH,
+      DeviceBuffer slices_P1,
+      DeviceBuffer parts_PEH,
+      DeviceBuffer dw_EH) {
+    int quads = experts * hidden / 4;
+    return List.of(
+        GroupedGemm.weightGradientFloat32(
+            multiprocessors,
+            new GroupedGemm.Sizes(SLICES, tokens, hidden, experts),
+            dlogit_TE,
+            x_TH,
+            slices_P1,
+            parts_PEH,
+            /* accumulate */ false),
+        new Launch(
+            "router",
+            "router_sum_parts",
+            Launch.Dim.of(ceilDiv(quads, 256)),
+            Launch.Dim.of(256),
+            0,
+            List.of(address(parts_PEH), address(dw_EH), integer(quads), integer(SLICES)),
+            toString()));
+  }
 }
