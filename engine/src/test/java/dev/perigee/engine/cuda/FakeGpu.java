@@ -151,9 +151,10 @@ final class FakeGpu implements Queue, DeviceMemory {
         assertThat(roomAt(address.value())).as("an address of %s", l).isNotNegative();
       }
       if (a instanceof Launch.Argument.Map m) {
-        assertThat(roomAt(m.value().address()))
+        DeviceBuffer reach = m.value().reach();
+        assertThat(roomAt(reach.address()))
             .as("a map of %s", l)
-            .isGreaterThanOrEqualTo(m.value().strideZ() * m.value().z());
+            .isGreaterThanOrEqualTo(reach.bytes());
       }
     }
     assertThat(given).as("arguments of %s", l).isEqualTo(kinds);

@@ -160,6 +160,15 @@ public record TensorMap(
         element);
   }
 
+  /** The memory whose elements a box may read or write. */
+  public DeviceBuffer reach() {
+    boolean ragged = z == y + 1 && strideZ == strideY;
+    long ahead = ragged ? y * strideY : 0;
+    long planes = ragged ? 1 : z;
+    return new DeviceBuffer(
+        address + ahead, (planes - 1) * strideZ + (y - 1) * strideY + x * element.bytes);
+  }
+
   /** The driver's 128 bytes. */
   byte[] encode() {
     try (Arena arena = Arena.ofConfined()) {

@@ -50,14 +50,10 @@ class LaunchTest {
   @Test
   void forwardDescribesItsOperandsToTheCopyEngine() {
     GroupedGemm.Sizes s = new GroupedGemm.Sizes(64, 49152, 2048, 2816);
-    gpu.launch(
-        GroupedGemm.forward(
-            132,
-            s,
-            buffer(1 << 20, 2L * 49152 * 2048),
-            buffer(2 << 20, 2L * 64 * 2816 * 2048),
-            buffer(3 << 20, 65 * 4),
-            buffer(4 << 20, 2L * 49152 * 2816)));
+    DeviceBuffer x = buffer(1L << 30, 2L * 49152 * 2048);
+    DeviceBuffer w = buffer(2L << 30, 2L * 64 * 2816 * 2048);
+    DeviceBuffer y = buffer(4L << 30, 2L * 49152 * 2816);
+    gpu.launch(GroupedGemm.forward(132, s, x, w, buffer(3L << 30, 65 * 4), y));
     Launch l = gpu.last();
     assertThat(l.kernel())
         .as("six rows of 128 by eleven tiles: few are left without a partner")
@@ -65,16 +61,13 @@ class LaunchTest {
     assertThat(l.grid()).isEqualTo(new Launch.Dim(132, 1, 1));
     assertThat(l.block()).as("a producer and two consumers").isEqualTo(new Launch.Dim(384, 1, 1));
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
-    assertThat(map(l, 0))
-        .isEqualTo(new TensorMap(1 << 20, 2048, 49152, 1, 4096, 4096L * 49152, 64, 64));
+    assertThat(map(l, 0)).isEqualTo(TensorMap.ragged(x, 49152, 2048, 2048, 64));
     assertThat(map(l, 1))
-        .isEqualTo(new TensorMap(2 << 20, 2048, 2816, 64, 4096, 4096L * 2816, 64, 128));
-    assertThat(map(l, 2))
-        .isEqualTo(new TensorMap(4 << 20, 2816, 49152, 1, 5632, 5632L * 49152, 64, 64));
-    assertThat(l.arguments().get(3)).isEqualTo(new Launch.Argument.Address(4 << 20));
-    assertThat(l.arguments().get(4)).isEqualTo(new Launch.Argument.Address(3 << 20));
-    assertThat(List.of(integer(l, 5), integer(l, 6), integer(l, 7)))
-        .containsExactly(64, 2816, 2048);
+        .isEqualTo(new TensorMap(2L << 30, 2048, 2816, 64, 4096, 4096L * 2816, 64, 128));
+    assertThat(map(l, 2)).isEqualTo(TensorMap.ragged(y, 49152, 2816, 2816, 64));
+    assertThat(l.arguments().get(3)).isEqualTo(new Launch.Argument.Address(3L << 30));
+    assertThat(List.of(integer(l, 4), integer(l, 5), integer(l, 6), integer(l, 7)))
+        .containsExactly(64, 49152, 2816, 2048);
   }
 
   @Test
@@ -131,11 +124,15 @@ class LaunchTest {
   @Test
   void theFusedActivationSeesGateAndUpAsTwoMatrices() {
     GroupedGemm.Sizes s = new GroupedGemm.Sizes(3, 100, 64, 2 * 72);
-    DeviceBuffer big = buffer(256, 1 << 24);
-    Launch l = GroupedGemm.forwardSwiGlu(3, s, big, big, big, big, big);
-    assertThat(map(l, 1)).as("w").isEqualTo(new TensorMap(256, 64, 72, 6, 128, 128 * 72, 64, 128));
-    assertThat(map(l, 2)).as("h").isEqualTo(new TensorMap(256, 72, 100, 2, 288, 144, 64, 64));
-    assertThat(map(l, 3)).as("a").isEqualTo(new TensorMap(256, 72, 100, 1, 144, 14400, 64, 64));
+    DeviceBuffer big = buffer(1 << 20, 1 << 24);
+    DeviceBuffer h = buffer(1 << 25, 2 * 100 * 144);
+    Launch l = GroupedGemm.forwardSwiGlu(3, s, big, big, big, h, big);
+    assertThat(map(l, 1))
+        .as("w")
+        .isEqualTo(new TensorMap(1 << 20, 64, 72, 6, 128, 128 * 72, 64, 128));
+    assertThat(map(l, 2).reach()).as("gates").isEqualTo(buffer(1 << 25, 99 * 288 + 144));
+    assertThat(map(l, 3).reach()).as("ups").isEqualTo(buffer((1 << 25) + 144, 99 * 288 + 144));
+    assertThat(map(l, 4)).as("a").isEqualTo(TensorMap.ragged(big, 100, 72, 72, 64));
   }
 
   @Test
@@ -146,10 +143,50 @@ class LaunchTest {
     assertThat(l.kernel()).as("both tiles of a pair are narrow").endsWith("_pair");
     assertThat(l.module()).isEqualTo("grouped_swiglu_gradient");
     assertThat(l.sharedBytes()).isLessThanOrEqualTo(MOST_SHARED);
-    assertThat(List.of(map(l, 2).boxY(), map(l, 3).boxY(), map(l, 4).boxY()))
-        .as("h in blocks of 64 rows; its gradient and the activation by the warp")
-        .containsExactly(64, 16, 16);
+    assertThat(List.of(map(l, 2).boxY(), map(l, 3).boxY(), map(l, 4).boxY(), map(l, 5).boxY()))
+        .as("h in blocks of 64 rows; its gradients and the activation by the warp")
+        .containsExactly(64, 16, 16, 16);
     assertThat(GroupedGemm.dweightParts(1408)).isEqualTo(6);
+  }
+
+  /**
+   * Matrices of 5, 0 and 7 rows in room for 16: where their first and last rows, and no more, are.
+   */
+  @Test
+  void aRaggedMapEndsWithEachMatrix() {
+    TensorMap map = TensorMap.ragged(buffer(1 << 20, 16 * 128), 16, 64, 64, 4);
+    for (int[] matrix : new int[][] {{0, 5}, {5, 0}, {5, 7}}) {
+      int first = matrix[0];
+      int rows = matrix[1];
+      for (int row = 0; row <= rows; row++) {
+        long y = 16L - rows + row;
+        long z = (long) first + rows;
+        assertThat(y < map.y()).as("row %d of %d", row, rows).isEqualTo(row < rows);
+        assertThat(z).isLessThan(map.z());
+        assertThat(map.address() + y * map.strideY() + z * map.strideZ())
+            .isEqualTo((1 << 20) + 128L * (first + row));
+      }
+    }
+    assertThat(map.reach()).isEqualTo(buffer(1 << 20, 16 * 128));
+    assertThatThrownBy(() -> TensorMap.ragged(buffer(1 << 20, 100), 16, 64, 64, 4))
+        .hasMessageContaining("16 rows of 64")
+        .hasMessageContaining("a buffer of 100 bytes");
+  }
+
+  @Test
+  void theRoutersWeightGradientIsASumOfSlices() {
+    DeviceBuffer big = buffer(1 << 20, 1 << 26);
+    Router router = new Router(8192, 2048, 64, 6, 1);
+    assertThat(router.slices()).hasSize(17).startsWith(0, 512).endsWith(8192);
+    assertThat(new Router(5, 64, 8, 2, 1).slices())
+        .as("fewer tokens than slices: some are empty")
+        .isSorted()
+        .startsWith(0)
+        .endsWith(5);
+    List<Launch> both = router.weightGradient(132, big, big, big, big, big);
+    assertThat(map(both.get(0), 2).z()).as("a sum for each slice").isEqualTo(16);
+    assertThat(map(both.get(0), 2).reach().bytes()).isEqualTo(router.partsBytes());
+    assertThat(both.get(1).grid().x() * 256L * 4).isGreaterThanOrEqualTo(64 * 2048);
   }
 
   @Test
