@@ -21,7 +21,10 @@ class ArchitectureTest {
           .that()
           .doNotHaveFullyQualifiedName("dev.perigee.engine.backend.Blas")
           .and()
-          .resideOutsideOfPackages("dev.perigee.engine.cuda", "dev.perigee.engine.cuda.driver")
+          .resideOutsideOfPackages(
+              "dev.perigee.engine.cuda",
+              "dev.perigee.engine.cuda.driver",
+              "dev.perigee.engine.cuda.nccl")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage("java.lang.foreign..", "org.bytedeco..", "jcuda..");
@@ -75,6 +78,15 @@ class ArchitectureTest {
                   .and(
                       resideOutsideOfPackages(
                           "dev.perigee.engine.cuda.driver", "dev.perigee.engine.cuda.kernels")));
+
+  @ArchTest
+  static final ArchRule theGpusBackendKnowsNobodyWhoMovesItsTensors =
+      noClasses()
+          .that()
+          .resideOutsideOfPackages("dev.perigee.engine.cuda.nccl", "dev.perigee.engine.bench")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("dev.perigee.engine.cuda.nccl");
 
   @ArchTest
   static final ArchRule backendsKnowNoModel =

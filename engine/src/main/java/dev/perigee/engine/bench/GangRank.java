@@ -3,8 +3,8 @@ package dev.perigee.engine.bench;
 import dev.perigee.engine.backend.Backend;
 import dev.perigee.engine.backend.CpuBackend;
 import dev.perigee.engine.cuda.CudaBackend;
-import dev.perigee.engine.cuda.GpuGroups;
 import dev.perigee.engine.cuda.Precision;
+import dev.perigee.engine.cuda.nccl.GpuGroups;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.run.Mesh;
 

@@ -37,6 +37,9 @@ import java.util.Optional;
  * interface hands it numbers: the loss and norms, and rows that go to other ranks.
  */
 public final class CudaBackend implements Backend, AutoCloseable {
+  /** What the thread's exchanges wait for, where that is less than all work on tensors so far. */
+  public static final ScopedValue<Queue.Mark> HERE = ScopedValue.newInstance();
+
   private final Work work;
   private final Staging staging;
   private final TensorMemory memory;
@@ -101,7 +104,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
   }
 
   /** The GPU that this computes on; there is none under a fake. */
-  Device device() {
+  public Device device() {
     return device.orElseThrow();
   }
 
@@ -224,7 +227,7 @@ public final class CudaBackend implements Backend, AutoCloseable {
     Queue.Mark here = work.queue().mark();
     return () -> {
       try (here) {
-        ScopedValue.where(NcclMember.HERE, here).run(exchanges);
+        ScopedValue.where(HERE, here).run(exchanges);
       }
     };
   }

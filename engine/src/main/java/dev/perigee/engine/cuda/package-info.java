@@ -1,7 +1,7 @@
 /**
  * NVIDIA GPUs: the backend, over {@link dev.perigee.engine.cuda.driver} and {@link
- * dev.perigee.engine.cuda.kernels}, and how tensors travel between them. Nothing of it is loaded on
- * a machine without a driver; ask {@link dev.perigee.engine.cuda.driver.Cuda}.
+ * dev.perigee.engine.cuda.kernels}. Nothing of it is loaded on a machine without a driver; ask
+ * {@link dev.perigee.engine.cuda.driver.Cuda}.
  *
  * <ul>
  *   <li>{@link dev.perigee.engine.cuda.CudaBackend}: every operation of a model on one GPU. {@link
@@ -19,9 +19,9 @@
  *   <li>{@link dev.perigee.engine.cuda.CudaRoutine}: steps that are captured once and replayed,
  *       with {@link dev.perigee.engine.cuda.CudaSum} and {@link dev.perigee.engine.cuda.CudaRates}
  *       for what comes out of them and goes in.
- *   <li>{@link dev.perigee.engine.cuda.GpuGroups}: how tensors travel between ranks; {@link
- *       dev.perigee.engine.cuda.NcclCollectives} and {@link dev.perigee.engine.cuda.NcclPipeline}:
- *       from GPU to GPU, through {@link dev.perigee.engine.cuda.Nccl}.
+ *   <li>{@link dev.perigee.engine.cuda.nccl}: how tensors travel between ranks, from GPU to GPU
+ *       where that is possible; {@link dev.perigee.engine.cuda.DeviceTensors} is what it knows of
+ *       them.
  * </ul>
  */
 package dev.perigee.engine.cuda;

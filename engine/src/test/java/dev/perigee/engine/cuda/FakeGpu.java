@@ -28,28 +28,28 @@ import java.util.concurrent.ConcurrentSkipListMap;
  * H100 or the compiled kernel would: a wrong kind of argument, a grid or block that is too large,
  * an address outside of every buffer.
  */
-final class FakeGpu implements Queue, DeviceMemory {
+public final class FakeGpu implements Queue, DeviceMemory {
   private static final int MOST_SHARED = 232448;
   private static final long FIRST_ADDRESS = 1 << 16;
 
   private static final KernelSources SOURCES = sources();
 
-  final List<Launch> launches = new ArrayList<>();
+  public final List<Launch> launches = new ArrayList<>();
   final List<Product.Sizes> products = new ArrayList<>();
   private final NavigableMap<Long, ByteBuffer> buffers = new ConcurrentSkipListMap<>();
   private final Map<String, Integer> uses = new HashMap<>();
 
   /** Whether what is before a mark is never done. */
-  volatile boolean copying;
+  public volatile boolean copying;
 
   /** What a question for a mark throws; null for nothing. */
-  volatile String failing;
+  public volatile String failing;
 
   /** How often work was told to wait for a mark. */
-  int waits;
+  public int waits;
 
   /** How often work was told to wait for all of another queue. */
-  int waitsForAll;
+  public int waitsForAll;
 
   /** How often recorded work was replayed. */
   int replays;
@@ -74,7 +74,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   /** A backend on it, with our own products or with ones that are only recorded. */
-  CudaBackend backend(Precision precision, boolean tiled) {
+  public CudaBackend backend(Precision precision, boolean tiled) {
     return new CudaBackend(
         new CudaBackend.Chip(132, 90),
         this,
@@ -116,7 +116,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   /** Bytes that are allocated now. */
-  long allocated() {
+  public long allocated() {
     return buffers.values().stream().mapToLong(ByteBuffer::capacity).sum();
   }
 
@@ -132,7 +132,7 @@ final class FakeGpu implements Queue, DeviceMemory {
   }
 
   /** The bytes of a buffer. */
-  ByteBuffer at(DeviceBuffer b) {
+  public ByteBuffer at(DeviceBuffer b) {
     assertThat(roomAt(b.address())).as("room for %s", b).isGreaterThanOrEqualTo(b.bytes());
     Map.Entry<Long, ByteBuffer> e = buffers.floorEntry(b.address());
     return e.getValue()

@@ -1,9 +1,10 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
-import dev.perigee.engine.cuda.NcclMember.Line;
-import dev.perigee.engine.cuda.NcclPipeline.Letter;
+import dev.perigee.engine.cuda.DeviceTensors;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.Queue;
+import dev.perigee.engine.cuda.nccl.NcclMember.Line;
+import dev.perigee.engine.cuda.nccl.NcclPipeline.Letter;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.parallel.LostPeerException;
@@ -91,7 +92,7 @@ final class NcclSender implements AutoCloseable {
     }
     Queue tensors = line.tensors();
     tensors.bind();
-    DeviceBuffer from = TensorMemory.of(x);
+    DeviceBuffer from = DeviceTensors.read(x);
     DeviceBuffer copy = rooms.take(from.bytes());
     tensors.copy(from, copy.slice(0, from.bytes()));
     Letter letter = new Letter(stream, x.size(), NcclCollectives.type(x));

@@ -1,10 +1,13 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import dev.perigee.engine.cuda.NcclPipeline.Direction;
-import dev.perigee.engine.cuda.NcclPipeline.Letter;
+import dev.perigee.engine.cuda.CudaBackend;
+import dev.perigee.engine.cuda.FakeGpu;
+import dev.perigee.engine.cuda.Precision;
+import dev.perigee.engine.cuda.nccl.NcclPipeline.Direction;
+import dev.perigee.engine.cuda.nccl.NcclPipeline.Letter;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.parallel.LostPeerException;

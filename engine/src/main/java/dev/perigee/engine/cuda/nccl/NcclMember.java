@@ -1,4 +1,4 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
 import dev.perigee.engine.cuda.driver.CudaException;
 import dev.perigee.engine.cuda.driver.DeviceMemory;
@@ -45,9 +45,6 @@ final class NcclMember implements AutoCloseable {
       IntFunction<Tensor> zeros,
       long stream,
       BooleanSupplier idle) {}
-
-  /** What the thread's exchanges wait for, where that is less than all work on tensors so far. */
-  static final ScopedValue<Queue.Mark> HERE = ScopedValue.newInstance();
 
   private final Nccl nccl;
   private final Line line;

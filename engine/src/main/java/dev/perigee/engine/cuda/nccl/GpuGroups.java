@@ -1,5 +1,6 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
+import dev.perigee.engine.cuda.CudaBackend;
 import dev.perigee.engine.cuda.driver.Device;
 import dev.perigee.engine.cuda.driver.DeviceArena;
 import dev.perigee.engine.cuda.driver.Stream;

@@ -1,6 +1,6 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
-import dev.perigee.engine.cuda.NcclMember.Line;
+import dev.perigee.engine.cuda.nccl.NcclMember.Line;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.tensor.Tensor;

@@ -1,4 +1,4 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
 import dev.perigee.engine.cuda.driver.CudaException;
 

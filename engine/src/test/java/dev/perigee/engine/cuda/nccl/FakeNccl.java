@@ -1,5 +1,6 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
+import dev.perigee.engine.cuda.FakeGpu;
 import dev.perigee.engine.cuda.driver.CudaException;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import java.nio.ByteBuffer;

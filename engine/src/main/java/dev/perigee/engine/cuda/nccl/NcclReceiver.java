@@ -1,10 +1,11 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
-import dev.perigee.engine.cuda.NcclMember.Line;
-import dev.perigee.engine.cuda.NcclPipeline.Letter;
+import dev.perigee.engine.cuda.DeviceTensors;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.cuda.kernels.Bfloat16;
+import dev.perigee.engine.cuda.nccl.NcclMember.Line;
+import dev.perigee.engine.cuda.nccl.NcclPipeline.Letter;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.tensor.Tensor;
 import java.nio.ByteBuffer;
@@ -114,13 +115,13 @@ final class NcclReceiver {
       return;
     }
     tensors.bind();
-    DeviceBuffer to = Work.written(x);
+    DeviceBuffer to = DeviceTensors.written(x);
     if (NcclCollectives.type(x) == next.letter.type()) {
       tensors.copy(numbers, to);
     } else if (next.letter.type() == Nccl.Type.BF16) {
-      tensors.launch(FloatKernels.fromBf16(numbers, to));
+      tensors.launch(DeviceTensors.widen(numbers, to));
     } else {
-      tensors.launch(FloatKernels.toBf16(numbers, to));
+      tensors.launch(DeviceTensors.round(numbers, to));
     }
     rooms.giveBack(next.room, tensors.mark());
   }

@@ -1,9 +1,11 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
-import dev.perigee.engine.cuda.NcclMember.Line;
+import dev.perigee.engine.cuda.CudaBackend;
+import dev.perigee.engine.cuda.DeviceTensors;
 import dev.perigee.engine.cuda.driver.CudaException;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.Queue;
+import dev.perigee.engine.cuda.nccl.NcclMember.Line;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
 import dev.perigee.engine.tensor.Tensor;
@@ -141,7 +143,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   /** Where a tensor's numbers are on the device, brought there if need be. */
   private DeviceBuffer there(Staged by, Tensor x) {
-    return x.isOnHost() ? by.upload(x) : TensorMemory.of(x);
+    return x.isOnHost() ? by.upload(x) : DeviceTensors.read(x);
   }
 
   /** Queues the way of what was changed there to where the tensor is. */
@@ -350,7 +352,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     long[] sendStarts = starts(send, sendCounts);
     long[] starts = starts(receive, counts);
     Nccl.Type type = same(send, receive);
-    boolean apart = NcclMember.HERE.isBound() && !receive.isOnHost();
+    boolean apart = CudaBackend.HERE.isBound() && !receive.isOnHost();
     DeviceBuffer room = apart ? room(receive) : null;
     member.operate(
         () -> {
@@ -379,8 +381,8 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
     if (send.isOnHost() && receive.isOnHost()) {
       return;
     }
-    if (NcclMember.HERE.isBound()) {
-      line.queue().after(NcclMember.HERE.get());
+    if (CudaBackend.HERE.isBound()) {
+      line.queue().after(CudaBackend.HERE.get());
     } else {
       line.queue().after(line.tensors());
     }
@@ -398,7 +400,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   /** Queues the way from there into the tensor behind that work. */
   private void fromRoom(DeviceBuffer room, Tensor x) {
     Queue tensors = line.tensors();
-    DeviceBuffer to = TensorMemory.of(x);
+    DeviceBuffer to = DeviceTensors.read(x);
     if (to.bytes() > 0) {
       tensors.copy(room.slice(0, to.bytes()), to);
     }

@@ -1,4 +1,4 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;

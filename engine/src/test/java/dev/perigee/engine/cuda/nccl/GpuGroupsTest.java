@@ -1,9 +1,12 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.perigee.engine.cuda.GpuGroups.Seat;
-import dev.perigee.engine.cuda.GpuGroups.Way;
+import dev.perigee.engine.cuda.CudaBackend;
+import dev.perigee.engine.cuda.FakeGpu;
+import dev.perigee.engine.cuda.Precision;
+import dev.perigee.engine.cuda.nccl.GpuGroups.Seat;
+import dev.perigee.engine.cuda.nccl.GpuGroups.Way;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Tensor;

@@ -1,4 +1,4 @@
-package dev.perigee.engine.cuda;
+package dev.perigee.engine.cuda.nccl;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
