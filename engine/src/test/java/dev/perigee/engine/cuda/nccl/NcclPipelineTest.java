@@ -89,16 +89,27 @@ final class NcclPipelineTest {
     void run(Stage self, int rank) throws Exception;
   }
 
-  private static void stages(int count, Part part) throws Exception {
+  /** Every stage does its part once all have joined. */
+  private static void joined(int count, Part part) throws Exception {
     FakeNccl.World world = new FakeNccl.World();
     Fabric fabric = Fabric.local(count);
     fabric.run(
         rank -> {
           try (Stage self = new Stage(world, fabric, rank)) {
-            part.run(self, rank);
             self.beneath.barrier();
+            part.run(self, rank);
           }
           return null;
+        });
+  }
+
+  /** The same, and leaves when all have done it. */
+  private static void stages(int count, Part part) throws Exception {
+    joined(
+        count,
+        (self, rank) -> {
+          part.run(self, rank);
+          self.beneath.barrier();
         });
   }
 
@@ -362,34 +373,29 @@ final class NcclPipelineTest {
 
   @Test
   void aPeerThatIsLostInTheMiddleOfAMessageEndsTheWaitOfBothSides() throws Exception {
-    FakeNccl.World world = new FakeNccl.World();
-    Fabric fabric = Fabric.local(2);
-    fabric.run(
-        rank -> {
-          try (Stage self = new Stage(world, fabric, rank)) {
-            self.beneath.barrier();
-            self.idle.set(false); // NCCL's work is never done
-            if (rank == 0) {
-              self.pipeline.send(1, 0, self.there(1, 5));
-              endsAfter(200, fabric);
-              assertThatThrownBy(() -> self.received(1, 0, 5))
-                  .isInstanceOf(LostPeerException.class)
-                  .hasMessage(SILENT);
-              assertThatThrownBy(
-                      () -> {
-                        while (true) { // until the direction's thread has seen it
-                          self.pipeline.send(1, 0, numbers(1, 5));
-                        }
-                      })
-                  .isInstanceOf(LostPeerException.class);
-            } else {
-              assertThatThrownBy(() -> self.received(0, 0, 5))
-                  .isInstanceOf(LostPeerException.class)
-                  .hasMessage(SILENT);
-            }
-            awaitRecord(self.nccl, "abort");
+    joined(
+        2,
+        (self, rank) -> {
+          self.idle.set(false); // NCCL's work is never done
+          if (rank == 0) {
+            self.pipeline.send(1, 0, self.there(1, 5));
+            endsAfter(200, self.fabric);
+            assertThatThrownBy(() -> self.received(1, 0, 5))
+                .isInstanceOf(LostPeerException.class)
+                .hasMessage(SILENT);
+            assertThatThrownBy(
+                    () -> {
+                      while (true) { // until the direction's thread has seen it
+                        self.pipeline.send(1, 0, numbers(1, 5));
+                      }
+                    })
+                .isInstanceOf(LostPeerException.class);
+          } else {
+            assertThatThrownBy(() -> self.received(0, 0, 5))
+                .isInstanceOf(LostPeerException.class)
+                .hasMessage(SILENT);
           }
-          return null;
+          awaitRecord(self.nccl, "abort");
         });
   }
 
@@ -418,26 +424,21 @@ final class NcclPipelineTest {
 
   @Test
   void aReceiverThatStaysInsideOfNcclIsFreed() throws Exception {
-    FakeNccl.World world = new FakeNccl.World();
-    Fabric fabric = Fabric.local(2);
-    fabric.run(
-        rank -> {
-          try (Stage self = new Stage(world, fabric, rank)) {
-            self.beneath.barrier();
-            if (rank == 0) {
-              self.nccl.stuck = true;
-              self.pipeline.send(1, 0, self.there(1, 5));
-              while (fabric.failure().isEmpty()) {
-                Thread.sleep(1);
-              }
-            } else {
-              endsAfter(200, fabric);
-              assertThatThrownBy(() -> self.received(0, 0, 5))
-                  .isInstanceOf(LostPeerException.class)
-                  .hasMessage(SILENT);
+    joined(
+        2,
+        (self, rank) -> {
+          if (rank == 0) {
+            self.nccl.stuck = true;
+            self.pipeline.send(1, 0, self.there(1, 5));
+            while (self.fabric.failure().isEmpty()) {
+              Thread.sleep(1);
             }
+          } else {
+            endsAfter(200, self.fabric);
+            assertThatThrownBy(() -> self.received(0, 0, 5))
+                .isInstanceOf(LostPeerException.class)
+                .hasMessage(SILENT);
           }
-          return null;
         });
   }
 
