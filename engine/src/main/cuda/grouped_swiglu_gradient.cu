@@ -62,7 +62,7 @@ __device__ __forceinline__ void swiglu_gradient(const float* u, const float (&s)
 struct Operands {
   // Boxes of h are of 64 rows, those of the results of 16.
   const TensorMap *dy, *w, *h, *dgate, *dup, *scaled;
-  const int* order;                           // null: weights of one, no dweight
+  const int* order;  // null: weights of one, no dweight
   const float* weight;
   float* dweight;  // [tiles along the width, assignments]
 };

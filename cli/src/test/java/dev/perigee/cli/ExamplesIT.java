@@ -45,7 +45,7 @@ class ExamplesIT {
 
     Path shorter =
         shorter("pretrain-text", "steps: 500", "steps: 250", "decaySteps: 250", "decaySteps: 125");
-    String said = run(Duration.ofMinutes(3), shorter.toString(), "--data", book.toString());
+    String said = run(Duration.ofSeconds(150), shorter.toString(), "--data", book.toString());
 
     assertThat(Double.parseDouble(find(BITS_PER_BYTE, said).group(1))).isLessThanOrEqualTo(2.7);
   }

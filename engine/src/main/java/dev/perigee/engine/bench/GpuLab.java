@@ -53,13 +53,7 @@ final class GpuLab {
 
   /** 32-bit integers in new memory. */
   DeviceBuffer ints(DeviceArena arena, int... x) {
-    ByteBuffer host = arena.pinned(4L * x.length);
-    for (int v : x) {
-      host.putInt(v);
-    }
-    DeviceBuffer b = arena.allocate(4L * x.length);
-    stream.upload(host.flip(), b);
-    return b;
+    return arena.ints(stream, x);
   }
 
   /** The launches as one graph; they run once here, for a capture cannot load kernels. */

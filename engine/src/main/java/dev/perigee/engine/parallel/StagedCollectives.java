@@ -6,7 +6,7 @@ import dev.perigee.engine.tensor.Tensor;
  * The operations of a group on tensors that may be in a device's memory: a copy on the host travels
  * in their place. The results are those of the operations beneath, bit for bit.
  */
-record StagedCollectives(Collectives beneath) implements Collectives {
+public record StagedCollectives(Collectives beneath) implements Collectives {
   @Override
   public int size() {
     return beneath.size();

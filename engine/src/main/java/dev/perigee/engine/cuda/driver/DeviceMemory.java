@@ -16,4 +16,16 @@ public interface DeviceMemory {
 
   /** Pinned host memory in native byte order: asynchronous copies need it. */
   ByteBuffer pinned(long bytes);
+
+  /** 32-bit integers in new memory, for work that is put into {@code queue} from now on. */
+  default DeviceBuffer ints(Queue queue, int... numbers) {
+    long bytes = (long) Integer.BYTES * numbers.length;
+    ByteBuffer host = pinned(bytes);
+    for (int n : numbers) {
+      host.putInt(n);
+    }
+    DeviceBuffer there = allocate(bytes);
+    queue.upload(host.flip(), there);
+    return there;
+  }
 }

@@ -7,7 +7,6 @@ import dev.perigee.engine.cuda.driver.DeviceArena;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.DeviceMemory;
 import dev.perigee.engine.cuda.driver.Launcher;
-import java.nio.ByteBuffer;
 import java.util.List;
 
 /**
@@ -132,20 +131,9 @@ public final class MoeLayer {
     shared_TH = arena.allocate(2L * z.tokens * z.hidden);
     router_TH = arena.allocate(2L * z.tokens * z.hidden);
     dh_TDD = arena.allocate(4L * z.tokens * z.sharedWidth);
-    all = upload(device, arena, 0, z.tokens);
-    slices = upload(device, arena, router.slices());
+    all = arena.ints(device.compute(), 0, z.tokens);
+    slices = arena.ints(device.compute(), router.slices());
     device.compute().synchronize();
-  }
-
-  private static DeviceBuffer upload(Device device, DeviceMemory arena, int... numbers) {
-    int bytes = Integer.BYTES * numbers.length;
-    ByteBuffer host = arena.pinned(bytes);
-    for (int n : numbers) {
-      host.putInt(n);
-    }
-    DeviceBuffer there = arena.allocate(bytes);
-    device.compute().upload(host.flip(), there);
-    return there;
   }
 
   /** The chosen experts of the last forward, int32. */

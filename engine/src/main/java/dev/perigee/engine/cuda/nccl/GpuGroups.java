@@ -182,9 +182,7 @@ public final class GpuGroups implements AutoCloseable {
     if (groups.pipeline().size() == 1) {
       return staged.pipeline();
     }
-    NcclPipeline joined =
-        NcclPipeline.join(
-            nccl, () -> open(lines), groups.pipeline(), staged.pipeline(), fellowship);
+    NcclPipeline joined = NcclPipeline.join(nccl, () -> open(lines), groups.pipeline(), fellowship);
     opened.push(joined::close);
     return joined;
   }

@@ -8,6 +8,7 @@ import dev.perigee.engine.cuda.driver.Queue;
 import dev.perigee.engine.cuda.nccl.NcclMember.Line;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
+import dev.perigee.engine.parallel.StagedCollectives;
 import dev.perigee.engine.tensor.Tensor;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
@@ -40,7 +41,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   private final Nccl nccl;
   private final Line line;
-  private final Collectives beneath;
+  private final Collectives staged; // what does not go through NCCL
   private final int size;
   private final int index;
   private final NcclMember member;
@@ -52,7 +53,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
   private NcclCollectives(Nccl nccl, Line line, Collectives beneath, NcclMember member) {
     this.nccl = nccl;
     this.line = line;
-    this.beneath = beneath;
+    this.staged = new StagedCollectives(beneath);
     this.size = beneath.size();
     this.index = beneath.index();
     this.member = member;
@@ -196,7 +197,7 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   @Override
   public void allReduceSum(double[] x) {
-    beneath.allReduceSum(x);
+    staged.allReduceSum(x);
   }
 
   @Override
@@ -409,19 +410,17 @@ public final class NcclCollectives implements Collectives, AutoCloseable {
 
   @Override
   public void send(int to, int stream, Tensor x) {
-    beneath.send(to, stream, x.onHost());
+    staged.send(to, stream, x);
   }
 
   @Override
   public void receive(int from, int stream, Tensor x) {
-    Tensor host = x.isOnHost() ? x : Tensor.zeros(x.shape());
-    beneath.receive(from, stream, host);
-    x.assign(host);
+    staged.receive(from, stream, x);
   }
 
   @Override
   public void barrier() {
-    beneath.barrier();
+    staged.barrier();
   }
 
   private long[] starts(Tensor x, int[] counts) {

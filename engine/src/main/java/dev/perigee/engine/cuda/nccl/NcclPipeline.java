@@ -3,6 +3,7 @@ package dev.perigee.engine.cuda.nccl;
 import dev.perigee.engine.cuda.nccl.NcclMember.Line;
 import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fellowship;
+import dev.perigee.engine.parallel.StagedCollectives;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -106,16 +107,11 @@ final class NcclPipeline implements Collectives, AutoCloseable {
    *
    * @param lines opens a line for a direction; whoever gave it closes it after this
    * @param beneath the group, as it serves tensors on the host
-   * @param staged the same for tensors on the device
    * @param fellowship says when work together has ended, and is told: the fabric of {@code beneath}
    */
   static NcclPipeline join(
-      Nccl nccl,
-      Supplier<Line> lines,
-      Collectives beneath,
-      Collectives staged,
-      Fellowship fellowship) {
-    NcclPipeline pipeline = new NcclPipeline(staged);
+      Nccl nccl, Supplier<Line> lines, Collectives beneath, Fellowship fellowship) {
+    NcclPipeline pipeline = new NcclPipeline(new StagedCollectives(beneath));
     int self = beneath.index();
     for (Direction way : directions(beneath.size())) {
       if (way.from == self || way.to == self) {

@@ -7,6 +7,7 @@ import dev.perigee.engine.cuda.kernels.Bfloat16;
 import dev.perigee.engine.cuda.nccl.NcclMember.Line;
 import dev.perigee.engine.cuda.nccl.NcclPipeline.Letter;
 import dev.perigee.engine.parallel.Collectives;
+import dev.perigee.engine.parallel.StagedCollectives;
 import dev.perigee.engine.tensor.Tensor;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
@@ -81,9 +82,7 @@ final class NcclReceiver {
     if (next.room != null) {
       deliver(next, x);
     } else {
-      Tensor host = x.isOnHost() ? x : Tensor.zeros(x.shape());
-      beneath.receive(from, stream, host);
-      x.assign(host);
+      new StagedCollectives(beneath).receive(from, stream, x);
     }
   }
 

@@ -59,6 +59,20 @@ final class GpuGroupsTest {
         .toList();
   }
 
+  /** The groups of a rank with a GPU to itself. */
+  private static GpuGroups joined(
+      FakeNccl nccl, FakeGpu gpu, CudaBackend backend, Fabric fabric, Mesh mesh, int rank) {
+    return new GpuGroups(
+        Optional.of(nccl),
+        rank,
+        () ->
+            new GpuGroups.Opened(
+                new NcclMember.Line(gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> true),
+                () -> nccl.record.add("line closed")),
+        fabric.groups(mesh, rank),
+        fabric);
+  }
+
   @SuppressWarnings("try") // closing twice is allowed, and the first time is what is looked at
   @Test
   void eachGroupExchangesAmongItsOwnRanks() throws Exception {
@@ -71,17 +85,7 @@ final class GpuGroupsTest {
               FakeGpu gpu = new FakeGpu();
               CudaBackend backend = gpu.backend(Precision.FP32, true);
               FakeNccl nccl = new FakeNccl(world, gpu);
-              try (GpuGroups joined =
-                  new GpuGroups(
-                      Optional.of(nccl),
-                      rank,
-                      () ->
-                          new GpuGroups.Opened(
-                              new NcclMember.Line(
-                                  gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> true),
-                              () -> nccl.record.add("line closed")),
-                      fabric.groups(mesh, rank),
-                      fabric)) {
+              try (GpuGroups joined = joined(nccl, gpu, backend, fabric, mesh, rank)) {
                 assertThat(joined.way()).isEqualTo(new Way.OverNccl(NCCL));
                 for (Collectives c : List.of(joined.groups().expert(), joined.groups().dense())) {
                   assertThat(c).isInstanceOf(NcclCollectives.class);
@@ -122,17 +126,7 @@ final class GpuGroupsTest {
           FakeGpu gpu = new FakeGpu();
           CudaBackend backend = gpu.backend(Precision.FP32, true);
           FakeNccl nccl = new FakeNccl(world, gpu);
-          GpuGroups joined =
-              new GpuGroups(
-                  Optional.of(nccl),
-                  rank,
-                  () ->
-                      new GpuGroups.Opened(
-                          new NcclMember.Line(
-                              gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, () -> true),
-                          () -> nccl.record.add("line closed")),
-                  fabric.groups(mesh, rank),
-                  fabric);
+          GpuGroups joined = joined(nccl, gpu, backend, fabric, mesh, rank);
           Tensor x = backend.zeros(4);
           x.assign(Tensor.of(new float[] {rank, 2, 3, 4}, 4));
           Collectives pipeline = joined.groups().pipeline();

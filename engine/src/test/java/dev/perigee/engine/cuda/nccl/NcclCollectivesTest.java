@@ -255,10 +255,10 @@ final class NcclCollectivesTest {
     FakeNccl nccl = new FakeNccl(new FakeNccl.World(), gpu);
     Fabric fabric = Fabric.local(1);
     NcclCollectives c = NcclCollectives.join(nccl, line(gpu, false), Collectives.solo(), fabric);
-    endsAfter(100, fabric);
+    LostPod.after(100, fabric);
     assertThatThrownBy(() -> c.broadcast(Tensor.zeros(2), 0))
         .isInstanceOf(LostPeerException.class)
-        .hasMessage(SILENT);
+        .hasMessage(LostPod.SILENT);
     assertThat(nccl.record).endsWith("abort");
   }
 
@@ -269,29 +269,14 @@ final class NcclCollectivesTest {
     Fabric fabric = Fabric.local(1);
     NcclCollectives c = NcclCollectives.join(nccl, line(gpu, true), Collectives.solo(), fabric);
     nccl.stuck = true;
-    endsAfter(100, fabric);
+    LostPod.after(100, fabric);
     long start = System.nanoTime();
     assertThatThrownBy(() -> c.allReduceSum(Tensor.zeros(2)))
         .isInstanceOf(LostPeerException.class)
-        .hasMessage(SILENT);
+        .hasMessage(LostPod.SILENT);
     assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(5));
     c.close();
     assertThat(nccl.record).as("aborted once, and never used again").containsOnlyOnce("abort");
     assertThat(nccl.record).endsWith("abort");
-  }
-
-  private static final String SILENT = "pod 1 (demo-1.demo) is lost: silent for 6000 ms";
-
-  private static void endsAfter(int milliseconds, Fabric fabric) {
-    Thread.ofPlatform()
-        .start(
-            () -> {
-              try {
-                Thread.sleep(milliseconds);
-              } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-              }
-              fabric.abort(SILENT);
-            });
   }
 }

@@ -26,8 +26,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** What a stage sends to another through a fake of NCCL arrives, in whatever order it is wanted. */
 @Timeout(60)
 final class NcclPipelineTest {
-  private static final String SILENT = "pod 1 (demo-1.demo) is lost: silent for 6000 ms";
-
   /** One stage. */
   private static final class Stage implements AutoCloseable {
     final FakeGpu gpu = new FakeGpu();
@@ -47,13 +45,8 @@ final class NcclPipelineTest {
               nccl,
               () -> new NcclMember.Line(gpu, gpu, gpu, backend::zeros, FakeNccl.STREAM, idle::get),
               beneath,
-              staged(beneath),
               fabric);
       nccl.record.clear(); // what was sent to connect
-    }
-
-    private static Collectives staged(Collectives c) {
-      return new Fabric.Groups(c, c, c, c, c, c).staged().pipeline();
     }
 
     /** A tensor on the device. */
@@ -379,10 +372,10 @@ final class NcclPipelineTest {
           self.idle.set(false); // NCCL's work is never done
           if (rank == 0) {
             self.pipeline.send(1, 0, self.there(1, 5));
-            endsAfter(200, self.fabric);
+            LostPod.after(200, self.fabric);
             assertThatThrownBy(() -> self.received(1, 0, 5))
                 .isInstanceOf(LostPeerException.class)
-                .hasMessage(SILENT);
+                .hasMessage(LostPod.SILENT);
             assertThatThrownBy(
                     () -> {
                       while (true) { // until the direction's thread has seen it
@@ -393,7 +386,7 @@ final class NcclPipelineTest {
           } else {
             assertThatThrownBy(() -> self.received(0, 0, 5))
                 .isInstanceOf(LostPeerException.class)
-                .hasMessage(SILENT);
+                .hasMessage(LostPod.SILENT);
           }
           awaitRecord(self.nccl, "abort");
         });
@@ -434,10 +427,10 @@ final class NcclPipelineTest {
               Thread.sleep(1);
             }
           } else {
-            endsAfter(200, self.fabric);
+            LostPod.after(200, self.fabric);
             assertThatThrownBy(() -> self.received(0, 0, 5))
                 .isInstanceOf(LostPeerException.class)
-                .hasMessage(SILENT);
+                .hasMessage(LostPod.SILENT);
           }
         });
   }
@@ -475,18 +468,5 @@ final class NcclPipelineTest {
     while (!nccl.record.contains(what)) {
       Thread.sleep(5);
     }
-  }
-
-  private static void endsAfter(int milliseconds, Fabric fabric) {
-    Thread.ofPlatform()
-        .start(
-            () -> {
-              try {
-                Thread.sleep(milliseconds);
-              } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-              }
-              fabric.abort(SILENT);
-            });
   }
 }
