@@ -1,7 +1,6 @@
 package dev.perigee.operator.gang;
 
 import io.fabric8.kubernetes.api.Pluralize;
-import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.OwnerReference;
@@ -108,7 +107,11 @@ public final class GangWriter {
         case GangAction.DeletePod(var name, var uid, var grace) ->
             podActions.add(
                 () -> {
-                  unless(HttpURLConnection.HTTP_CONFLICT, () -> delete(name, uid, grace));
+                  ExactDeletion.delete(
+                      client,
+                      "/api/v1/namespaces/" + namespace + "/pods/" + name,
+                      uid,
+                      options -> options.withGracePeriodSeconds(grace));
                   return null;
                 });
       }
@@ -242,21 +245,6 @@ public final class GangWriter {
     {"metadata": {"uid": "%s", "annotations": {"%s": "%d"}}}
     """
         .formatted(uid, GangLabels.SHOWN, generation);
-  }
-
-  /** By uid, so that a later pod of the same name is never hit. */
-  private void delete(String name, String uid, Long graceSeconds) {
-    client.raw(
-        "/api/v1/namespaces/" + namespace + "/pods/" + name,
-        "DELETE",
-        new DeleteOptionsBuilder()
-            .withApiVersion("v1")
-            .withKind("DeleteOptions")
-            .withNewPreconditions()
-            .withUid(uid)
-            .endPreconditions()
-            .withGracePeriodSeconds(graceSeconds)
-            .build());
   }
 
   private String path(String apiVersion, String plural, String name) {

@@ -2,15 +2,14 @@ package dev.perigee.operator.placement;
 
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.operator.gang.ExactDeletion;
 import dev.perigee.operator.gang.WrittenTime;
-import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.OwnerReference;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
-import java.net.HttpURLConnection;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
@@ -161,22 +160,6 @@ public final class OrphanedGroups {
     if (workload.getMetadata().getDeletionTimestamp() != null || !orphan.owns(workload)) {
       return;
     }
-    try {
-      client.raw(
-          path,
-          "DELETE",
-          new DeleteOptionsBuilder()
-              .withApiVersion("v1")
-              .withKind("DeleteOptions")
-              .withNewPreconditions()
-              .withUid(workload.getMetadata().getUid())
-              .endPreconditions()
-              .build());
-    } catch (KubernetesClientException e) {
-      if (e.getCode() != HttpURLConnection.HTTP_NOT_FOUND
-          && e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
-        throw e;
-      }
-    }
+    ExactDeletion.delete(client, path, workload.getMetadata().getUid());
   }
 }

@@ -5,6 +5,7 @@ import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorMetrics;
 import dev.perigee.operator.OperatorOptions;
+import dev.perigee.operator.gang.ExactDeletion;
 import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangWriter;
 import dev.perigee.operator.gang.Nodes;
@@ -16,7 +17,6 @@ import dev.perigee.operator.placement.SchedulerDiscovery;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.ConfigMap;
-import io.fabric8.kubernetes.api.model.DeleteOptionsBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
@@ -161,20 +161,12 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   /** Exactly this job, not one that somebody has created under its name since. */
   private static void delete(PretrainJob job, Context<PretrainJob> context) {
     ObjectMeta metadata = job.getMetadata();
-    context
-        .getClient()
-        .raw(
-            "/apis/%s/namespaces/%s/pretrainjobs/%s"
-                .formatted(job.getApiVersion(), metadata.getNamespace(), metadata.getName()),
-            "DELETE",
-            new DeleteOptionsBuilder()
-                .withApiVersion("v1")
-                .withKind("DeleteOptions")
-                .withPropagationPolicy("Background")
-                .withNewPreconditions()
-                .withUid(metadata.getUid())
-                .endPreconditions()
-                .build());
+    ExactDeletion.delete(
+        context.getClient(),
+        "/apis/%s/namespaces/%s/pretrainjobs/%s"
+            .formatted(job.getApiVersion(), metadata.getNamespace(), metadata.getName()),
+        metadata.getUid(),
+        options -> options.withPropagationPolicy("Background"));
   }
 
   private static Neighbours neighbours(PretrainJob job, Context<PretrainJob> context) {

@@ -120,7 +120,9 @@ class RightsIT {
       writer.write(
           List.of(
               new GangAction.AdoptPod("thing", "another", 4, 4, 4),
-              new GangAction.ShowPeers("gone", uid, 4)));
+              new GangAction.ShowPeers("gone", uid, 4),
+              new GangAction.DeletePod("thing", "another", 0L),
+              new GangAction.DeletePod("gone", uid, 0L)));
       assertThat(PodState.of(thing(namespace)).index()).as("another pod is let be").isEqualTo(3);
       Service another =
           new ServiceBuilder(service)
