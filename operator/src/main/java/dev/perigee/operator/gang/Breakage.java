@@ -37,11 +37,13 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
   /**
    * Looks for the pod to blame. When one pod dies, its peers lose it and end too; so a pod with a
    * reason of its own is blamed before one that lost a peer, and among equals the first that ended.
+   * A node whose kubelet is silent is no fault while the gang trains: what runs there still does.
    *
    * @param pods pods of the current start
    * @param names of the gang's places by index; a spare that took one has a name of its own
    * @param formed whether all of them existed at once before; only then a missing one is a loss
    * @param nodeConditions types of node conditions that break a gang
+   * @param getsOn whether index 0 says that the gang trains
    * @param now the time
    */
   public static Finding find(
@@ -49,10 +51,11 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
       List<String> names,
       boolean formed,
       List<String> nodeConditions,
+      boolean getsOn,
       Instant now) {
     List<Suspect> suspects = new ArrayList<>();
     for (PodState pod : pods) {
-      suspect(pod, nodeConditions).ifPresent(suspects::add);
+      suspect(pod, nodeConditions, getsOn).ifPresent(suspects::add);
     }
     if (formed) {
       for (int i = 0; i < names.size(); i++) {
@@ -91,9 +94,11 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
 
   private record Suspect(Guilt guilt, Instant since, Breakage breakage) {}
 
-  private static Optional<Suspect> suspect(PodState pod, List<String> nodeConditions) {
+  private static Optional<Suspect> suspect(
+      PodState pod, List<String> nodeConditions, boolean getsOn) {
     Instant since = pod.end().at() == null ? Instant.MAX : pod.end().at();
-    if (pod.onLostNode() && pod.phase() != PodState.Phase.Succeeded) {
+    boolean excused = getsOn && pod.onSilentNode();
+    if (pod.onLostNode() && !excused && pod.phase() != PodState.Phase.Succeeded) {
       return Optional.of(
           new Suspect(
               Guilt.OWN,

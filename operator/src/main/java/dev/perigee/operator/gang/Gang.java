@@ -157,12 +157,13 @@ public final class Gang {
   /**
    * The pod's own grace while all can still save together. Once one of them is gone no save can
    * succeed, so the others get just the time to say goodbye. A pod on a lost node is forgotten when
-   * it had peers: it has lost them too and ended by itself. One without peers may still run and
-   * write, so its node has to come back, or be deleted by somebody who knows.
+   * one of its peers is known to be gone, or is where it will be told to go: it loses that one and
+   * ends by itself. A gang that is on lost nodes as a whole may still train and write, so one of
+   * them has to come back, or be deleted by somebody who knows.
    */
   private static Long grace(PodState pod, ObservedGang observed, boolean hung) {
     List<PodState> gang = observed.of(pod.generation());
-    if (pod.onLostNode() && !pod.alone()) {
+    if (pod.onLostNode() && !observed.isOutOfReach(pod.generation())) {
       return 0L;
     }
     boolean inVain =

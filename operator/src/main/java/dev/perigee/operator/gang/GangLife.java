@@ -175,7 +175,12 @@ public record GangLife(
       return life.in(new State.Deactivated(observed.pods().size()));
     }
     return switch (Breakage.find(
-        gang, wish.podNames(), life.attempt.formed(), wish.policy().nodeConditions(), now)) {
+        gang,
+        wish.podNames(),
+        life.attempt.formed(),
+        wish.policy().nodeConditions(),
+        HangWatch.getsOn(said),
+        now)) {
       case Breakage.Finding.Broken(var breakage) ->
           life.after(breakage, wish.policy(), observed.members().size(), now);
       case Breakage.Finding.Settling() -> life;

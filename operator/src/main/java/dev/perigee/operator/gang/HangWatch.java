@@ -3,9 +3,11 @@ package dev.perigee.operator.gang;
 import dev.perigee.api.FailurePolicy;
 import dev.perigee.api.FailurePolicy.PodReason;
 import dev.perigee.run.RunStatus;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.Set;
 
 /**
  * Whether a gang that is up still gets on: a pure function of what index 0 says. How long nothing
@@ -13,6 +15,12 @@ import java.util.Optional;
  * liveness probe's business, which knows whether the pod or the way to it is at fault.
  */
 final class HangWatch {
+  private static final Set<RunStatus.Phase> WORKING =
+      EnumSet.of(RunStatus.Phase.Training, RunStatus.Phase.Evaluating, RunStatus.Phase.Saving);
+
+  /** So long everything may stand still, whatever a step takes. */
+  private static final double BRIEF_SECONDS = 15;
+
   private HangWatch() {}
 
   /** The hang, if it is one. Before the first step nothing is judged; that has its deadline. */
@@ -43,6 +51,22 @@ final class HangWatch {
                 said.get().phase(),
                 said.get().step(),
                 said.get().stepSeconds())));
+  }
+
+  /**
+   * Whether the whole gang is at work, as far as index 0 can tell: it takes steps, scores or saves,
+   * which no rank can alone, and did something of it within the time of two.
+   */
+  static boolean getsOn(Optional<RunStatus> said) {
+    return said.filter(s -> s.phase() != null && WORKING.contains(s.phase()))
+        .filter(s -> s.idleSeconds() != null && s.idleSeconds() <= twice(s))
+        .isPresent();
+  }
+
+  private static double twice(RunStatus said) {
+    Double one =
+        said.phase() == RunStatus.Phase.Saving ? said.checkpointSeconds() : said.stepSeconds();
+    return one == null ? BRIEF_SECONDS : Math.max(BRIEF_SECONDS, 2 * one);
   }
 
   /** How long nothing may happen, empty for no limit. */

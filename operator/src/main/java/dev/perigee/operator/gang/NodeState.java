@@ -11,18 +11,32 @@ import java.util.stream.Collectors;
  * What the operator needs to know of a pod's node.
  *
  * @param name the node's name
- * @param lost whether it is gone, or silent for so long that the control plane no longer knows of
- *     it
+ * @param contact what the control plane hears of it
  * @param conditions types of the conditions that are True
  */
-public record NodeState(String name, boolean lost, Set<String> conditions) {
+public record NodeState(String name, Contact contact, Set<String> conditions) {
+  /** What the control plane hears of a node. */
+  public enum Contact {
+    /** Its kubelet reports. */
+    HEARD,
+    /** Its kubelet has not reported for so long that nobody knows what runs there. */
+    SILENT,
+    /** The API server does not have it any more. */
+    GONE
+  }
+
   public NodeState {
     conditions = Set.copyOf(conditions);
   }
 
   /** A node that the API server does not have, though a pod is bound to it. */
   public static NodeState gone(String name) {
-    return new NodeState(name, true, Set.of());
+    return new NodeState(name, Contact.GONE, Set.of());
+  }
+
+  /** Whether nobody will say what becomes of its pods. */
+  public boolean lost() {
+    return contact != Contact.HEARD;
   }
 
   /**
@@ -35,7 +49,9 @@ public record NodeState(String name, boolean lost, Set<String> conditions) {
     return new NodeState(
         node.getMetadata().getName(),
         conditions.stream()
-            .anyMatch(c -> c.getType().equals("Ready") && c.getStatus().equals("Unknown")),
+                .anyMatch(c -> c.getType().equals("Ready") && c.getStatus().equals("Unknown"))
+            ? Contact.SILENT
+            : Contact.HEARD,
         conditions.stream()
             .filter(c -> "True".equals(c.getStatus()))
             .map(NodeCondition::getType)

@@ -113,6 +113,17 @@ public record ObservedGang(
     return pods.stream().filter(p -> p.generation() == generation).toList();
   }
 
+  /**
+   * Whether all pods of one start are there, on lost nodes, and none is known to have ended: they
+   * may still train together, and nobody can tell them to stop.
+   */
+  public boolean isOutOfReach(int generation) {
+    List<PodState> gang = of(generation);
+    return !gang.isEmpty()
+        && gang.size() >= gang.getFirst().gangSize()
+        && gang.stream().allMatch(pod -> pod.onLostNode() && !pod.ended());
+  }
+
   /** Whether anything of one start is there. */
   public boolean has(int generation) {
     return !of(generation).isEmpty()

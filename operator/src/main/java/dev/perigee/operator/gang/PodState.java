@@ -26,7 +26,7 @@ import java.util.stream.Stream;
  * @param index its index in the gang, -1 when it has none
  * @param generation the start of the gang that it belongs to, 0 for a spare, -1 when its label is
  *     not a number
- * @param alone whether its gang has no other pod
+ * @param gangSize pods of its gang, itself included; -1 when its label is not a number
  * @param shown the start whose addresses its kubelet was last made to show it, 0 for none
  * @param phase where it is in its life
  * @param ready whether it is ready
@@ -42,7 +42,7 @@ public record PodState(
     String uid,
     int index,
     int generation,
-    boolean alone,
+    int gangSize,
     int shown,
     Phase phase,
     boolean ready,
@@ -263,6 +263,11 @@ public record PodState(
     return binding.node() != null && binding.node().lost();
   }
 
+  /** Whether its node may be there and its program run, and only its kubelet is not heard of. */
+  public boolean onSilentNode() {
+    return binding.node() != null && binding.node().contact() == NodeState.Contact.SILENT;
+  }
+
   /** The same pod, with more to say of why no node takes it. */
   PodState unschedulable(String because) {
     return with(new Binding(binding.gated(), because, binding.bound(), binding.node()), container);
@@ -279,7 +284,7 @@ public record PodState(
         uid,
         index,
         generation,
-        alone,
+        gangSize,
         shown,
         phase,
         ready,
@@ -307,7 +312,7 @@ public record PodState(
         pod.getMetadata().getUid(),
         GangLabels.number(pod, GangLabels.POD_INDEX),
         GangLabels.generation(pod),
-        GangLabels.number(pod, GangLabels.SIZE) == 1,
+        GangLabels.number(pod, GangLabels.SIZE),
         GangLabels.shown(pod),
         phase(pod),
         conditions(pod).stream()

@@ -7,7 +7,6 @@ import dev.perigee.api.PretrainJob;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.ObservedGang;
-import dev.perigee.operator.gang.PodState;
 import dev.perigee.operator.gang.WrittenTime;
 import dev.perigee.run.RunStatus;
 import java.time.Instant;
@@ -77,10 +76,9 @@ final class StatusReport {
       Optional<RunStatus> said,
       Instant now) {
     PretrainJobStatus old = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
-    List<PodState> gang = observed.of(life.attempt().number());
     boolean complete = life.state() instanceof GangLife.State.Complete;
     Optional<RunStatus> news = said.or(() -> Reported.lastWords(observed, old));
-    Summary summary = Summary.of(life, gang, plan.gang(), said, old);
+    Summary summary = Summary.of(life, observed, plan.gang(), said, old);
     boolean suspended = life.state() instanceof GangLife.State.Suspended;
     boolean started =
         !suspended && (old.startTime() != null || life.state() instanceof GangLife.State.Running);

@@ -7,6 +7,7 @@ import dev.perigee.operator.gang.GangLabels;
 import dev.perigee.operator.gang.GangLife;
 import dev.perigee.operator.gang.GangPlan;
 import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.ObservedGang;
 import dev.perigee.operator.gang.PodState;
 import dev.perigee.run.RunStatus;
 import java.util.EnumSet;
@@ -14,6 +15,8 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
 
 /**
  * Why things are as they are with a job, for its conditions.
@@ -27,19 +30,27 @@ record Summary(ConditionReason reason, String message) {
   private static final Set<String> IMAGE_TROUBLE =
       Set.of("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull");
 
+  /** What becomes of a gang whose end nobody can see. */
+  private static final String OUT_OF_REACH =
+      "; all its nodes are silent or gone, and its programs may still train and save: this goes on"
+          + " when one of the nodes is back, or when all are deleted or have the taint"
+          + " node.kubernetes.io/out-of-service";
+
   /**
    * Of a gang that has a plan.
    *
-   * @param gang pods of the current start
    * @param said what rank 0 says now, empty when it says nothing
    * @param old what the job's status says
    */
   static Summary of(
       GangLife life,
-      List<PodState> gang,
+      ObservedGang observed,
       GangPlan plan,
       Optional<RunStatus> said,
       PretrainJobStatus old) {
+    int attempt = life.attempt().number();
+    boolean outOfReach =
+        observed.notOf(attempt).stream().anyMatch(pod -> observed.isOutOfReach(pod.generation()));
     return switch (life.state()) {
       case GangLife.State.Complete() ->
           new Summary(ConditionReason.Complete, "All steps are done and saved.");
@@ -47,17 +58,43 @@ record Summary(ConditionReason reason, String message) {
       case GangLife.State.Deactivated(var left) ->
           new Summary(ConditionReason.AwaitingAdmission, deactivated(life, plan, left));
       case GangLife.State.Suspended(var left) when left > 0 ->
-          new Summary(ConditionReason.Suspending, "The pods save and go.");
+          new Summary(
+              ConditionReason.Suspending,
+              outOfReach
+                  ? "The pods cannot be told to go" + OUT_OF_REACH
+                  : "The pods save and go.");
       case GangLife.State.Suspended(var none) ->
           new Summary(
               ConditionReason.Suspended, "Suspended; set suspend: false to continue training.");
       case GangLife.State.Waiting(var left, var notBefore) when left > 0 ->
-          new Summary(ConditionReason.Restarting, broke(life) + "; its pods go first.");
+          new Summary(
+              ConditionReason.Restarting,
+              broke(life) + (outOfReach ? OUT_OF_REACH : "; its pods go first."));
       case GangLife.State.Waiting(var none, var notBefore) ->
           new Summary(
               ConditionReason.BackingOff, broke(life) + "; it starts again at " + notBefore + ".");
-      case GangLife.State.Running() -> running(gang, plan, said, old);
+      case GangLife.State.Running() ->
+          running(observed.of(attempt), plan, said, old).naming(silent(observed.of(attempt)));
     };
+  }
+
+  /** Names of the nodes of which nothing is heard, though the gang's programs may run there. */
+  private static Set<String> silent(List<PodState> gang) {
+    return gang.stream()
+        .filter(PodState::onSilentNode)
+        .map(pod -> pod.binding().node().name())
+        .collect(Collectors.toCollection(TreeSet::new));
+  }
+
+  private Summary naming(Set<String> silentNodes) {
+    return silentNodes.isEmpty()
+        ? this
+        : new Summary(
+            reason,
+            message
+                + " Nothing is heard of the kubelet on "
+                + String.join(", ", silentNodes)
+                + ".");
   }
 
   private static String broke(GangLife life) {

@@ -156,7 +156,8 @@ class PodStateTest {
             .build();
     PodState state = PodState.of(pod);
     assertThat(state.end().reason()).isEqualTo(expected);
-    var found = Breakage.find(List.of(state), List.of("demo-0"), false, List.of(), Instant.EPOCH);
+    var found =
+        Breakage.find(List.of(state), List.of("demo-0"), false, List.of(), false, Instant.EPOCH);
     assertThat(((Breakage.Finding.Broken) found).breakage())
         .isEqualTo(
             expected == null

@@ -14,7 +14,7 @@ final class FakePod {
   private final String name;
   private final int number;
   private final Long grace;
-  private final boolean alone;
+  private final int gangSize;
 
   private int index;
   private int generation;
@@ -40,7 +40,7 @@ final class FakePod {
     this.name = pod.getMetadata().getName();
     this.number = number;
     this.grace = pod.getSpec().getTerminationGracePeriodSeconds();
-    this.alone = labels.get(GangLabels.SIZE).equals("1");
+    this.gangSize = Integer.parseInt(labels.get(GangLabels.SIZE));
     this.index = Integer.parseInt(labels.getOrDefault(GangLabels.POD_INDEX, "-1"));
     this.generation = Integer.parseInt(labels.get(GangLabels.GENERATION));
   }
@@ -52,7 +52,7 @@ final class FakePod {
         uid(),
         index,
         generation,
-        alone,
+        gangSize,
         shown,
         phase,
         ready,

@@ -8,6 +8,7 @@ import dev.perigee.api.GangAttempt.Phase;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.gang.GangAction;
 import dev.perigee.operator.gang.NodeState;
+import dev.perigee.operator.gang.NodeState.Contact;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.util.Set;
@@ -17,6 +18,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 
 /** Gangs that do not come up, do not get on, or lose their node; and statuses that lie. */
 class GangTroubleTest {
+  private static final NodeState SILENT = new NodeState("n1", Contact.SILENT, Set.of());
+
   private final FakeCluster cluster = new FakeCluster(Jobs.small());
 
   @Test
@@ -101,7 +104,7 @@ class GangTroubleTest {
     cluster.bind("ContainerCreating");
     cluster.reconcile();
     assertThat(cluster.reason()).isEqualTo("Starting");
-    cluster.node("demo-1", new NodeState("n-1", false, Set.of("Ready")));
+    cluster.node("demo-1", new NodeState("n-1", Contact.HEARD, Set.of("Ready")));
     cluster.hamper("demo-1", "FailedMount: secret not found");
     cluster.reconcile();
     assertThat(cluster.reason()).isEqualTo("PodSetup");
@@ -216,6 +219,56 @@ class GangTroubleTest {
   }
 
   @Test
+  void aGangThatIsOnSilentNodesAsAWholeIsNotForgottenBecauseItMayStillWrite() {
+    train();
+    cluster.said = null;
+    cluster.node("demo-0", SILENT);
+    cluster.node("demo-1", new NodeState("n2", Contact.SILENT, Set.of()));
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("NodeLost");
+    cluster.pass(3600);
+    cluster.reconcile();
+    assertThat(cluster.podNames()).containsExactly("demo-0", "demo-1");
+    assertThat(cluster.generations()).containsExactly(1);
+    assertThat(cluster.reason()).isEqualTo("Restarting");
+    assertThat(cluster.message()).contains("may still train", "node.kubernetes.io/out-of-service");
+
+    cluster.node("demo-0", new NodeState("n1", Contact.HEARD, Set.of("Ready")));
+    cluster.reconcile();
+    assertThat(cluster.podNames()).as("demo-1 loses its peer").containsExactly("demo-0");
+    cluster.finishDeletions();
+    cluster.pass(10);
+    cluster.reconcile();
+    assertThat(cluster.generations()).containsExactly(2);
+  }
+
+  @Test
+  void aSilentNodeIsNoFaultWhileTheGangTrains() {
+    train();
+    cluster.said = idle(RunStatus.Phase.Training, 60.0, 119);
+    cluster.node("demo-1", SILENT);
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    assertThat(cluster.job.getStatus().lastFailure()).isNull();
+    assertThat(cluster.reason()).isEqualTo("Training");
+    assertThat(cluster.message())
+        .isEqualTo("Steps are being taken. Nothing is heard of the kubelet on n1.");
+
+    cluster.said = idle(RunStatus.Phase.Training, 60.0, 121);
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().lastFailure().message())
+        .isEqualTo("demo-1 is lost (NodeLost): node n1 is lost");
+  }
+
+  @Test
+  void aNodeThatIsGoneIsAFaultWhateverTheProgramsSay() {
+    train();
+    cluster.said = idle(RunStatus.Phase.Training, 60.0, 1);
+    cluster.node("demo-1", NodeState.gone("n1"));
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("NodeLost");
+  }
+
+  @Test
   void addressesArePublishedOnceWhenAllPodsHaveOne() {
     cluster.reconcile();
     cluster.bind("ContainerCreating");
@@ -275,7 +328,7 @@ class GangTroubleTest {
   void aNodeConditionThatTheJobNamesBreaksTheGangAndCounts() {
     policy("nodeConditions", "[GpuUnhealthy]");
     train();
-    cluster.node("demo-1", new NodeState("n1", false, Set.of("Ready", "GpuUnhealthy")));
+    cluster.node("demo-1", new NodeState("n1", Contact.HEARD, Set.of("Ready", "GpuUnhealthy")));
     cluster.said = null;
     cluster.reconcile();
     assertThat(cluster.job.getStatus().lastFailure().message())
