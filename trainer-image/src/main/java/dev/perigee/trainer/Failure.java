@@ -3,6 +3,7 @@ package dev.perigee.trainer;
 import dev.perigee.engine.checkpoint.CheckpointFormatException;
 import dev.perigee.engine.checkpoint.CorruptCheckpointsException;
 import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.checkpoint.SupersededException;
 import dev.perigee.engine.cuda.driver.OutOfDeviceMemoryException;
 import dev.perigee.engine.data.DataException;
 import dev.perigee.engine.model.WeightMismatchException;
@@ -32,6 +33,8 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
       case CorruptCheckpointsException e -> expected(ExitCode.CORRUPT_DATA, e);
       case WeightMismatchException e -> expected(ExitCode.BAD_CONFIG, e);
       case CheckpointFormatException e -> expected(ExitCode.BAD_CONFIG, e);
+      // Two runs that take the same directory from each other in turn would get nowhere.
+      case SupersededException e -> expected(ExitCode.BAD_CONFIG, e);
       case StorageException e when isReadOnly(e) ->
           // No restart makes it writable.
           new Failure(

@@ -169,7 +169,7 @@ final class RankRun {
       throws IOException, StorageException, CorruptCheckpointsException, TrainerException {
     Optional<Durable> found = Optional.empty();
     if (rank == 0) {
-      store.prepare();
+      store.prepare("start %d of %s".formatted(launch.ranks().generation(), config.job()));
       found = store.latestDurable();
     }
     double[] step = {found.map(d -> d.state().step() + 1.0).orElse(0.0)};

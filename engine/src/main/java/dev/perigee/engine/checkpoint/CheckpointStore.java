@@ -34,6 +34,7 @@ import java.util.stream.Stream;
  *   trainer/state.json                {@link TrainerState}
  *   trainer/optimizer-0000r-of-0000n.safetensors   state by parameter name, as each rank owned it
  *   trainer/manifest.json             SHA-256 of every other file
+ * writer.json                         who writes here, see {@link #prepare}
  * </pre>
  *
  * <p>A checkpoint is written beside under a name with {@value #PARTIAL}, synced, and renamed: a
@@ -52,6 +53,7 @@ public final class CheckpointStore {
   private final int keep;
   private final Consumer<String> warnings;
   private final CheckpointFiles files;
+  private Tenure tenure;
 
   /**
    * A store.
@@ -120,12 +122,16 @@ public final class CheckpointStore {
   }
 
   /**
-   * Creates the directory and removes what a writer left behind half-written. Only one process of
-   * the job may call this, before any saves.
+   * Creates the directory, takes it over from a run that may still be alive somewhere, and removes
+   * what a writer left behind half-written. Only one process of the job may call this, before any
+   * saves; from then on its saves fail when another run has taken the directory over.
+   *
+   * @param writer who writes from now on, for people
    */
-  public void prepare() throws StorageException {
+  public void prepare(String writer) throws StorageException {
     try {
       Files.createDirectories(directory);
+      tenure = Tenure.begin(directory, writer);
       for (Path entry : list(LEFTOVER)) {
         if (entry.toString().endsWith(PARTIAL)) {
           Folders.delete(entry);
@@ -194,6 +200,8 @@ public final class CheckpointStore {
    * @param world all ranks
    * @return the checkpoint's folder
    * @throws StorageException on every rank when any of them could not write; nothing is left behind
+   * @throws SupersededException on every rank when another run writes here by now; nothing is
+   *     changed
    */
   public Path save(Contribution part, TrainerState state, HfConfig config, Collectives world)
       throws StorageException {
@@ -205,6 +213,7 @@ public final class CheckpointStore {
         partial,
         () -> {
           if (first) {
+            requireTenure();
             Folders.delete(partial);
             Files.createDirectories(partial.resolve(TrainerFiles.FOLDER));
           }
@@ -216,6 +225,7 @@ public final class CheckpointStore {
         () -> {
           if (first) {
             new Writer(partial).finish(state, config, world.size());
+            requireTenure(); // writing took long; from here to the new name it is milliseconds
             Folders.delete(folder); // the same step saved before, by a run that was set back since
             files.rename(partial, folder);
             files.sync(directory);
@@ -225,22 +235,43 @@ public final class CheckpointStore {
     return folder;
   }
 
+  private void requireTenure() throws IOException, SupersededException {
+    if (tenure != null) {
+      tenure.requireMine();
+    }
+  }
+
   private interface Work {
-    void run() throws IOException;
+    void run() throws IOException, SupersededException;
   }
 
   /** Every rank does its part; when one of them fails, all do. */
   private void together(Collectives world, Path partial, Work work) throws StorageException {
     IOException failure = null;
+    SupersededException superseded = null;
     try {
       work.run();
     } catch (IOException e) {
       failure = e;
+    } catch (SupersededException e) {
+      superseded = e;
     }
-    Tensor failed = Tensor.of(new float[] {failure == null ? 0 : 1}, 1);
-    world.allReduceMax(failed);
-    if (failed.floats()[0] == 0) {
+    try {
+      requireTenure(); // the other run removes what is half-written, which is why a write may fail
+    } catch (IOException e) {
+      failure = e;
+    } catch (SupersededException e) {
+      superseded = e;
+    }
+    Tensor worst = Tensor.of(new float[] {superseded != null ? 2 : failure != null ? 1 : 0}, 1);
+    world.allReduceMax(worst);
+    if (worst.floats()[0] == 0) {
       return;
+    }
+    if (worst.floats()[0] == 2) { // what is there may be the other run's
+      throw superseded != null
+          ? superseded
+          : new SupersededException("another run writes to " + directory + " by now");
     }
     if (world.index() == 0) {
       try {

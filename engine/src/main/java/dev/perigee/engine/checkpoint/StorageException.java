@@ -1,7 +1,7 @@
 package dev.perigee.engine.checkpoint;
 
 /** The volume refuses writes; checkpoints that were complete are untouched. */
-public final class StorageException extends Exception {
+public class StorageException extends Exception {
   private static final long serialVersionUID = 1L;
 
   /** Says what could not be written and why. */

@@ -80,8 +80,89 @@ class CheckpointStoreTest {
     Path partial = Files.createDirectories(directory.resolve("step-00000006.partial/trainer"));
     Files.writeString(partial.resolve("state.json"), "{");
     Files.writeString(directory.resolve("history.jsonl"), "");
-    store.prepare();
-    assertThat(names()).containsExactly("history.jsonl", "step-00000005");
+    store.prepare("a test");
+    assertThat(names()).containsExactly("history.jsonl", "step-00000005", "writer.json");
+  }
+
+  @Test
+  void aRunThatIsStillAliveSavesNothingWhereALaterOneHasBegun() throws Exception {
+    CheckpointStore first = store(9);
+    first.prepare("start 1 of demo");
+    save(first, 1);
+    CheckpointStore second = store(9);
+    second.prepare("start 2 of demo");
+    assertThatThrownBy(() -> save(first, 2))
+        .isInstanceOf(SupersededException.class)
+        .hasMessageContaining("start 2 of demo writes here since")
+        .hasMessageContaining("this is start 1 of demo");
+    assertThat(names()).containsExactly("step-00000001", "writer.json");
+    save(second, 2);
+    Files.delete(directory.resolve("writer.json"));
+    save(second, 3);
+    Files.writeString(directory.resolve("writer.json"), "{}");
+    assertThatThrownBy(() -> save(second, 4)).isInstanceOf(SupersededException.class);
+    Files.writeString(directory.resolve("writer.json"), "\0");
+    assertThatThrownBy(() -> save(second, 4)).hasMessageContaining("somebody changed it");
+    assertThat(names())
+        .containsExactly("step-00000001", "step-00000002", "step-00000003", "writer.json");
+  }
+
+  @Test
+  void aRunThatIsTakenOverWhileItWritesPublishesNothingOnAnyRank() throws Exception {
+    Fabric fabric = Fabric.local(2);
+    CheckpointStore second = store(9);
+    List<Class<?>> ends =
+        fabric.run(
+            rank -> {
+              CheckpointStore first =
+                  new CheckpointStore(
+                      directory,
+                      9,
+                      warnings::add,
+                      rank == 0 ? takenOverBy(second) : CheckpointFiles.DISK);
+              if (rank == 0) {
+                first.prepare("start 1 of demo");
+              }
+              try {
+                first.save(
+                    new Contribution(tensors("w" + rank, rank), rank, 2, new LinkedHashMap<>()),
+                    state(3),
+                    HF,
+                    fabric.collectives(rank, List.of(0, 1)));
+                return null;
+              } catch (SupersededException e) {
+                return e.getClass();
+              }
+            });
+    assertThat(ends).containsExactly(SupersededException.class, SupersededException.class);
+    assertThat(store(9).latestDurable()).isEmpty();
+  }
+
+  /** A disk on which another run begins as soon as the manifest is written. */
+  private static CheckpointFiles takenOverBy(CheckpointStore other) {
+    return new CheckpointFiles() {
+      @Override
+      public OutputStream create(Path file) throws IOException {
+        return DISK.create(file);
+      }
+
+      @Override
+      public void sync(Path path) throws IOException {
+        DISK.sync(path);
+        if (path.endsWith(Manifest.FILE)) {
+          try {
+            other.prepare("start 2 of demo");
+          } catch (StorageException e) {
+            throw new IOException(e);
+          }
+        }
+      }
+
+      @Override
+      public void rename(Path from, Path to) throws IOException {
+        DISK.rename(from, to);
+      }
+    };
   }
 
   @Test
