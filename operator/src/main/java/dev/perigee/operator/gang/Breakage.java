@@ -22,6 +22,14 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
   /** How long to wait for a pod with a better reason when all that is seen lost a peer. */
   static final Duration SETTLE = Duration.ofSeconds(15);
 
+  /**
+   * The same where a pod has not ended and its node is watched: a peer that is lost and says
+   * nothing is mostly on a node that has died, of which the control plane knows after 40 to 55 s
+   * (leases are renewed every 10 s, {@code --node-monitor-grace-period} is 50 s or, before 1.32, 40
+   * s). The next start could not begin before that anyway.
+   */
+  static final Duration NODE_SILENCE = Duration.ofSeconds(60);
+
   /** What a look at a gang says. */
   public sealed interface Finding {
     /** Nothing is wrong. */
@@ -76,10 +84,12 @@ public record Breakage(String pod, Integer exitCode, PodReason reason, String me
         suspects.stream()
             .min(Comparator.comparing(Suspect::guilt).thenComparing(Suspect::since))
             .orElseThrow();
-    boolean allEnded = pods.stream().allMatch(p -> p.ended() || p.container().waits());
+    List<PodState> silent =
+        pods.stream().filter(p -> !p.ended() && !p.container().waits()).toList();
+    boolean nodesWatched = silent.stream().anyMatch(p -> p.binding().node() != null);
     if (blamed.guilt == Guilt.LOST_PEER
-        && !allEnded
-        && WrittenTime.isWithin(SETTLE, blamed.since, now)) {
+        && !silent.isEmpty()
+        && WrittenTime.isWithin(nodesWatched ? NODE_SILENCE : SETTLE, blamed.since, now)) {
       return new Finding.Settling();
     }
     return new Finding.Broken(blamed.breakage);

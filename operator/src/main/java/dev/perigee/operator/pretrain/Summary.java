@@ -74,27 +74,29 @@ record Summary(ConditionReason reason, String message) {
           new Summary(
               ConditionReason.BackingOff, broke(life) + "; it starts again at " + notBefore + ".");
       case GangLife.State.Running() ->
-          running(observed.of(attempt), plan, said, old).naming(silent(observed.of(attempt)));
+          running(observed.of(attempt), plan, said, old).with(notes(observed.of(attempt)));
     };
   }
 
-  /** Names of the nodes of which nothing is heard, though the gang's programs may run there. */
-  private static Set<String> silent(List<PodState> gang) {
+  /** What may yet break a gang that is thought to run. */
+  private static String notes(List<PodState> gang) {
+    Set<String> silentNodes =
+        gang.stream()
+            .filter(PodState::onSilentNode)
+            .map(pod -> pod.binding().node().name())
+            .collect(Collectors.toCollection(TreeSet::new));
+    if (!silentNodes.isEmpty()) {
+      return " Nothing is heard of the kubelet on " + String.join(", ", silentNodes) + ".";
+    }
     return gang.stream()
-        .filter(PodState::onSilentNode)
-        .map(pod -> pod.binding().node().name())
-        .collect(Collectors.toCollection(TreeSet::new));
+        .filter(pod -> pod.phase() == PodState.Phase.Failed)
+        .findFirst()
+        .map(pod -> " " + pod.name() + " has lost a peer, which has yet to say why.")
+        .orElse("");
   }
 
-  private Summary naming(Set<String> silentNodes) {
-    return silentNodes.isEmpty()
-        ? this
-        : new Summary(
-            reason,
-            message
-                + " Nothing is heard of the kubelet on "
-                + String.join(", ", silentNodes)
-                + ".");
+  private Summary with(String note) {
+    return note.isEmpty() ? this : new Summary(reason, message + note);
   }
 
   private static String broke(GangLife life) {

@@ -260,6 +260,36 @@ class GangTroubleTest {
   }
 
   @Test
+  void aPeerThatIsLostAndSaysNothingIsGivenTheTimeInWhichItsNodeIsFoundSilent() {
+    train();
+    cluster.said = null;
+    cluster.node("demo-1", new NodeState("n1", Contact.HEARD, Set.of("Ready")));
+    cluster.exit("demo-0", 69, null);
+    cluster.pass(59);
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().lastFailure()).isNull();
+    assertThat(cluster.message()).endsWith(" demo-0 has lost a peer, which has yet to say why.");
+    cluster.node("demo-1", SILENT);
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("NodeLost");
+    assertThat(cluster.job.getStatus().disruptions()).isEqualTo(1);
+    assertThat(cluster.job.getStatus().restarts()).isZero();
+    assertThat(cluster.podNames()).as("demo-1 has lost its peer").containsExactly("demo-0");
+  }
+
+  @Test
+  void aPeerThatSaysNothingOnANodeThatIsHeardOfIsNotWaitedForForEver() {
+    train();
+    cluster.said = null;
+    cluster.node("demo-1", new NodeState("n1", Contact.HEARD, Set.of("Ready")));
+    cluster.exit("demo-0", 69, null);
+    cluster.pass(60);
+    cluster.reconcile();
+    assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("LostPeer");
+    assertThat(cluster.job.getStatus().restarts()).isEqualTo(1);
+  }
+
+  @Test
   void aNodeThatIsGoneIsAFaultWhateverTheProgramsSay() {
     train();
     cluster.said = idle(RunStatus.Phase.Training, 60.0, 1);
