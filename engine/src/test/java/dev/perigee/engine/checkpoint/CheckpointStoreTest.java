@@ -1,5 +1,6 @@
 package dev.perigee.engine.checkpoint;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -122,6 +123,28 @@ class CheckpointStoreTest {
     Files.delete(save(store(9), 2).resolve("config.json"));
     assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(1);
     assertThat(warnings.getLast()).contains("config.json is missing");
+  }
+
+  @Test
+  void aManifestThatIsNoneIsDamageLikeAnyOther() throws Exception {
+    save(store(9), 1);
+    Path manifest = save(store(9), 2).resolve("trainer/manifest.json");
+    String state = "\"trainer/state.json\": ";
+    List<byte[]> damaged =
+        List.of(
+            new byte[0],
+            new byte[64], // as a file system leaves it after a loss of power
+            new byte[] {0, 0, 0, '{', 1, 2, 3, 4, 5, 6, 7, 8}, // no UTF-32 either
+            "null".getBytes(UTF_8),
+            ("{\"files\": {" + state + "null}}").getBytes(UTF_8),
+            ("{\"files\": {" + state + "{}, \"\\u0000\": {\"bytes\": 1}}}").getBytes(UTF_8));
+    for (byte[] bytes : damaged) {
+      Files.write(manifest, bytes);
+      Durable used = store(9).latestDurable().orElseThrow();
+      assertThat(used.state().step()).as(new String(bytes, UTF_8)).isEqualTo(1);
+      assertThat(warnings.getLast()).contains("step-00000002 is damaged: trainer/manifest.json");
+      Files.move(directory.resolve("step-00000002.damaged"), directory.resolve("step-00000002"));
+    }
   }
 
   @Test

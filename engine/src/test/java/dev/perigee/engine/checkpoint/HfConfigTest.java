@@ -50,6 +50,15 @@ class HfConfigTest {
   }
 
   @Test
+  void bytesThatAreNoTextAreNotJson() throws IOException {
+    Path file = folder.resolve(HfConfig.FILE);
+    Files.write(file, new byte[] {0, 0, 0, '{', 1, 2, 3, 4, 5, 6, 7, 8});
+    assertThatThrownBy(() -> HfConfig.read(file))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageStartingWith(file + ": not JSON: ");
+  }
+
+  @Test
   void nullsMeanNoSharedExpertsAndFullQueries() throws IOException {
     ObjectNode o = kimi();
     o.putNull("n_shared_experts").putNull("q_lora_rank");
