@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
@@ -116,7 +117,7 @@ public final class CheckpointStore {
 
   /** The folder of the checkpoint after a step. */
   public Path folder(long step) {
-    return directory.resolve("step-%08d".formatted(step));
+    return directory.resolve(String.format(Locale.ROOT, "step-%08d", step));
   }
 
   /**

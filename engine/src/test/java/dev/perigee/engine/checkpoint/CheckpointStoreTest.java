@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.stream.IntStream;
@@ -144,6 +145,23 @@ class CheckpointStoreTest {
       assertThat(used.state().step()).as(new String(bytes, UTF_8)).isEqualTo(1);
       assertThat(warnings.getLast()).contains("step-00000002 is damaged: trainer/manifest.json");
       Files.move(directory.resolve("step-00000002.damaged"), directory.resolve("step-00000002"));
+    }
+  }
+
+  @Test
+  void namesAreTheSameInEveryLocale() throws Exception {
+    Locale before = Locale.getDefault();
+    Locale.setDefault(Locale.forLanguageTag("ar-EG")); // which has digits of its own
+    try {
+      assertThat(store(1).folder(7)).isEqualTo(directory.resolve("step-00000007"));
+      assertThat(TrainerFiles.optimizer(0, 2))
+          .isEqualTo("trainer/optimizer-00001-of-00002.safetensors");
+      assertThat(new Contribution(new LinkedHashMap<>(), 0, 2, new LinkedHashMap<>()).weightsFile())
+          .isEqualTo("model-00001-of-00002.safetensors");
+      save(store(1), 7);
+      assertThat(store(1).latestDurable()).isPresent();
+    } finally {
+      Locale.setDefault(before);
     }
   }
 
