@@ -44,10 +44,10 @@ import java.util.stream.Stream;
 public final class CheckpointStore {
   private static final String PARTIAL = ".partial";
   private static final String DAMAGED = ".damaged";
-  private static final Pattern NAME = Pattern.compile("step-(\\d{8,})");
+  private static final Pattern NAME = Pattern.compile("step-(\\d{8,18})");
   private static final Pattern LEFTOVER =
       Pattern.compile(
-          "step-(\\d{8,})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
+          "step-(\\d{8,18})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
 
   private final Path directory;
   private final int keep;

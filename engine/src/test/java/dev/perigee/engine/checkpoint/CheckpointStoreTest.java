@@ -149,6 +149,17 @@ class CheckpointStoreTest {
   }
 
   @Test
+  void aFolderWithANumberThatNoStepHasIsLeftAlone() throws Exception {
+    Path other = Files.createDirectories(directory.resolve("step-99999999999999999999"));
+    CheckpointStore store = store(1);
+    store.prepare();
+    assertThat(store.latestDurable()).isEmpty();
+    save(store, 1);
+    save(store, 2);
+    assertThat(names()).containsExactly("step-00000002", other.getFileName().toString());
+  }
+
+  @Test
   void namesAreTheSameInEveryLocale() throws Exception {
     Locale before = Locale.getDefault();
     Locale.setDefault(Locale.forLanguageTag("ar-EG")); // which has digits of its own
