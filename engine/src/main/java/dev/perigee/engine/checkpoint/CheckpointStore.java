@@ -129,7 +129,7 @@ public final class CheckpointStore {
       Files.createDirectories(directory);
       for (Path entry : list(LEFTOVER)) {
         if (entry.toString().endsWith(PARTIAL)) {
-          Folders.delete(entry);
+          files.delete(entry);
         }
       }
     } catch (IOException e) {
@@ -181,7 +181,7 @@ public final class CheckpointStore {
   private void setAside(List<Path> damaged) throws IOException {
     for (Path folder : damaged) {
       Path aside = folder.resolveSibling(folder.getFileName() + DAMAGED);
-      Folders.delete(aside);
+      files.delete(aside);
       files.rename(folder, aside);
     }
   }
@@ -206,7 +206,7 @@ public final class CheckpointStore {
         partial,
         () -> {
           if (first) {
-            Folders.delete(partial);
+            files.delete(partial);
             Files.createDirectories(partial.resolve(TrainerFiles.FOLDER));
           }
         });
@@ -217,7 +217,7 @@ public final class CheckpointStore {
         () -> {
           if (first) {
             new Writer(partial).finish(state, config, world.size());
-            Folders.delete(folder); // the same step saved before, by a run that was set back since
+            files.delete(folder); // the same step saved before, by a run that was set back since
             files.rename(partial, folder);
             files.sync(directory);
             prune();
@@ -245,7 +245,7 @@ public final class CheckpointStore {
     }
     if (world.index() == 0) {
       try {
-        Folders.delete(partial);
+        files.delete(partial);
       } catch (IOException e) {
         warnings.accept("cannot remove " + partial + ": " + reason(e) + "; the next start will");
       }
@@ -345,13 +345,30 @@ public final class CheckpointStore {
   private void prune() throws IOException {
     List<Path> complete = list(NAME);
     for (Path old : complete.subList(0, Math.max(0, complete.size() - keep))) {
-      Folders.delete(old);
+      remove(old);
     }
     long oldest = list(NAME).stream().mapToLong(p -> step(NAME, p)).min().orElse(0);
     for (Path aside : list(LEFTOVER)) {
       if (aside.toString().endsWith(DAMAGED) && step(LEFTOVER, aside) < oldest) {
-        Folders.delete(aside);
+        remove(aside);
       }
+    }
+  }
+
+  /**
+   * Removes what is no longer wanted. On NFS, for one, a folder stays as long as somebody reads in
+   * it; the checkpoint that has just become durable is none the worse for that.
+   */
+  private void remove(Path old) {
+    try {
+      files.delete(old);
+    } catch (IOException e) {
+      warnings.accept(
+          "cannot remove the old checkpoint "
+              + old
+              + ": "
+              + reason(e)
+              + "; the next save tries again");
     }
   }
 

@@ -14,6 +14,7 @@ import dev.perigee.run.ModelPresets;
 import java.io.FilterOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -157,6 +158,34 @@ class CheckpointStoreTest {
     save(store, 1);
     save(store, 2);
     assertThat(names()).containsExactly("step-00000002", other.getFileName().toString());
+  }
+
+  /** On NFS a folder stays as long as somebody has a file of it open. */
+  @Test
+  void anOldCheckpointThatCannotBeRemovedCostsNoNewOne() throws Exception {
+    CheckpointFiles sticky =
+        new Full(1 << 20) {
+          @Override
+          public void delete(Path folder) throws IOException {
+            if (folder.endsWith("step-00000001") && Files.exists(folder)) {
+              throw new DirectoryNotEmptyException(folder.toString());
+            }
+            super.delete(folder);
+          }
+        };
+    CheckpointStore store = new CheckpointStore(directory, 1, warnings::add, sticky);
+    for (int step = 1; step <= 3; step++) {
+      save(store, step);
+    }
+    assertThat(names()).containsExactly("step-00000001", "step-00000003");
+    assertThat(warnings)
+        .hasSize(2)
+        .allSatisfy(
+            warning ->
+                assertThat(warning)
+                    .contains("cannot remove the old checkpoint", "step-00000001")
+                    .doesNotContain("\n"));
+    assertThat(store.latestDurable().orElseThrow().state().step()).isEqualTo(3);
   }
 
   @Test
@@ -324,7 +353,7 @@ class CheckpointStoreTest {
   }
 
   /** A volume with room for so many bytes. */
-  private static final class Full implements CheckpointFiles {
+  private static class Full implements CheckpointFiles {
     private long room;
 
     Full(long room) {
@@ -358,6 +387,11 @@ class CheckpointStoreTest {
     @Override
     public void rename(Path from, Path to) throws IOException {
       DISK.rename(from, to);
+    }
+
+    @Override
+    public void delete(Path folder) throws IOException {
+      DISK.delete(folder);
     }
   }
 }
