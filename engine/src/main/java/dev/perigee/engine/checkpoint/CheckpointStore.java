@@ -7,7 +7,11 @@ import java.io.BufferedOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.DirectoryNotEmptyException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.DigestOutputStream;
 import java.security.MessageDigest;
@@ -391,7 +395,14 @@ public final class CheckpointStore {
     return m.matches() ? Long.parseLong(m.group(1)) : -1;
   }
 
+  /** What is wrong in words: of some errors the JDK's message is only the file. */
   private static String reason(IOException e) {
-    return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+    return switch (e) {
+      case AccessDeniedException _ -> "permission denied for " + e.getMessage();
+      case DirectoryNotEmptyException _ -> "somebody else has a file in " + e.getMessage();
+      case FileAlreadyExistsException _ -> "a file has the name of the folder " + e.getMessage();
+      case NoSuchFileException _ -> "there is no " + e.getMessage();
+      default -> e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+    };
   }
 }

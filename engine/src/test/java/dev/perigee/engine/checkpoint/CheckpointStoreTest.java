@@ -14,6 +14,7 @@ import dev.perigee.run.ModelPresets;
 import java.io.FilterOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -186,6 +187,22 @@ class CheckpointStoreTest {
                     .contains("cannot remove the old checkpoint", "step-00000001")
                     .doesNotContain("\n"));
     assertThat(store.latestDurable().orElseThrow().state().step()).isEqualTo(3);
+  }
+
+  /** The JDK's own message is the file, and not what is wrong with it. */
+  @Test
+  void aVolumeOfSomebodyElseSaysThatItDeniesWrites() {
+    CheckpointFiles denied =
+        new Full(1 << 20) {
+          @Override
+          public OutputStream create(Path file) throws IOException {
+            throw new AccessDeniedException(file.toString());
+          }
+        };
+    CheckpointStore store = new CheckpointStore(directory, 1, warnings::add, denied);
+    assertThatThrownBy(() -> save(store, 1))
+        .isInstanceOf(StorageException.class)
+        .hasMessageContaining("permission denied for " + directory);
   }
 
   @Test
