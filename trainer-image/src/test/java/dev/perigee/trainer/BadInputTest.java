@@ -203,6 +203,25 @@ class BadInputTest {
   }
 
   @Test
+  void aFolderToStartFromWithoutWeightsIsNamed() throws Exception {
+    train(1);
+    Path step = folder.resolve("volume/step-00000001");
+    Files.delete(step.resolve("model.safetensors"));
+    ends(
+        edited(
+                run -> {
+                  run.withObject("/model").put("from", step.toString()).remove("config");
+                  run.withObject("/checkpoint")
+                      .put("directory", folder.resolve("another").toString());
+                })
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "model.from: "
+            + step
+            + " holds neither model.safetensors nor model.safetensors.index.json");
+  }
+
+  @Test
   void aNameThatNoFileCanHaveIsNamed() throws Exception {
     ends(
         edited(
