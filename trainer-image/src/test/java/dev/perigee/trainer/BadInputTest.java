@@ -235,6 +235,18 @@ class BadInputTest {
   }
 
   @Test
+  void numbersAndNamesAreTheSameInEveryLocale() throws Exception {
+    try (Gang gang = Gang.prepare(folder, config(1))) {
+      gang.startPod(0, "-Duser.language=ar", "-Duser.country=EG");
+      assertThat(gang.exits(PATIENCE)).as(gang.output(0)).containsExactly(ExitCode.DONE.code());
+      assertThat(volume()).contains("step-00000001");
+      assertThat(gang.output(0))
+          .containsPattern("step-00000001 \\(\\d+\\.\\d s\\)")
+          .contains(" % of 8 held-out problems exact");
+    }
+  }
+
+  @Test
   void aCheckpointThatIsNotTheOneThatWasMeantIsRefused() throws Exception {
     train(1);
     Path step = folder.resolve("volume/step-00000001");
