@@ -63,6 +63,8 @@ public record ModelConfig(
     double rmsNormEps,
     double initializerRange,
     boolean tieWordEmbeddings) {
+  private static final int MOST_LAYERS = 10_000;
+  private static final int MOST_EXPERTS = 65_536;
 
   /**
    * YaRN, the stretching of rotary frequencies to longer contexts.
@@ -134,7 +136,14 @@ public record ModelConfig(
     List<String> found = new ArrayList<>();
     positive(found, "vocabSize", vocabSize);
     positive(found, "hiddenSize", hiddenSize);
-    positive(found, "numHiddenLayers", numHiddenLayers);
+    // As in spec.model: a program counts layers and experts long before it notices that no memory
+    // holds them.
+    require(
+        found,
+        numHiddenLayers >= 1 && numHiddenLayers <= MOST_LAYERS,
+        "numHiddenLayers",
+        numHiddenLayers,
+        "1 to " + MOST_LAYERS);
     positive(found, "numAttentionHeads", numAttentionHeads);
     positive(found, "kvLoraRank", kvLoraRank);
     positive(found, "qkNopeHeadDim", qkNopeHeadDim);
@@ -152,7 +161,12 @@ public record ModelConfig(
     if (firstKDenseReplace > 0 || nRoutedExperts == 0) {
       positive(found, "intermediateSize", intermediateSize);
     }
-    require(found, nRoutedExperts >= 0, "nRoutedExperts", nRoutedExperts, "0 or more");
+    require(
+        found,
+        nRoutedExperts >= 0 && nRoutedExperts <= MOST_EXPERTS,
+        "nRoutedExperts",
+        nRoutedExperts,
+        "0 to " + MOST_EXPERTS);
     require(found, nSharedExperts >= 0, "nSharedExperts", nSharedExperts, "0 or more");
     if (nRoutedExperts > 0) {
       positive(found, "moeIntermediateSize", moeIntermediateSize);

@@ -69,23 +69,20 @@ final class Evaluator {
 
   /** Cross-entropy over all held-out text in nats, and the tokens it was summed over. */
   private double[] textLoss() {
-    List<Sequence> windows = new ArrayList<>();
-    for (TrainingData.HeldOutText text : data.heldOutTexts()) {
-      windows.addAll(windows(text.ids(), config.sequenceLength(), data.tokenizer().end()));
-    }
-    int ranks = groups.data().size();
-    int share = (windows.size() + ranks - 1) / ranks;
-    int first = Math.min(windows.size(), groups.data().index() * share);
-    int count = Math.min(windows.size() - first, share);
+    List<int[]> texts = data.heldOutTexts().stream().map(TrainingData.HeldOutText::ids).toList();
+    Windows windows = new Windows(texts, config.sequenceLength(), data.tokenizer().end());
+    long share = Math.ceilDiv(windows.count(), groups.data().size());
+    long first = Math.min(windows.count(), groups.data().index() * share);
+    long count = Math.min(windows.count() - first, share);
     int length = config.sequenceLength();
     int batch = Math.max(1, BATCH_TOKENS / length);
     double[] sums = new double[2];
-    for (int at = 0; at < share; at += batch) {
+    for (long at = 0; at < share; at += batch) {
       int here = Math.clamp(count - at, 0, batch);
       int[] ids = new int[here * length];
       int[] targets = new int[here * length];
       for (int i = 0; i < here; i++) {
-        Sequence window = windows.get(first + at + i);
+        Sequence window = windows.window(first + at + i);
         System.arraycopy(window.ids(), 0, ids, i * length, length);
         System.arraycopy(window.targets(), 0, targets, i * length, length);
       }
@@ -94,30 +91,6 @@ final class Evaluator {
     }
     groups.data().allReduceSum(sums);
     return sums;
-  }
-
-  /**
-   * Windows over a document that score each token but the first exactly once. They overlap by half,
-   * so that most tokens are predicted from at least half a window.
-   */
-  static List<Sequence> windows(int[] document, int length, int padding) {
-    List<Sequence> windows = new ArrayList<>();
-    int stride = Math.max(1, length / 2);
-    int scored = 0; // index of the last token that a window before has scored
-    for (int start = 0; scored < document.length - 1; start += stride) {
-      int[] ids = new int[length];
-      int[] targets = new int[length];
-      Arrays.fill(ids, padding);
-      Arrays.fill(targets, Sequence.NO_TARGET);
-      int inputs = Math.min(length, document.length - 1 - start);
-      System.arraycopy(document, start, ids, 0, inputs);
-      for (int i = Math.max(0, scored - start); i < inputs; i++) {
-        targets[i] = document[start + i + 1];
-      }
-      scored = start + inputs;
-      windows.add(new Sequence(ids, targets));
-    }
-    return windows;
   }
 
   /** How many held-out problems the model answers exactly, over all ranks. */

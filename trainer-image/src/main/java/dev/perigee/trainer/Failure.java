@@ -12,8 +12,10 @@ import dev.perigee.engine.parallel.PeerMismatchException;
 import dev.perigee.engine.train.NotFiniteException;
 import dev.perigee.run.ExitCode;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.BindException;
 import java.nio.file.FileSystemException;
+import java.nio.file.InvalidPathException;
 import java.nio.file.ReadOnlyFileSystemException;
 
 /**
@@ -35,18 +37,24 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
       case CheckpointFormatException e -> expected(ExitCode.BAD_CONFIG, e);
       // Two runs that take the same directory from each other in turn would get nowhere.
       case SupersededException e -> expected(ExitCode.BAD_CONFIG, e);
-      case StorageException e when isReadOnly(e) ->
-          // No restart makes it writable.
-          new Failure(
-              ExitCode.BAD_CONFIG,
-              firstLine(e) + "; checkpoints need a volume that can be written",
-              false);
+      case StorageException e when isReadOnly(e) -> readOnly(e);
+      case IOException e when isReadOnly(e) -> readOnly(e);
       case StorageException e -> expected(ExitCode.STORAGE, e);
       // The same steps would lead to the same place again.
       case NotFiniteException e -> expected(ExitCode.BAD_CONFIG, e);
       case PeerMismatchException e -> expected(ExitCode.BAD_CONFIG, e);
       case LostPeerException e -> expected(ExitCode.LOST_PEER, e);
       case BindException e -> expected(ExitCode.BAD_CONFIG, e);
+      // Of a folder that fails while it is listed.
+      case UncheckedIOException e -> of(e.getCause());
+      case InvalidPathException e ->
+          new Failure(
+              ExitCode.BAD_CONFIG,
+              e.getInput().replaceAll("\\p{Cc}", "\ufffd")
+                  + " can be no file's name here ("
+                  + e.getReason()
+                  + "); letters beyond ASCII need a locale with UTF-8, for example LANG=C.UTF-8",
+              false);
       case IOException e ->
           new Failure(ExitCode.STORAGE, e.getClass().getSimpleName() + ": " + firstLine(e), false);
       case OutOfDeviceMemoryException e ->
@@ -67,6 +75,14 @@ record Failure(ExitCode exitCode, String message, boolean bug) {
 
   private static Failure expected(ExitCode exitCode, Throwable error) {
     return new Failure(exitCode, firstLine(error), false);
+  }
+
+  /** No restart makes it writable. */
+  private static Failure readOnly(Exception error) {
+    return new Failure(
+        ExitCode.BAD_CONFIG,
+        firstLine(error) + "; checkpoints need a volume that can be written",
+        false);
   }
 
   /** Whether the volume is mounted read-only (EROFS), in the words of the platform. */

@@ -48,27 +48,37 @@ final class History implements AutoCloseable {
    *
    * @param directory of the checkpoints, which exists
    */
-  static History open(Path directory, long afterStep) throws IOException {
+  static History open(Path directory, long afterStep) throws StorageException {
     Path file = directory.resolve("history.jsonl");
-    if (Files.exists(file)) {
-      List<String> kept =
-          Files.readAllLines(file, StandardCharsets.UTF_8).stream()
-              .takeWhile(line -> step(line) <= afterStep)
-              .toList();
-      Path fresh = directory.resolve("history.jsonl.partial");
-      Files.write(fresh, kept, StandardCharsets.UTF_8);
-      Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
+    try {
+      if (Files.exists(file)) {
+        // Not readAllLines(), which refuses the whole file for a byte that is no text.
+        List<String> kept =
+            new String(Files.readAllBytes(file), StandardCharsets.UTF_8)
+                .lines()
+                .takeWhile(line -> step(line) <= afterStep)
+                .toList();
+        Path fresh = directory.resolve("history.jsonl.partial");
+        Files.write(fresh, kept, StandardCharsets.UTF_8);
+        Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
+      }
+      return new History(
+          directory,
+          FileChannel.open(
+              file,
+              StandardOpenOption.CREATE,
+              StandardOpenOption.WRITE,
+              StandardOpenOption.APPEND));
+    } catch (IOException e) {
+      throw cannotWrite(file, e);
     }
-    return new History(
-        directory,
-        FileChannel.open(
-            file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.APPEND));
   }
 
   /** The step of a line; a line cut short by a crash counts as later than all. */
   private static long step(String line) {
     try {
-      return JSON.readValue(line, Line.class).step();
+      Line read = JSON.readValue(line, Line.class);
+      return read == null ? Long.MAX_VALUE : read.step();
     } catch (JsonProcessingException e) {
       return Long.MAX_VALUE;
     }
@@ -90,17 +100,26 @@ final class History implements AutoCloseable {
       while (bytes.hasRemaining()) {
         channel.write(bytes);
       }
-    } catch (IOException e) { // a channel's says not of which file
-      throw new StorageException(
-          "cannot write " + directory.resolve("history.jsonl") + ": " + e.getMessage(), e);
+    } catch (IOException e) {
+      throw cannotWrite(directory.resolve("history.jsonl"), e);
     }
   }
 
+  /** An error of a channel or a stream does not say of which file. */
+  private static StorageException cannotWrite(Path file, IOException e) {
+    return new StorageException("cannot write " + file + ": " + e.getMessage(), e);
+  }
+
   /** Writes {@code summary.json}. */
-  void summarise(RunStatus status) throws IOException {
+  void summarise(RunStatus status) throws StorageException {
+    Path file = directory.resolve("summary.json");
     Path fresh = directory.resolve("summary.json.partial");
-    Files.write(fresh, JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(status));
-    Files.move(fresh, directory.resolve("summary.json"), StandardCopyOption.ATOMIC_MOVE);
+    try {
+      Files.write(fresh, JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(status));
+      Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
+    } catch (IOException e) {
+      throw cannotWrite(file, e);
+    }
   }
 
   @Override

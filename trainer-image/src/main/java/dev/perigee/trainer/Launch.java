@@ -1,6 +1,7 @@
 package dev.perigee.trainer;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonMappingException;
 import com.fasterxml.jackson.databind.MapperFeature;
@@ -20,10 +21,12 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Collectors;
 
 /**
@@ -42,6 +45,7 @@ record Launch(
 
   private static final ObjectMapper JSON =
       JsonMapper.builder()
+          .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
           .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
           .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
@@ -178,15 +182,28 @@ record Launch(
   private static void checkRanks(RunConfig config, RankMap ranks, Path file)
       throws TrainerException {
     int listed = 0;
-    for (RankMap.Pod pod : ranks.pods()) {
+    Set<Integer> held = new HashSet<>();
+    for (int i = 0; i < ranks.pods().size(); i++) {
+      RankMap.Pod pod = ranks.pods().get(i);
+      if (pod.index() != i) {
+        throw bad(file + ": pods[" + i + "] has index " + pod.index() + "; expected " + i);
+      }
       if (pod.ranks() == null || pod.ranks().isEmpty() || pod.name() == null) {
         throw bad(file + ": pods[" + pod.index() + "]: expected a name and ranks");
       }
       listed += pod.ranks().size();
+      held.addAll(pod.ranks());
     }
     if (listed != config.mesh().world()) {
       throw bad(
           file + ": holds " + listed + " ranks; the mesh of run.json has " + config.mesh().world());
+    }
+    for (int rank = 0; rank < listed; rank++) {
+      if (!held.contains(rank)) {
+        throw bad(
+            "%s: rank %d of %d is in no pod, so another is in two or is none"
+                .formatted(file, rank, listed));
+      }
     }
   }
 

@@ -132,24 +132,47 @@ final class Progress {
     return (marks.getLast().tokens - marks.getFirst().tokens) / Math.max(seconds, 1e-9);
   }
 
-  /** The last status as JSON, short enough for a termination message: without a long sample. */
+  /**
+   * The last status as JSON, short enough for a termination message: without a long sample, and
+   * with no more of the message than there is room for.
+   */
   synchronized String lastWords() {
-    RunStatus last = status();
-    String said = json(last);
-    boolean fits = said.getBytes(StandardCharsets.UTF_8).length <= LONGEST_LAST_WORDS;
-    return fits || evaluation == null ? said : json(withoutSample());
+    String said = json(status());
+    if (fits(said)) {
+      return said;
+    }
+    RunStatus.Evaluation wholeEvaluation = evaluation;
+    String wholeMessage = message;
+    evaluation = wholeEvaluation == null ? null : withoutSample(wholeEvaluation);
+    try {
+      said = json(status());
+      for (int kept = length(wholeMessage); kept > 0 && !fits(said); kept = kept * 7 / 8) {
+        message = shortened(wholeMessage, kept);
+        said = json(status());
+      }
+      return said;
+    } finally {
+      evaluation = wholeEvaluation;
+      message = wholeMessage;
+    }
   }
 
-  private RunStatus withoutSample() {
-    RunStatus.Evaluation whole = evaluation;
-    evaluation =
-        new RunStatus.Evaluation(
-            whole.step(), whole.loss(), whole.bitsPerByte(), whole.exact(), whole.problems(), null);
-    try {
-      return status();
-    } finally {
-      evaluation = whole;
-    }
+  private static boolean fits(String said) {
+    return said.getBytes(StandardCharsets.UTF_8).length <= LONGEST_LAST_WORDS;
+  }
+
+  private static int length(String text) {
+    return text == null ? 0 : text.length();
+  }
+
+  private static String shortened(String text, int kept) {
+    int end = Character.isHighSurrogate(text.charAt(kept - 1)) ? kept - 1 : kept;
+    return text.substring(0, end) + "…";
+  }
+
+  private static RunStatus.Evaluation withoutSample(RunStatus.Evaluation whole) {
+    return new RunStatus.Evaluation(
+        whole.step(), whole.loss(), whole.bitsPerByte(), whole.exact(), whole.problems(), null);
   }
 
   private static String json(RunStatus status) {

@@ -31,6 +31,7 @@ import dev.perigee.run.RunStatus;
 import dev.perigee.run.RunStatus.Phase;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Optional;
@@ -198,10 +199,27 @@ final class RankRun {
     } else if (config.model().from() != null) {
       Path from = launch.resolve(config.model().from());
       checkSource(from);
-      model.load(Safetensors.open(from));
+      model.load(open(from));
       log("weights from " + from);
     } else {
       model.initialize(config.seed());
+    }
+  }
+
+  private static Safetensors open(Path folder) throws IOException, TrainerException {
+    try {
+      return Safetensors.open(folder);
+    } catch (NoSuchFileException e) {
+      throw new TrainerException(
+          ExitCode.BAD_CONFIG,
+          "model.from: "
+              + folder
+              + " holds neither "
+              + Safetensors.SINGLE
+              + " nor "
+              + Safetensors.INDEX
+              + "; expected a folder in Hugging Face layout",
+          e);
     }
   }
 

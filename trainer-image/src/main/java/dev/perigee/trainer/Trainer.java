@@ -22,6 +22,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -54,6 +55,7 @@ public final class Trainer {
 
   /** Runs until the job is done; ends the process with an {@link ExitCode}. */
   public static void main(String[] arguments) {
+    Locale.setDefault(Locale.ROOT); // its numbers are read by people and programs of any country
     System.setOut(utf8(FileDescriptor.out));
     System.setErr(utf8(FileDescriptor.err));
     Trainer trainer = new Trainer(new Log(System.out));

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.Optional;
 
 /**
@@ -45,7 +46,7 @@ final class Turn {
       return given; // a pod whose container is never started again
     }
     Path mark = state.resolve("generation");
-    int over = Files.exists(mark) ? Integer.parseInt(Files.readString(mark).strip()) : 0;
+    int over = Files.exists(mark) ? read(mark, given) : 0;
     Launch next = given;
     if (given.isSpare() || given.ranks().generation() <= over) {
       log.line(
@@ -60,8 +61,24 @@ final class Turn {
       next = known.get();
       log.line("start " + next.ranks().generation() + " of the gang begins");
     }
-    Files.write(mark, Integer.toString(next.ranks().generation()).getBytes(StandardCharsets.UTF_8));
+    write(mark, next.ranks().generation());
     return next;
+  }
+
+  /** The last start that was taken; that of the pod when the note of it was never finished. */
+  private static int read(Path mark, Launch given) throws IOException {
+    try {
+      return Integer.parseInt(new String(Files.readAllBytes(mark), StandardCharsets.UTF_8).strip());
+    } catch (NumberFormatException e) {
+      return given.ranks().generation();
+    }
+  }
+
+  /** Beside and then renamed: a program that is killed in between has taken no start. */
+  private static void write(Path mark, int generation) throws IOException {
+    Path fresh = mark.resolveSibling("generation.partial");
+    Files.write(fresh, Integer.toString(generation).getBytes(StandardCharsets.UTF_8));
+    Files.move(fresh, mark, StandardCopyOption.ATOMIC_MOVE);
   }
 
   private Optional<Launch> later(Launch given, int over) throws IOException {

@@ -13,6 +13,7 @@ import dev.perigee.run.Mesh;
 import dev.perigee.run.RunConfig;
 import dev.perigee.run.RunFiles;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -202,6 +203,50 @@ class BadInputTest {
   }
 
   @Test
+  void aFolderToStartFromWithoutWeightsIsNamed() throws Exception {
+    train(1);
+    Path step = folder.resolve("volume/step-00000001");
+    Files.delete(step.resolve("model.safetensors"));
+    ends(
+        edited(
+                run -> {
+                  run.withObject("/model").put("from", step.toString()).remove("config");
+                  run.withObject("/checkpoint")
+                      .put("directory", folder.resolve("another").toString());
+                })
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "model.from: "
+            + step
+            + " holds neither model.safetensors nor model.safetensors.index.json");
+  }
+
+  @Test
+  void aNameThatNoFileCanHaveIsNamed() throws Exception {
+    ends(
+        edited(
+                run ->
+                    ((ObjectNode) run.withArray("/data").get(0))
+                        .put("path", folder + "/book\0.jsonl")
+                        .remove("builtin"))
+            .startPod(0),
+        ExitCode.BAD_CONFIG,
+        "book\ufffd.jsonl can be no file's name here");
+  }
+
+  @Test
+  void numbersAndNamesAreTheSameInEveryLocale() throws Exception {
+    try (Gang gang = Gang.prepare(folder, config(1))) {
+      gang.startPod(0, "-Duser.language=ar", "-Duser.country=EG");
+      assertThat(gang.exits(PATIENCE)).as(gang.output(0)).containsExactly(ExitCode.DONE.code());
+      assertThat(volume()).contains("step-00000001");
+      assertThat(gang.output(0))
+          .containsPattern("step-00000001 \\(\\d+\\.\\d s\\)")
+          .contains(" % of 8 held-out problems exact");
+    }
+  }
+
+  @Test
   void aCheckpointThatIsNotTheOneThatWasMeantIsRefused() throws Exception {
     train(1);
     Path step = folder.resolve("volume/step-00000001");
@@ -227,6 +272,27 @@ class BadInputTest {
                     "/perigee/checkpoints/demo", null, "Read-only file system")));
     assertThat(failure.exitCode()).isEqualTo(ExitCode.BAD_CONFIG);
     assertThat(failure.message()).contains("a volume that can be written");
+  }
+
+  /** The folder may be there already: what is refused first is then the history. */
+  @Test
+  void aFileThatCannotBeWrittenOnAReadOnlyVolumeIsTheSame() {
+    Failure failure =
+        Failure.of(new FileSystemException("/c/history.jsonl", null, "Read-only file system"));
+    assertThat(failure.exitCode()).isEqualTo(ExitCode.BAD_CONFIG);
+    assertThat(failure.message())
+        .contains("/c/history.jsonl: Read-only file system", "a volume that can be written");
+  }
+
+  @Test
+  void aFolderThatCannotBeListedIsAMatterOfStorage() {
+    Failure failure =
+        Failure.of(
+            new UncheckedIOException(
+                new FileSystemException("/perigee/data/text", null, "Stale file handle")));
+    assertThat(failure.exitCode()).isEqualTo(ExitCode.STORAGE);
+    assertThat(failure.message()).contains("/perigee/data/text: Stale file handle");
+    assertThat(failure.bug()).isFalse();
   }
 
   private void train(long steps) throws Exception {

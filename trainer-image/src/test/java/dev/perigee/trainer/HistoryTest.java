@@ -1,5 +1,6 @@
 package dev.perigee.trainer;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -25,6 +26,19 @@ class HistoryTest {
     assertThat(steps()).containsExactly(1L, 2L, 3L, 4L, 5L, 6L, 7L);
     append(7, 8, 8);
     assertThat(steps()).containsExactly(1L, 2L, 3L, 4L, 5L, 6L, 7L, 8L);
+  }
+
+  /** What a loss of power leaves at the end of a file. */
+  @Test
+  void bytesThatAreNoTextAreCutOffAsHalfALineIs() throws Exception {
+    for (byte[] rest :
+        List.of(
+            new byte[] {(byte) 0xff, (byte) 0xfe, '\n'}, new byte[40], "null\n".getBytes(UTF_8))) {
+      append(0, 1, 5);
+      Files.write(file(), rest, StandardOpenOption.APPEND);
+      append(5, 6, 6);
+      assertThat(steps()).containsExactly(1L, 2L, 3L, 4L, 5L, 6L);
+    }
   }
 
   @Test

@@ -110,6 +110,22 @@ class LaunchTest {
     refused("ranks.json: holds 2 ranks; the mesh of run.json has 4");
   }
 
+  @Test
+  void aRankThatIsInTwoPodsOrInNoneIsRefused() throws IOException {
+    String pods = "{\"generation\": 1, \"pods\": [%s, %s]}";
+    String first = "{\"index\": 0, \"name\": \"127.0.0.1\", \"ranks\": [0]}";
+    write("ranks.json", pods.formatted(first, first.replace("0, \"name", "1, \"name")));
+    refused("ranks.json: rank 1 of 2 is in no pod, so another is in two");
+    write("ranks.json", pods.formatted(first, first.replace("[0]", "[1]")));
+    refused("ranks.json: pods[1] has index 0; expected 1");
+  }
+
+  @Test
+  void aFieldThatIsThereTwiceIsRefused() throws IOException {
+    write("run.json", run.replace("\"steps\":5", "\"steps\":5,\"steps\":6"));
+    refused("run.json", "Duplicate field 'steps'");
+  }
+
   private void write(String name, String text) throws IOException {
     Files.writeString(root.resolve("run").resolve(name), text);
   }

@@ -2,8 +2,11 @@ package dev.perigee.trainer;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.run.RunFiles;
+import dev.perigee.run.RunStatus;
 import dev.perigee.run.RunStatus.Phase;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -41,5 +44,18 @@ class ProgressTest {
         .isEqualTo(Duration.ofMillis(500));
     assertThat(Trainer.stopPatience(Map.of(RunFiles.GRACE_VARIABLE, "soon")))
         .isEqualTo(Duration.ofSeconds(28));
+  }
+
+  @Test
+  void lastWordsFitWhatKubernetesKeepsHoweverMuchWentWrong() throws Exception {
+    Progress progress = new Progress(10);
+    progress.found(5, "step-00000005", "d1");
+    progress.failed("every checkpoint is damaged: " + "\u00e9\"\ud83d\ude00".repeat(2000));
+    String words = progress.lastWords();
+    assertThat(words.getBytes(StandardCharsets.UTF_8)).hasSizeLessThanOrEqualTo(4096);
+    RunStatus read = new ObjectMapper().readValue(words, RunStatus.class);
+    assertThat(read.message()).startsWith("every checkpoint is damaged: \u00e9").endsWith("\u2026");
+    assertThat(read.durableStep()).isEqualTo(5);
+    assertThat(progress.status().message()).as("over HTTP").hasSizeGreaterThan(8000);
   }
 }

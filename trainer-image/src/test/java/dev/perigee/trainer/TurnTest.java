@@ -39,6 +39,20 @@ class TurnTest {
     assertThat(new Turn(root).take(member(3), log)).isEqualTo(member(5));
   }
 
+  /** A kill, or a full disk, in the middle of the note of which start it was. */
+  @Test
+  void aNoteThatCannotBeReadIsThatOfTheStartItWasMadeFor() throws Exception {
+    Files.createDirectories(root.resolve("state"));
+    Files.writeString(root.resolve("state/generation"), "");
+    publish(map(3));
+    CompletableFuture<Launch> again = take(member(3));
+    Thread.sleep(700);
+    assertThat(again).as("start 3 may be over").isNotDone();
+    publish(map(4));
+    assertThat(again.get(10, TimeUnit.SECONDS)).isEqualTo(member(4));
+    assertThat(root.resolve("state").toFile().list()).containsExactly("generation");
+  }
+
   @Test
   void aSpareWaitsUntilAStartNamesItAndKeepsItsPlace() throws Exception {
     Files.createDirectories(root.resolve("state"));

@@ -22,6 +22,9 @@ public interface CheckpointFiles {
   /** Gives a folder its final name, in one step. */
   void rename(Path from, Path to) throws IOException;
 
+  /** Removes a folder with all in it, if there is one. */
+  void delete(Path folder) throws IOException;
+
   /** See {@link #DISK}. */
   final class Disk implements CheckpointFiles {
     private Disk() {}
@@ -41,6 +44,11 @@ public interface CheckpointFiles {
     @Override
     public void rename(Path from, Path to) throws IOException {
       Files.move(from, to, StandardCopyOption.ATOMIC_MOVE);
+    }
+
+    @Override
+    public void delete(Path folder) throws IOException {
+      Folders.delete(folder);
     }
   }
 }

@@ -7,7 +7,11 @@ import java.io.BufferedOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.DirectoryNotEmptyException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.DigestOutputStream;
 import java.security.MessageDigest;
@@ -15,6 +19,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
@@ -44,10 +49,10 @@ import java.util.stream.Stream;
 public final class CheckpointStore {
   private static final String PARTIAL = ".partial";
   private static final String DAMAGED = ".damaged";
-  private static final Pattern NAME = Pattern.compile("step-(\\d{8,})");
+  private static final Pattern NAME = Pattern.compile("step-(\\d{8,18})");
   private static final Pattern LEFTOVER =
       Pattern.compile(
-          "step-(\\d{8,})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
+          "step-(\\d{8,18})(" + Pattern.quote(PARTIAL) + "|" + Pattern.quote(DAMAGED) + ")");
 
   private final Path directory;
   private final int keep;
@@ -118,7 +123,7 @@ public final class CheckpointStore {
 
   /** The folder of the checkpoint after a step. */
   public Path folder(long step) {
-    return directory.resolve("step-%08d".formatted(step));
+    return directory.resolve(String.format(Locale.ROOT, "step-%08d", step));
   }
 
   /**
@@ -134,7 +139,7 @@ public final class CheckpointStore {
       tenure = Tenure.begin(directory, writer);
       for (Path entry : list(LEFTOVER)) {
         if (entry.toString().endsWith(PARTIAL)) {
-          Folders.delete(entry);
+          files.delete(entry);
         }
       }
     } catch (IOException e) {
@@ -186,7 +191,7 @@ public final class CheckpointStore {
   private void setAside(List<Path> damaged) throws IOException {
     for (Path folder : damaged) {
       Path aside = folder.resolveSibling(folder.getFileName() + DAMAGED);
-      Folders.delete(aside);
+      files.delete(aside);
       files.rename(folder, aside);
     }
   }
@@ -214,7 +219,7 @@ public final class CheckpointStore {
         () -> {
           if (first) {
             requireTenure();
-            Folders.delete(partial);
+            files.delete(partial);
             Files.createDirectories(partial.resolve(TrainerFiles.FOLDER));
           }
         });
@@ -226,7 +231,7 @@ public final class CheckpointStore {
           if (first) {
             new Writer(partial).finish(state, config, world.size());
             requireTenure(); // writing took long; from here to the new name it is milliseconds
-            Folders.delete(folder); // the same step saved before, by a run that was set back since
+            files.delete(folder); // the same step saved before, by a run that was set back since
             files.rename(partial, folder);
             files.sync(directory);
             prune();
@@ -275,7 +280,7 @@ public final class CheckpointStore {
     }
     if (world.index() == 0) {
       try {
-        Folders.delete(partial);
+        files.delete(partial);
       } catch (IOException e) {
         warnings.accept("cannot remove " + partial + ": " + reason(e) + "; the next start will");
       }
@@ -375,13 +380,30 @@ public final class CheckpointStore {
   private void prune() throws IOException {
     List<Path> complete = list(NAME);
     for (Path old : complete.subList(0, Math.max(0, complete.size() - keep))) {
-      Folders.delete(old);
+      remove(old);
     }
     long oldest = list(NAME).stream().mapToLong(p -> step(NAME, p)).min().orElse(0);
     for (Path aside : list(LEFTOVER)) {
       if (aside.toString().endsWith(DAMAGED) && step(LEFTOVER, aside) < oldest) {
-        Folders.delete(aside);
+        remove(aside);
       }
+    }
+  }
+
+  /**
+   * Removes what is no longer wanted. On NFS, for one, a folder stays as long as somebody reads in
+   * it; the checkpoint that has just become durable is none the worse for that.
+   */
+  private void remove(Path old) {
+    try {
+      files.delete(old);
+    } catch (IOException e) {
+      warnings.accept(
+          "cannot remove the old checkpoint "
+              + old
+              + ": "
+              + reason(e)
+              + "; the next save tries again");
     }
   }
 
@@ -404,7 +426,14 @@ public final class CheckpointStore {
     return m.matches() ? Long.parseLong(m.group(1)) : -1;
   }
 
+  /** What is wrong in words: of some errors the JDK's message is only the file. */
   private static String reason(IOException e) {
-    return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+    return switch (e) {
+      case AccessDeniedException _ -> "permission denied for " + e.getMessage();
+      case DirectoryNotEmptyException _ -> "somebody else has a file in " + e.getMessage();
+      case FileAlreadyExistsException _ -> "a file has the name of the folder " + e.getMessage();
+      case NoSuchFileException _ -> "there is no " + e.getMessage();
+      default -> e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+    };
   }
 }

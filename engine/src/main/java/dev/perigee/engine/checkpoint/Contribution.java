@@ -1,6 +1,7 @@
 package dev.perigee.engine.checkpoint;
 
 import dev.perigee.engine.tensor.Tensor;
+import java.util.Locale;
 import java.util.SequencedMap;
 
 /**
@@ -23,6 +24,6 @@ public record Contribution(
   String weightsFile() {
     return shards == 1
         ? Safetensors.SINGLE
-        : "model-%05d-of-%05d.safetensors".formatted(shard + 1, shards);
+        : String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", shard + 1, shards);
   }
 }

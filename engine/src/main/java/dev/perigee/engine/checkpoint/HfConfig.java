@@ -46,11 +46,14 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
     if (!Files.isRegularFile(file)) {
       throw new CheckpointFormatException(file, "expected a file");
     }
+    byte[] text = Files.readAllBytes(file);
     JsonNode root;
     try {
-      root = JSON.readTree(Files.readAllBytes(file));
+      root = JSON.readTree(text);
     } catch (JsonProcessingException e) {
       throw new CheckpointFormatException(file, "not JSON: " + e.getOriginalMessage(), e);
+    } catch (IOException e) { // of bytes that Jackson takes for UTF-32
+      throw new CheckpointFormatException(file, "not JSON: " + e.getMessage(), e);
     }
     if (root == null || !root.isObject()) {
       throw new CheckpointFormatException(file, "expected a JSON object");

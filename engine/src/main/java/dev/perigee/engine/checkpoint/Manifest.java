@@ -1,10 +1,10 @@
 package dev.perigee.engine.checkpoint;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.MessageDigest;
@@ -53,19 +53,31 @@ record Manifest(Map<String, Entry> files) {
    * @throws IOException when the volume cannot be read
    */
   static Optional<String> fault(Path folder) throws IOException {
-    Manifest manifest;
+    byte[] text;
     try {
-      manifest = JSON.readValue(Files.readAllBytes(folder.resolve(FILE)), Manifest.class);
+      text = Files.readAllBytes(folder.resolve(FILE));
     } catch (NoSuchFileException e) {
       return Optional.of("it has no " + FILE + ", so it was never complete");
-    } catch (JsonProcessingException e) {
+    }
+    Manifest manifest;
+    try {
+      manifest = JSON.readValue(text, Manifest.class);
+    } catch (IOException e) { // Jackson's own, or that of bytes that it takes for UTF-32
       return Optional.of(FILE + " is not JSON");
     }
     if (manifest == null || !manifest.files.containsKey(TrainerFiles.STATE)) {
       return Optional.of(FILE + " does not name " + TrainerFiles.STATE);
     }
     for (Map.Entry<String, Entry> named : manifest.files.entrySet()) {
-      Path file = folder.resolve(named.getKey());
+      if (named.getValue() == null) {
+        return Optional.of(FILE + " says nothing about " + named.getKey());
+      }
+      Path file;
+      try {
+        file = folder.resolve(named.getKey());
+      } catch (InvalidPathException e) {
+        return Optional.of(FILE + " names what can be no file");
+      }
       if (!Files.isRegularFile(file)) {
         return Optional.of(named.getKey() + " is missing");
       }

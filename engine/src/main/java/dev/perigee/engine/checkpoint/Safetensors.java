@@ -14,6 +14,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -306,10 +307,11 @@ public final class Safetensors {
       Map<String, Entry> held = shards.get(shard);
       if (held == null) {
         held = new TreeMap<>();
-        if (!Files.isRegularFile(folder.resolve(shard))) {
+        Path file = beside(index, shard);
+        if (!Files.isRegularFile(file)) {
           throw new CheckpointFormatException(index, "names " + shard + ", which is not there");
         }
-        readHeader(folder.resolve(shard), held, metadata);
+        readHeader(file, held, metadata);
         shards.put(shard, held);
       }
       Entry e = held.get(named.getKey());
@@ -320,6 +322,15 @@ public final class Safetensors {
       entries.put(named.getKey(), e);
     }
     return new Safetensors(folder, entries, metadata);
+  }
+
+  private static Path beside(Path index, String shard) throws CheckpointFormatException {
+    try {
+      return index.resolveSibling(shard);
+    } catch (InvalidPathException e) { // half a surrogate pair, or a locale without the letter
+      throw new CheckpointFormatException(
+          index, "names " + shard + ", which can be no file's name here: " + e.getReason(), e);
+    }
   }
 
   /** Whether a text names a file of the same folder. */

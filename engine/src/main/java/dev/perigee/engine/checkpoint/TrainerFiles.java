@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.stream.Stream;
 
@@ -22,7 +23,8 @@ final class TrainerFiles {
 
   /** The file for one rank's optimizer state. */
   static String optimizer(int rank, int ranks) {
-    return "trainer/optimizer-%05d-of-%05d.safetensors".formatted(rank + 1, ranks);
+    return String.format(
+        Locale.ROOT, "trainer/optimizer-%05d-of-%05d.safetensors", rank + 1, ranks);
   }
 
   static TrainerState readState(Path folder) throws IOException {

@@ -19,6 +19,12 @@ public final class Arithmetic {
   /** Its name in {@code data[].builtin}. */
   public static final String NAME = "arithmetic";
 
+  /**
+   * Most problems that can be held out: about half of the different ones there are, so that drawing
+   * them does not take longer and longer for each new one.
+   */
+  static final int MOST_HELD_OUT = 500_000;
+
   private static final int LIMIT = 100;
 
   private static final String[] NAMES = {
@@ -74,6 +80,20 @@ public final class Arithmetic {
       fact = fact(random);
     } while (fact.heldOut() != heldOut);
     return new Problem(prompt(fact, random), fact.answer());
+  }
+
+  /** Refuses more problems than {@link #heldOut} can give. */
+  static void checkHeldOut(int count) throws DataException {
+    if (count > MOST_HELD_OUT) {
+      throw DataException.misplaced(
+          "evaluation.problems: "
+              + count
+              + "; builtin "
+              + NAME
+              + " has at most "
+              + MOST_HELD_OUT
+              + " held-out ones to ask");
+    }
   }
 
   /** The first {@code count} held-out problems of a seed, no two with the same prompt. */

@@ -70,6 +70,7 @@ public final class TrainingData {
                   + Arithmetic.NAME);
         }
         sources.add(ArithmeticSource.of(source.name(), tokenizer, config.sequenceLength(), seed));
+        Arithmetic.checkHeldOut(evaluation.problems());
         problems.addAll(Arithmetic.heldOut(evaluation.problems(), config.seed()));
         summary.add(source.name() + ": builtin " + source.builtin());
       } else {

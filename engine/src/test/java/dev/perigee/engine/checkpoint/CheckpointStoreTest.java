@@ -1,5 +1,6 @@
 package dev.perigee.engine.checkpoint;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -13,12 +14,15 @@ import dev.perigee.run.ModelPresets;
 import java.io.FilterOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.stream.IntStream;
@@ -140,15 +144,10 @@ class CheckpointStoreTest {
 
   /** A disk on which another run begins as soon as the manifest is written. */
   private static CheckpointFiles takenOverBy(CheckpointStore other) {
-    return new CheckpointFiles() {
-      @Override
-      public OutputStream create(Path file) throws IOException {
-        return DISK.create(file);
-      }
-
+    return new Full(Long.MAX_VALUE) {
       @Override
       public void sync(Path path) throws IOException {
-        DISK.sync(path);
+        super.sync(path);
         if (path.endsWith(Manifest.FILE)) {
           try {
             other.prepare("start 2 of demo");
@@ -156,11 +155,6 @@ class CheckpointStoreTest {
             throw new IOException(e);
           }
         }
-      }
-
-      @Override
-      public void rename(Path from, Path to) throws IOException {
-        DISK.rename(from, to);
       }
     };
   }
@@ -203,6 +197,100 @@ class CheckpointStoreTest {
     Files.delete(save(store(9), 2).resolve("config.json"));
     assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(1);
     assertThat(warnings.getLast()).contains("config.json is missing");
+  }
+
+  @Test
+  void aManifestThatIsNoneIsDamageLikeAnyOther() throws Exception {
+    save(store(9), 1);
+    Path manifest = save(store(9), 2).resolve("trainer/manifest.json");
+    String state = "\"trainer/state.json\": ";
+    List<byte[]> damaged =
+        List.of(
+            new byte[0],
+            new byte[64], // as a file system leaves it after a loss of power
+            new byte[] {0, 0, 0, '{', 1, 2, 3, 4, 5, 6, 7, 8}, // no UTF-32 either
+            "null".getBytes(UTF_8),
+            ("{\"files\": {" + state + "null}}").getBytes(UTF_8),
+            ("{\"files\": {" + state + "{}, \"\\u0000\": {\"bytes\": 1}}}").getBytes(UTF_8));
+    for (byte[] bytes : damaged) {
+      Files.write(manifest, bytes);
+      Durable used = store(9).latestDurable().orElseThrow();
+      assertThat(used.state().step()).as(new String(bytes, UTF_8)).isEqualTo(1);
+      assertThat(warnings.getLast()).contains("step-00000002 is damaged: trainer/manifest.json");
+      Files.move(directory.resolve("step-00000002.damaged"), directory.resolve("step-00000002"));
+    }
+  }
+
+  @Test
+  void aFolderWithANumberThatNoStepHasIsLeftAlone() throws Exception {
+    Path other = Files.createDirectories(directory.resolve("step-99999999999999999999"));
+    CheckpointStore store = store(1);
+    store.prepare();
+    assertThat(store.latestDurable()).isEmpty();
+    save(store, 1);
+    save(store, 2);
+    assertThat(names()).containsExactly("step-00000002", other.getFileName().toString());
+  }
+
+  /** On NFS a folder stays as long as somebody has a file of it open. */
+  @Test
+  void anOldCheckpointThatCannotBeRemovedCostsNoNewOne() throws Exception {
+    CheckpointFiles sticky =
+        new Full(1 << 20) {
+          @Override
+          public void delete(Path folder) throws IOException {
+            if (folder.endsWith("step-00000001") && Files.exists(folder)) {
+              throw new DirectoryNotEmptyException(folder.toString());
+            }
+            super.delete(folder);
+          }
+        };
+    CheckpointStore store = new CheckpointStore(directory, 1, warnings::add, sticky);
+    for (int step = 1; step <= 3; step++) {
+      save(store, step);
+    }
+    assertThat(names()).containsExactly("step-00000001", "step-00000003");
+    assertThat(warnings)
+        .hasSize(2)
+        .allSatisfy(
+            warning ->
+                assertThat(warning)
+                    .contains("cannot remove the old checkpoint", "step-00000001")
+                    .doesNotContain("\n"));
+    assertThat(store.latestDurable().orElseThrow().state().step()).isEqualTo(3);
+  }
+
+  /** The JDK's own message is the file, and not what is wrong with it. */
+  @Test
+  void aVolumeOfSomebodyElseSaysThatItDeniesWrites() {
+    CheckpointFiles denied =
+        new Full(1 << 20) {
+          @Override
+          public OutputStream create(Path file) throws IOException {
+            throw new AccessDeniedException(file.toString());
+          }
+        };
+    CheckpointStore store = new CheckpointStore(directory, 1, warnings::add, denied);
+    assertThatThrownBy(() -> save(store, 1))
+        .isInstanceOf(StorageException.class)
+        .hasMessageContaining("permission denied for " + directory);
+  }
+
+  @Test
+  void namesAreTheSameInEveryLocale() throws Exception {
+    Locale before = Locale.getDefault();
+    Locale.setDefault(Locale.forLanguageTag("ar-EG")); // which has digits of its own
+    try {
+      assertThat(store(1).folder(7)).isEqualTo(directory.resolve("step-00000007"));
+      assertThat(TrainerFiles.optimizer(0, 2))
+          .isEqualTo("trainer/optimizer-00001-of-00002.safetensors");
+      assertThat(new Contribution(new LinkedHashMap<>(), 0, 2, new LinkedHashMap<>()).weightsFile())
+          .isEqualTo("model-00001-of-00002.safetensors");
+      save(store(1), 7);
+      assertThat(store(1).latestDurable()).isPresent();
+    } finally {
+      Locale.setDefault(before);
+    }
   }
 
   @Test
@@ -353,7 +441,7 @@ class CheckpointStoreTest {
   }
 
   /** A volume with room for so many bytes. */
-  private static final class Full implements CheckpointFiles {
+  private static class Full implements CheckpointFiles {
     private long room;
 
     Full(long room) {
@@ -387,6 +475,11 @@ class CheckpointStoreTest {
     @Override
     public void rename(Path from, Path to) throws IOException {
       DISK.rename(from, to);
+    }
+
+    @Override
+    public void delete(Path folder) throws IOException {
+      DISK.delete(folder);
     }
   }
 }

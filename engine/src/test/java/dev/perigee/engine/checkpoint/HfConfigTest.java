@@ -49,6 +49,26 @@ class HfConfigTest {
     assertThat(model.ropeTheta()).isEqualTo(50_000);
   }
 
+  /** What would otherwise be counted through, or run out of memory, before anything is said. */
+  @Test
+  void numbersThatNoModelHasAreRefusedAsInAManifest() {
+    ObjectNode o = kimi();
+    o.put("num_hidden_layers", Integer.MAX_VALUE).put("n_routed_experts", 65_537).put("n_group", 1);
+    assertThatThrownBy(() -> read(o.toString()))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageContaining("model.numHiddenLayers: 2147483647; expected 1 to 10000")
+        .hasMessageContaining("model.nRoutedExperts: 65537; expected 0 to 65536");
+  }
+
+  @Test
+  void bytesThatAreNoTextAreNotJson() throws IOException {
+    Path file = folder.resolve(HfConfig.FILE);
+    Files.write(file, new byte[] {0, 0, 0, '{', 1, 2, 3, 4, 5, 6, 7, 8});
+    assertThatThrownBy(() -> HfConfig.read(file))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageStartingWith(file + ": not JSON: ");
+  }
+
   @Test
   void nullsMeanNoSharedExpertsAndFullQueries() throws IOException {
     ObjectNode o = kimi();
@@ -93,7 +113,7 @@ class HfConfigTest {
           rope_scaling         | "yarn"       | rope_scaling: "yarn"; expected an object or null
           rope_scaling         | {"type":"yarn","factor":2,"original_max_position_embeddings":64,"beta_fast":"x"} | rope_scaling.beta_fast: "x"; expected a number
           vocab_size           | 2147483647   | model.vocabSize × hiddenSize: 15393162781696 numbers; expected at most 2147483647 in one matrix
-          n_routed_experts     | 2147483646   | model.nRoutedExperts × hiddenSize:
+          n_routed_experts     | 2147483646   | model.nRoutedExperts: 2147483646; expected 0 to 65536
           routed_scaling_factor | 1e308       | model.routedScalingFactor: 1.0E308; expected more than 0 and at most 1000000
           routed_scaling_factor | 0           | model.routedScalingFactor: 0.0; expected more than 0 and at most 1000000
           rope_scaling         | {"type":"yarn","factor":1e300,"original_max_position_embeddings":64} | model.ropeScaling.factor: 1.0E300; expected 1 to 1000000

@@ -137,6 +137,15 @@ class SafetensorsTest {
   }
 
   @Test
+  void anIndexThatNamesWhatNoFileCanBeCalledIsRefused() throws IOException {
+    Files.writeString(
+        folder.resolve(Safetensors.INDEX), "{\"weight_map\":{\"a\":\"\\ud800.safetensors\"}}");
+    assertThatThrownBy(() -> Safetensors.open(folder))
+        .isInstanceOf(CheckpointFormatException.class)
+        .hasMessageContaining("which can be no file's name here");
+  }
+
+  @Test
   void anIndexMayNotPromiseWhatAShardDoesNotHold() throws IOException {
     SafetensorsWriter.write(
         folder.resolve("s.safetensors"), Map.of("a", Tensor.zeros(1)), Map.of());

@@ -11,6 +11,7 @@ import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 class ArithmeticTest {
   private static final Pattern NUMBER = Pattern.compile("\\d+");
@@ -141,5 +142,16 @@ class ArithmeticTest {
       assertThat(Arrays.stream(ids).filter(id -> id == BYTES.begin()).count()).isPositive();
     }
     return found;
+  }
+
+  @Test
+  @Timeout(30)
+  void moreProblemsThanThereAreAreRefusedAndNotSearchedForever() {
+    assertThat(Arithmetic.MOST_HELD_OUT).isEqualTo(500_000);
+    assertThatThrownBy(() -> Arithmetic.checkHeldOut(1_000_000))
+        .isInstanceOf(DataException.class)
+        .hasMessage(
+            "evaluation.problems: 1000000; builtin arithmetic has at most 500000 held-out ones to ask");
+    assertThat(Arithmetic.heldOut(Arithmetic.MOST_HELD_OUT, 1)).hasSize(500_000);
   }
 }
