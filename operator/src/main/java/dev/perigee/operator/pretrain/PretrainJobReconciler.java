@@ -122,18 +122,22 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             context.resourceOperations()::create,
             context.resourceOperations()::serverSideApply);
     step.remember().ifPresent(record -> writer.write(List.of(record)));
-    if (!step.status().equals(job.getStatus())) {
-      report(job, step.known(), step.status(), context, now);
+    PretrainJobStatus announced = step.announced();
+    if (!announced.equals(job.getStatus())) {
+      report(job, step.known(), announced, context, now);
     }
     try {
       writer.write(step.actions());
     } catch (KubernetesClientException e) {
       String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
-      PretrainJobStatus refused = StatusReport.refused(job, step.status(), why, now);
-      if (!refused.equals(step.status())) {
-        report(job, step.status(), refused, context, now);
+      PretrainJobStatus refused = StatusReport.refused(job, announced, why, now);
+      if (!refused.equals(announced)) {
+        report(job, announced, refused, context, now);
       }
       throw e; // to be tried again, later and later
+    }
+    if (!step.status().equals(announced)) {
+      report(job, announced, step.status(), context, now);
     }
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
     if (step.expired()) {
