@@ -155,7 +155,9 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       PretrainJobStatus after,
       Context<PretrainJob> context,
       Instant now) {
-    context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
+    PretrainJob written =
+        context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
+    job.getMetadata().setResourceVersion(written.getMetadata().getResourceVersion());
     new EventWriter(context.getClient()).write(job, Transition.between(before, after), now);
     Milestones reached = Milestones.between(before, after, now);
     reached.broke().ifPresent(f -> metrics.broke(PretrainJob.KIND, f, reached.lostSteps()));
@@ -274,13 +276,17 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         .flatMap(pod -> options.statusProbe().ask(pod.ip(), RunConfig.Network.DEFAULT.httpPort()));
   }
 
-  /** What server-side apply may own: nothing but the status. */
+  /**
+   * What server-side apply may own: nothing but the status. It carries the version that was looked
+   * at: another job may have this name by now, and the API server compares no uid here.
+   */
   private static PretrainJob statusOnly(PretrainJob job, PretrainJobStatus status) {
     PretrainJob fresh = new PretrainJob();
     fresh.setMetadata(
         new ObjectMetaBuilder()
             .withName(job.getMetadata().getName())
             .withNamespace(job.getMetadata().getNamespace())
+            .withResourceVersion(job.getMetadata().getResourceVersion())
             .build());
     fresh.setStatus(status);
     return fresh;

@@ -3,7 +3,10 @@ package dev.perigee.operator.real;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.OperatorRuntime;
+import dev.perigee.operator.StatusProbe;
 import dev.perigee.operator.real.FaultProxy.Fate;
 import dev.perigee.operator.real.FaultProxy.Request;
 import dev.perigee.operator.real.Story.Mishap;
@@ -13,8 +16,12 @@ import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import java.time.Clock;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.ZoneId;
+import java.time.ZoneOffset;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -181,6 +188,64 @@ class LifeIT {
       List<String> left = uids(play.pods(namespace, "gone"));
       Thread.sleep(1500);
       assertThat(uids(play.pods(namespace, "gone"))).isEqualTo(left);
+    }
+  }
+
+  /** As {@code kubectl replace --force} does while the operator looks at the job. */
+  @Test
+  void whatIsSaidOfAJobIsNotWrittenToALaterOneOfItsName() throws InterruptedException {
+    String namespace = api.namespace("replaced");
+    api.createJob(
+        namespace, "same", job -> job.withObject("/spec").put("activeDeadlineSeconds", 600));
+    String uid = api.job(namespace, "same").getMetadata().getUid();
+    PodPlay play = new PodPlay(api.client());
+    JumpingClock clock = new JumpingClock();
+    AtomicInteger asked = new AtomicInteger();
+    StatusProbe probe =
+        (host, port) -> {
+          switch (asked.incrementAndGet()) {
+            case 1 -> clock.ahead = Duration.ofHours(1);
+            case 2 -> { // of a look at which the deadline has passed
+              api.client().resource(api.job(namespace, "same")).delete();
+              api.createJob(namespace, "same");
+            }
+            default -> {}
+          }
+          return Optional.empty();
+        };
+    try (OperatorRuntime operator =
+        OperatorRuntime.start(api.client(), RealApi.options(namespace, probe, clock))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "same").size() == 2);
+      play.pods(namespace, "same").forEach(play::bind);
+      play.pods(namespace, "same").forEach(play::run);
+      await().until(() -> asked.get() >= 2);
+      Thread.sleep(3000);
+      PretrainJob later = api.job(namespace, "same");
+      assertThat(later.getMetadata().getUid()).isNotEqualTo(uid);
+      assertThat(later.getStatus().condition(ConditionType.Ready).orElseThrow().message())
+          .startsWith("Waits until what is left of an earlier job of this name is deleted");
+      assertThat(later.getStatus().startTime()).isNull();
+    }
+  }
+
+  /** A clock that is set forward. */
+  private static final class JumpingClock extends Clock {
+    private volatile Duration ahead = Duration.ZERO;
+
+    @Override
+    public Instant instant() {
+      return Instant.now().plus(ahead);
+    }
+
+    @Override
+    public ZoneId getZone() {
+      return ZoneOffset.UTC;
+    }
+
+    @Override
+    public Clock withZone(ZoneId zone) {
+      throw new UnsupportedOperationException("what is written is in UTC");
     }
   }
 
