@@ -52,6 +52,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private final Nodes nodes;
   private final OperatorMetrics metrics;
   private final SchedulerDiscovery schedulers;
+  private final StartTrouble startTrouble = new StartTrouble();
 
   /**
    * A reconciler.
@@ -96,7 +97,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     }
     Instant now = options.clock().instant();
     ObservedGang observed =
-        StartTrouble.read(
+        startTrouble.read(
             context.getClient(),
             job.getMetadata().getNamespace(),
             queued(job, observe(job, context), context),

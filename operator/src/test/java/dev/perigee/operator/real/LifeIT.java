@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import dev.perigee.api.ConditionType;
+import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.OperatorRuntime;
 import dev.perigee.operator.StatusProbe;
@@ -156,6 +157,46 @@ class LifeIT {
       Thread.sleep(2000); // some twenty looks
       assertThat(writes(proxy)).isEqualTo(before);
     }
+  }
+
+  @Test
+  void aStartThatTakesLongAsksForEventsNoMoreThanEachTenSeconds() throws InterruptedException {
+    String namespace = api.namespace("slow");
+    api.createJob(namespace, "slow");
+    PodPlay play = new PodPlay(api.client());
+    JumpingClock clock = new JumpingClock();
+    try (FaultProxy proxy = new FaultProxy(api.config(), request -> new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client, RealApi.options(namespace, (host, port) -> Optional.empty(), clock))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "slow").size() == 2);
+      play.pods(namespace, "slow").forEach(play::bind);
+      await()
+          .until(
+              () ->
+                  api.job(namespace, "slow").getStatus().attempt().phase()
+                      == GangAttempt.Phase.ImagePull);
+      assertThat(questions(proxy)).isZero();
+      clock.ahead = Duration.ofSeconds(15);
+      await().until(() -> questions(proxy) > 0);
+      Thread.sleep(2000); // some twenty looks
+      assertThat(questions(proxy)).isLessThanOrEqualTo(2);
+      play.warn(play.pods(namespace, "slow").getFirst(), "FailedMount", "no such volume");
+      clock.ahead = Duration.ofSeconds(30);
+      await()
+          .until(
+              () ->
+                  api.job(namespace, "slow").getStatus().conditions().stream()
+                      .anyMatch(c -> c.reason().equals("PodSetup")));
+    }
+  }
+
+  private static long questions(FaultProxy proxy) {
+    return proxy.seen().stream()
+        .filter(request -> request.method().equals("GET") && request.path().contains("/events?"))
+        .count();
   }
 
   @Test
