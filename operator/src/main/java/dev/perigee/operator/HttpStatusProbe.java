@@ -10,12 +10,19 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** {@code GET http://<pod address>:<port>/status}. */
 public final class HttpStatusProbe implements StatusProbe {
   private static final Logger LOG = LoggerFactory.getLogger(HttpStatusProbe.class);
+
+  /** A program is somebody else's: what it says must not fill the operator's memory. */
+  private static final long LONGEST_ANSWER = 1 << 18;
 
   private final ObjectMapper json =
       new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
@@ -39,17 +46,25 @@ public final class HttpStatusProbe implements StatusProbe {
         HttpRequest.newBuilder(URI.create("http://" + authority + ":" + port + "/status"))
             .timeout(patience)
             .build();
+    // The request's own time-out ends with the headers; a body may come slowly, or never.
+    CompletableFuture<HttpResponse<byte[]>> asked =
+        client.sendAsync(
+            request,
+            HttpResponse.BodyHandlers.limiting(
+                HttpResponse.BodyHandlers.ofByteArray(), LONGEST_ANSWER));
     try {
-      HttpResponse<byte[]> answer = client.send(request, HttpResponse.BodyHandlers.ofByteArray());
+      HttpResponse<byte[]> answer = asked.get(patience.toMillis(), TimeUnit.MILLISECONDS);
       return answer.statusCode() == 200
           ? Optional.ofNullable(json.readValue(answer.body(), RunStatus.class))
           : Optional.empty();
-    } catch (IOException e) {
+    } catch (IOException | ExecutionException | TimeoutException e) {
       LOG.debug("no status from {}", request.uri(), e);
       return Optional.empty();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       return Optional.empty();
+    } finally {
+      asked.cancel(true);
     }
   }
 }

@@ -1,7 +1,9 @@
 package dev.perigee.operator;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
+import com.sun.net.httpserver.HttpHandler;
 import com.sun.net.httpserver.HttpServer;
 import dev.perigee.run.RunStatus;
 import java.io.IOException;
@@ -9,6 +11,8 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 
 class HttpStatusProbeTest {
@@ -35,21 +39,71 @@ class HttpStatusProbeTest {
     assertThat(probe.ask("127.0.0.1", closed[0])).isEmpty();
   }
 
+  @Test
+  void aProgramThatStopsInTheMiddleOfItsAnswerIsNotWaitedFor() throws IOException {
+    HttpStatusProbe impatient = new HttpStatusProbe(Duration.ofMillis(500));
+    CountDownLatch over = new CountDownLatch(1);
+    withServer(
+        exchange -> {
+          exchange.sendResponseHeaders(200, 100);
+          exchange.getResponseBody().write('{');
+          exchange.getResponseBody().flush();
+          awaited(over);
+        },
+        port -> {
+          try {
+            assertTimeoutPreemptively(
+                Duration.ofSeconds(10),
+                () -> assertThat(impatient.ask("127.0.0.1", port)).isEmpty());
+          } finally {
+            over.countDown();
+          }
+        });
+  }
+
+  @Test
+  void anAnswerWithoutEndIsNotReadToItsEnd() throws IOException {
+    AtomicLong sent = new AtomicLong();
+    byte[] spaces = " ".repeat(1 << 16).getBytes(StandardCharsets.UTF_8);
+    withServer(
+        exchange -> {
+          exchange.sendResponseHeaders(200, 0);
+          while (sent.addAndGet(spaces.length) < 1 << 28) {
+            exchange.getResponseBody().write(spaces);
+          }
+          exchange.close();
+        },
+        port -> assertThat(probe.ask("127.0.0.1", port)).isEmpty());
+    assertThat(sent.get()).isLessThan(1 << 27);
+  }
+
+  private static void awaited(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
   private interface Check {
     void on(int port);
   }
 
   private static void withServer(int code, String body, Check check) throws IOException {
-    HttpServer server =
-        HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
     byte[] bytes = body.getBytes(StandardCharsets.UTF_8);
-    server.createContext(
-        "/status",
+    withServer(
         exchange -> {
           exchange.sendResponseHeaders(code, bytes.length);
           exchange.getResponseBody().write(bytes);
           exchange.close();
-        });
+        },
+        check);
+  }
+
+  private static void withServer(HttpHandler answer, Check check) throws IOException {
+    HttpServer server =
+        HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+    server.createContext("/status", answer);
     server.start();
     try {
       check.on(server.getAddress().getPort());

@@ -111,7 +111,11 @@ public final class LeaderElector implements AutoCloseable {
   private void bid() {
     long began = time.getAsLong();
     Optional<Lease> found = store.read();
-    seen = found.map(lease -> LeaseSighting.of(lease, seen, began));
+    // One that somebody deleted is still its holder's, who makes it anew or stops.
+    seen =
+        found
+            .map(lease -> LeaseSighting.of(lease, seen, began))
+            .or(() -> seen.map(held -> held.deleted(began)));
     boolean open =
         seen.isEmpty() || seen.get().isOpenTo(election.identity(), LeaderElection.DURATION, began);
     if (!open) {

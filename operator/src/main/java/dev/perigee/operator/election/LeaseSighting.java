@@ -16,7 +16,7 @@ import java.util.Optional;
  * the replica's own; the times in the Lease are only compared with themselves.
  *
  * @param holder who holds it, empty for nobody
- * @param renewTime what the holder wrote, null when nothing
+ * @param renewTime what the holder wrote, null when nothing, or when the Lease was deleted
  * @param transitions how often it went to another
  * @param since when it was first seen so, in nanoseconds
  */
@@ -32,6 +32,11 @@ record LeaseSighting(String holder, ZonedDateTime renewTime, int transitions, lo
             Objects.requireNonNullElse(spec.getLeaseTransitions(), 0),
             now);
     return before.filter(b -> b.isSame(seen)).orElse(seen);
+  }
+
+  /** What is seen when the Lease is no more: it may have been renewed just before. */
+  LeaseSighting deleted(long now) {
+    return renewTime == null ? this : new LeaseSighting(holder, null, transitions, now);
   }
 
   private boolean isSame(LeaseSighting other) {

@@ -53,6 +53,9 @@ public record PodState(
     Container container,
     End end) {
 
+  /** Name of the container with the program; whoever admits pods may add others. */
+  public static final String CONTAINER = "trainer";
+
   /** Where a pod is in its life. */
   public enum Phase {
     Pending,
@@ -151,9 +154,14 @@ public record PodState(
     }
 
     private static Optional<ContainerStatus> status(Pod pod) {
-      return Optional.ofNullable(pod.getStatus()).map(PodStatus::getContainerStatuses).stream()
-          .flatMap(List::stream)
-          .findFirst();
+      List<ContainerStatus> all =
+          Optional.ofNullable(pod.getStatus())
+              .map(PodStatus::getContainerStatuses)
+              .orElse(List.of());
+      return all.stream()
+          .filter(c -> CONTAINER.equals(c.getName()))
+          .findFirst()
+          .or(() -> all.stream().findFirst());
     }
 
     private static boolean returns(Pod pod, ContainerStateTerminated end) {

@@ -9,9 +9,11 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 
 /**
@@ -41,19 +43,30 @@ public final class StartTrouble {
   /** A kubelet's summary of a wait for volumes, without the reason, which another Event has. */
   private static final String SUMMARY = "Unable to attach or mount volumes";
 
-  private StartTrouble() {}
+  /** An API server goes through all Events of a namespace to find those of one pod. */
+  private static final Duration FRESH = Duration.ofSeconds(10);
+
+  /** What was last read of pods, by uid, while it is fresh. */
+  private final Map<String, Answer> answers = new ConcurrentHashMap<>();
+
+  private record Answer(Optional<String> why, Instant at) {
+    boolean isFresh(Instant now) {
+      return WrittenTime.isWithin(FRESH, at, now);
+    }
+  }
 
   /**
    * The same gang, in which pods that take long to start say why, as far as it can be read.
    *
    * @param attempt its present start, empty before the first
    */
-  public static ObservedGang read(
+  public ObservedGang read(
       KubernetesClient client,
       String namespace,
       ObservedGang observed,
       Optional<GangAttempt> attempt,
       Instant now) {
+    answers.values().removeIf(answer -> !answer.isFresh(now));
     return attempt.filter(start -> takesLong(start, now)).stream()
         .flatMap(start -> observed.of(start.number()).stream())
         .filter(pod -> pod.phase() == PodState.Phase.Pending && pod.binding().bound())
@@ -61,9 +74,21 @@ public final class StartTrouble {
         .limit(ASKED)
         .flatMap(
             pod ->
-                of(events(client, namespace, pod)).map(why -> observed.troubled(pod, why)).stream())
+                answer(client, namespace, pod, now)
+                    .map(why -> observed.troubled(pod, why))
+                    .stream())
         .findFirst()
         .orElse(observed);
+  }
+
+  private Optional<String> answer(
+      KubernetesClient client, String namespace, PodState pod, Instant now) {
+    Answer known = answers.get(pod.uid());
+    if (known == null) {
+      known = new Answer(of(events(client, namespace, pod)), now);
+      answers.put(pod.uid(), known);
+    }
+    return known.why();
   }
 
   private static boolean takesLong(GangAttempt attempt, Instant now) {

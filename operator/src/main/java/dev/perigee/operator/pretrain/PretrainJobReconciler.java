@@ -52,6 +52,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
   private final Nodes nodes;
   private final OperatorMetrics metrics;
   private final SchedulerDiscovery schedulers;
+  private final StartTrouble startTrouble = new StartTrouble();
 
   /**
    * A reconciler.
@@ -96,7 +97,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     }
     Instant now = options.clock().instant();
     ObservedGang observed =
-        StartTrouble.read(
+        startTrouble.read(
             context.getClient(),
             job.getMetadata().getNamespace(),
             queued(job, observe(job, context), context),
@@ -122,18 +123,22 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             context.resourceOperations()::create,
             context.resourceOperations()::serverSideApply);
     step.remember().ifPresent(record -> writer.write(List.of(record)));
-    if (!step.status().equals(job.getStatus())) {
-      report(job, step.known(), step.status(), context, now);
+    PretrainJobStatus announced = step.announced();
+    if (!announced.equals(job.getStatus())) {
+      report(job, step.known(), announced, context, now);
     }
     try {
       writer.write(step.actions());
     } catch (KubernetesClientException e) {
       String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
-      PretrainJobStatus refused = StatusReport.refused(job, step.status(), why, now);
-      if (!refused.equals(step.status())) {
-        report(job, step.status(), refused, context, now);
+      PretrainJobStatus refused = StatusReport.refused(job, announced, why, now);
+      if (!refused.equals(announced)) {
+        report(job, announced, refused, context, now);
       }
       throw e; // to be tried again, later and later
+    }
+    if (!step.status().equals(announced)) {
+      report(job, announced, step.status(), context, now);
     }
     UpdateControl<PretrainJob> done = UpdateControl.noUpdate();
     if (step.expired()) {
@@ -151,7 +156,9 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
       PretrainJobStatus after,
       Context<PretrainJob> context,
       Instant now) {
-    context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
+    PretrainJob written =
+        context.resourceOperations().serverSideApplyPrimaryStatus(statusOnly(job, after));
+    job.getMetadata().setResourceVersion(written.getMetadata().getResourceVersion());
     new EventWriter(context.getClient()).write(job, Transition.between(before, after), now);
     Milestones reached = Milestones.between(before, after, now);
     reached.broke().ifPresent(f -> metrics.broke(PretrainJob.KIND, f, reached.lostSteps()));
@@ -270,13 +277,17 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
         .flatMap(pod -> options.statusProbe().ask(pod.ip(), RunConfig.Network.DEFAULT.httpPort()));
   }
 
-  /** What server-side apply may own: nothing but the status. */
+  /**
+   * What server-side apply may own: nothing but the status. It carries the version that was looked
+   * at: another job may have this name by now, and the API server compares no uid here.
+   */
   private static PretrainJob statusOnly(PretrainJob job, PretrainJobStatus status) {
     PretrainJob fresh = new PretrainJob();
     fresh.setMetadata(
         new ObjectMetaBuilder()
             .withName(job.getMetadata().getName())
             .withNamespace(job.getMetadata().getNamespace())
+            .withResourceVersion(job.getMetadata().getResourceVersion())
             .build());
     fresh.setStatus(status);
     return fresh;

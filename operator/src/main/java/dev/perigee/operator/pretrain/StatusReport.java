@@ -99,13 +99,38 @@ final class StatusReport {
         ended ? orNow(old.completionTime(), now) : null);
   }
 
-  /** The same status, but what was to be created was refused. */
+  /**
+   * The same status, but what was to be created was refused. A job that is over stays so, whatever
+   * becomes of its pods.
+   */
   static PretrainJobStatus refused(
       PretrainJob job, PretrainJobStatus status, String why, Instant now) {
+    if (isOver(status)) {
+      return status;
+    }
     Summary summary = new Summary(ConditionReason.CreationRefused, why);
     return status.with(
         status.observedGeneration(),
         conditions(job, status, summary, EnumSet.of(ConditionType.Reconciling), now));
+  }
+
+  /**
+   * What is said of a job whose actions are about to be tried: where they were refused before, that
+   * stands until it is known whether they are again. Else each try would be told as two changes.
+   */
+  static PretrainJobStatus untilTried(PretrainJobStatus known, PretrainJobStatus next) {
+    boolean refused =
+        known
+            .condition(ConditionType.Ready)
+            .filter(c -> c.reason().equals(ConditionReason.CreationRefused.name()))
+            .isPresent();
+    return refused && !isOver(next) && Objects.equals(known.lastFailure(), next.lastFailure())
+        ? next.with(next.observedGeneration(), known.conditions())
+        : next;
+  }
+
+  private static boolean isOver(PretrainJobStatus status) {
+    return status.holds(ConditionType.Complete) || status.holds(ConditionType.Failed);
   }
 
   private static List<Condition> conditions(

@@ -42,6 +42,11 @@ record Step(
     Optional<Duration> lookAgain,
     boolean expired) {
 
+  /** The status to be written before the actions: a refusal stands until they were tried again. */
+  PretrainJobStatus announced() {
+    return actions.isEmpty() ? status : StatusReport.untilTried(known, status);
+  }
+
   /** A job that waits for others is looked at more rarely, by this factor. */
   private static final int HELD_POLLS = 2;
 
@@ -155,12 +160,18 @@ record Step(
       Instant now) {
     PretrainJobStatus before = Objects.requireNonNullElse(job.getStatus(), PretrainJobStatus.EMPTY);
     int generation = before.attempt() == null ? 1 : before.attempt().number();
+    boolean ended = before.holds(ConditionType.Complete) || before.holds(ConditionType.Failed);
     Optional<PretrainJobStatus.Scheduling> recorded =
-        seen.of(generation).isEmpty()
+        seen.of(generation).isEmpty() && !ended
             ? Optional.empty()
             : Optional.ofNullable(before.layout()).map(PretrainJobStatus.Layout::scheduling);
     return switch (settings.plan(job, generation, recorded)) {
       case PretrainPlan.Impossible impossible -> {
+        if (ended) {
+          // It needs no plan any more: it had one that worked, maybe of an operator before this.
+          Optional<Duration> left = timeToLive(job, before, now);
+          yield new Decision(before, List.of(), left, isOver(left));
+        }
         PretrainJobStatus after = StatusReport.of(job, impossible, now);
         // A scheduler that is missing may be installed.
         yield new Decision(after, List.of(), Optional.of(ELSEWHERE), false);
@@ -187,9 +198,13 @@ record Step(
                 settings,
                 now),
             left.isPresent() ? left : lookAgain(life, observed, settings, now),
-            left.isPresent() && left.get().isZero());
+            isOver(left));
       }
     };
+  }
+
+  private static boolean isOver(Optional<Duration> left) {
+    return left.filter(Duration::isZero).isPresent();
   }
 
   private static PretrainPlan.Workable remembering(

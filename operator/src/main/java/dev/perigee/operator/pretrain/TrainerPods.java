@@ -8,6 +8,7 @@ import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.ResourcesSpec;
 import dev.perigee.api.VolumeSource;
 import dev.perigee.operator.gang.GangLabels;
+import dev.perigee.operator.gang.PodState;
 import dev.perigee.run.ExitCode;
 import dev.perigee.run.RankMap;
 import dev.perigee.run.RunConfig;
@@ -39,9 +40,6 @@ import java.util.Objects;
 
 /** The pods of a training gang; they satisfy the restricted Pod Security Standard. */
 final class TrainerPods {
-  /** Name of the container, for {@code kubectl logs -c}. */
-  static final String CONTAINER = "trainer";
-
   private static final PodOverrides.Identity NOBODY =
       new PodOverrides.Identity(65532L, 65532L, 65532L);
 
@@ -174,7 +172,7 @@ final class TrainerPods {
       String defaultImage) {
     boolean inPlace = isInPlace(spec);
     return new ContainerBuilder()
-        .withName(CONTAINER)
+        .withName(PodState.CONTAINER)
         .withRestartPolicy(inPlace ? "Never" : null)
         .withRestartPolicyRules(inPlace ? List.of(AGAIN) : List.of())
         .withImage(Objects.requireNonNullElse(spec.image(), defaultImage))

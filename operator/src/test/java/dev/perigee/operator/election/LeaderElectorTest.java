@@ -99,6 +99,30 @@ class LeaderElectorTest {
   }
 
   @Test
+  void aLeaseThatSomebodyDeletesIsNotTakenFromALeaderThatWorks() {
+    LeaderElector first = replica("first", 0);
+    LeaderElector second = replica("second", 0);
+    first.ask();
+    second.ask();
+    lease.vanish();
+    second.ask();
+    assertThat(lease.read()).isEmpty();
+    pass(2);
+    first.ask();
+    second.ask();
+    assertThat(lease.holder()).isEqualTo("first");
+    assertThat(happened).containsExactly("first leads");
+    lease.vanish(); // and the first dies
+    second.ask();
+    pass(8.9);
+    second.ask();
+    assertThat(lease.read()).isEmpty();
+    pass(0.2);
+    second.ask();
+    assertThat(lease.holder()).isEqualTo("second");
+  }
+
+  @Test
   void aLeaderThatHasLostTheLeaseSaysSoOnceAndNeverLeadsAgain() {
     LeaderElector first = replica("first", 0);
     first.ask();
@@ -231,6 +255,10 @@ class LeaderElectorTest {
               .withResourceVersion(Integer.toString(version))
               .endMetadata()
               .build();
+    }
+
+    void vanish() {
+      kept = null;
     }
 
     String holder() {

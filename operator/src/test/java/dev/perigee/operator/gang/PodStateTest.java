@@ -34,6 +34,38 @@ class PodStateTest {
     assertThat(PodState.of(GangTest.ended(NEW, 0)).phase()).isEqualTo(PodState.Phase.Succeeded);
   }
 
+  /** A kubelet orders containers by name: what a mesh adds to a pod may come first. */
+  @Test
+  void aContainerThatSomebodyElseAddedIsNotTheProgram() {
+    Pod pod =
+        new PodBuilder(NEW)
+            .withNewStatus()
+            .withPhase("Running")
+            .addNewContainerStatus()
+            .withName("istio-proxy")
+            .withRestartCount(3)
+            .withNewState()
+            .withNewRunning()
+            .endRunning()
+            .endState()
+            .endContainerStatus()
+            .addNewContainerStatus()
+            .withName(PodState.CONTAINER)
+            .withRestartCount(0)
+            .withNewState()
+            .withNewTerminated()
+            .withExitCode(71)
+            .endTerminated()
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    PodState state = PodState.of(pod);
+    assertThat(state.phase()).isEqualTo(PodState.Phase.Failed);
+    assertThat(state.end().exitCode()).isEqualTo(71);
+    assertThat(state.container().restarts()).isZero();
+  }
+
   @ParameterizedTest
   @CsvSource({"69, Running, true", "69, Failed, false", "137, Running, false"})
   void aContainerWhoseRulesStartItAgainReturns(int code, String phase, boolean returns) {

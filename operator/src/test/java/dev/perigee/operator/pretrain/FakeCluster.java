@@ -111,12 +111,14 @@ final class FakeCluster {
     if (death == Death.AFTER_REMEMBERING) {
       return step;
     }
-    report(step.known(), step.status());
+    PretrainJobStatus announced = step.announced();
+    report(step.known(), announced);
     if (refusal != null && !step.actions().isEmpty()) {
-      report(step.status(), StatusReport.refused(job, step.status(), refusal, now));
+      report(announced, StatusReport.refused(job, announced, refusal, now));
     } else if (death == Death.NEVER) {
       step.actions().forEach(this::act);
       writes += step.actions().size();
+      report(announced, step.status());
     }
     return step;
   }

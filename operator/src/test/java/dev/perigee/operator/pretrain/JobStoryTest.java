@@ -3,6 +3,7 @@ package dev.perigee.operator.pretrain;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.perigee.api.FailurePolicy.PodReason;
+import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.util.List;
@@ -246,6 +247,59 @@ class JobStoryTest {
     cluster.reconcile();
     assertThat(cluster.reason()).isEqualTo("Starting");
     assertThat(cluster.podNames()).hasSize(2);
+  }
+
+  @Test
+  void aJobThatFailedStaysFailedWhenItsPodsCannotBeDeleted() {
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.exit("demo-0", 64, "bad");
+    cluster.refusal = "etcdserver: request timed out";
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("BadConfig");
+    assertThat(cluster.holding()).containsExactlyInAnyOrder("Failed", "Stalled");
+  }
+
+  @Test
+  void aJobThatIsOverNeedsNoPlanAnyMore() {
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.exit("demo-0", 0, null);
+    cluster.exit("demo-1", 0, null);
+    cluster.reconcile();
+    PretrainJobStatus complete = cluster.job.getStatus();
+    cluster.job = Jobs.with(cluster.job, "/model", "{preset: forgotten}");
+    cluster.job.setStatus(complete);
+    assertThat(cluster.reconcile().expired()).isFalse();
+    assertThat(cluster.holding()).containsExactlyInAnyOrder("Ready", "Complete");
+    assertThat(cluster.reason()).isEqualTo("Complete");
+    cluster.job = Jobs.with(cluster.job, "/ttlSecondsAfterFinished", "10");
+    cluster.job.setStatus(complete);
+    assertThat(cluster.reconcile().lookAgain()).contains(Duration.ofSeconds(10));
+    cluster.pass(10);
+    assertThat(cluster.reconcile().expired()).isTrue();
+  }
+
+  @Test
+  void whatIsRefusedAgainAndAgainIsSaidOnceThoughThePodsAreThere() {
+    cluster.reconcile();
+    cluster.runAll();
+    cluster.said = Jobs.said(RunStatus.Phase.Rendezvous, 0, 0, 2, "2026-01-01T00:00:10Z");
+    cluster.refusal = "configmaps \"demo-peers\" is forbidden: exceeded quota: objects";
+    cluster.reconcile();
+    assertThat(cluster.message()).isEqualTo(cluster.refusal);
+    cluster.reconcile();
+    int writes = cluster.writes;
+    int events = cluster.events.size();
+    for (int i = 0; i < 3; i++) {
+      cluster.pass(2);
+      cluster.reconcile();
+    }
+    assertThat(cluster.writes).isEqualTo(writes);
+    assertThat(cluster.events).hasSize(events);
+    cluster.refusal = null;
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("Rendezvous");
   }
 
   @Test

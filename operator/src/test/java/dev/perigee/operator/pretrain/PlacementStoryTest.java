@@ -8,6 +8,7 @@ import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.api.SchedulingSpec.Adapter;
 import dev.perigee.operator.placement.ServedSchedulers;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
@@ -187,6 +188,25 @@ class PlacementStoryTest {
     assertThat(cluster.job.getStatus().restarts()).isZero();
     assertThat(cluster.job.getStatus().disruptions()).isEqualTo(1);
     assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("Evicted");
+  }
+
+  @Test
+  void aJobThatIsOverStaysSoWhenItsPodsAndItsSchedulerAreGone() {
+    for (int code : new int[] {0, 64}) {
+      FakeCluster cluster = admitted("{}");
+      cluster.exit("demo-0", code, null);
+      cluster.exit("demo-1", code, null);
+      cluster.reconcile();
+      List<String> over = cluster.holding();
+      PretrainJobStatus status = cluster.job.getStatus();
+      cluster.vanish("demo-0");
+      cluster.vanish("demo-1");
+      cluster.served = ServedSchedulers.NONE;
+      cluster.reconcile();
+      assertThat(cluster.holding()).isEqualTo(over);
+      assertThat(cluster.job.getStatus()).isEqualTo(status);
+      assertThat(cluster.reconcile().remember()).isEmpty();
+    }
   }
 
   private static void again(FakeCluster cluster) {

@@ -3,7 +3,11 @@ package dev.perigee.operator.real;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.perigee.api.ConditionType;
+import dev.perigee.api.GangAttempt;
+import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.OperatorRuntime;
+import dev.perigee.operator.StatusProbe;
 import dev.perigee.operator.real.FaultProxy.Fate;
 import dev.perigee.operator.real.FaultProxy.Request;
 import dev.perigee.operator.real.Story.Mishap;
@@ -13,8 +17,12 @@ import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import java.time.Clock;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.ZoneId;
+import java.time.ZoneOffset;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -152,6 +160,46 @@ class LifeIT {
   }
 
   @Test
+  void aStartThatTakesLongAsksForEventsNoMoreThanEachTenSeconds() throws InterruptedException {
+    String namespace = api.namespace("slow");
+    api.createJob(namespace, "slow");
+    PodPlay play = new PodPlay(api.client());
+    JumpingClock clock = new JumpingClock();
+    try (FaultProxy proxy = new FaultProxy(api.config(), request -> new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client, RealApi.options(namespace, (host, port) -> Optional.empty(), clock))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "slow").size() == 2);
+      play.pods(namespace, "slow").forEach(play::bind);
+      await()
+          .until(
+              () ->
+                  api.job(namespace, "slow").getStatus().attempt().phase()
+                      == GangAttempt.Phase.ImagePull);
+      assertThat(questions(proxy)).isZero();
+      clock.ahead = Duration.ofSeconds(15);
+      await().until(() -> questions(proxy) > 0);
+      Thread.sleep(2000); // some twenty looks
+      assertThat(questions(proxy)).isLessThanOrEqualTo(2);
+      play.warn(play.pods(namespace, "slow").getFirst(), "FailedMount", "no such volume");
+      clock.ahead = Duration.ofSeconds(30);
+      await()
+          .until(
+              () ->
+                  api.job(namespace, "slow").getStatus().conditions().stream()
+                      .anyMatch(c -> c.reason().equals("PodSetup")));
+    }
+  }
+
+  private static long questions(FaultProxy proxy) {
+    return proxy.seen().stream()
+        .filter(request -> request.method().equals("GET") && request.path().contains("/events?"))
+        .count();
+  }
+
+  @Test
   void aJobDeletedWhileItRestartsGetsNoMorePods() throws InterruptedException {
     String namespace = api.namespace("gone");
     api.createJob(namespace, "gone");
@@ -181,6 +229,64 @@ class LifeIT {
       List<String> left = uids(play.pods(namespace, "gone"));
       Thread.sleep(1500);
       assertThat(uids(play.pods(namespace, "gone"))).isEqualTo(left);
+    }
+  }
+
+  /** As {@code kubectl replace --force} does while the operator looks at the job. */
+  @Test
+  void whatIsSaidOfAJobIsNotWrittenToALaterOneOfItsName() throws InterruptedException {
+    String namespace = api.namespace("replaced");
+    api.createJob(
+        namespace, "same", job -> job.withObject("/spec").put("activeDeadlineSeconds", 600));
+    String uid = api.job(namespace, "same").getMetadata().getUid();
+    PodPlay play = new PodPlay(api.client());
+    JumpingClock clock = new JumpingClock();
+    AtomicInteger asked = new AtomicInteger();
+    StatusProbe probe =
+        (host, port) -> {
+          switch (asked.incrementAndGet()) {
+            case 1 -> clock.ahead = Duration.ofHours(1);
+            case 2 -> { // of a look at which the deadline has passed
+              api.client().resource(api.job(namespace, "same")).delete();
+              api.createJob(namespace, "same");
+            }
+            default -> {}
+          }
+          return Optional.empty();
+        };
+    try (OperatorRuntime operator =
+        OperatorRuntime.start(api.client(), RealApi.options(namespace, probe, clock))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "same").size() == 2);
+      play.pods(namespace, "same").forEach(play::bind);
+      play.pods(namespace, "same").forEach(play::run);
+      await().until(() -> asked.get() >= 2);
+      Thread.sleep(3000);
+      PretrainJob later = api.job(namespace, "same");
+      assertThat(later.getMetadata().getUid()).isNotEqualTo(uid);
+      assertThat(later.getStatus().condition(ConditionType.Ready).orElseThrow().message())
+          .startsWith("Waits until what is left of an earlier job of this name is deleted");
+      assertThat(later.getStatus().startTime()).isNull();
+    }
+  }
+
+  /** A clock that is set forward. */
+  private static final class JumpingClock extends Clock {
+    private volatile Duration ahead = Duration.ZERO;
+
+    @Override
+    public Instant instant() {
+      return Instant.now().plus(ahead);
+    }
+
+    @Override
+    public ZoneId getZone() {
+      return ZoneOffset.UTC;
+    }
+
+    @Override
+    public Clock withZone(ZoneId zone) {
+      throw new UnsupportedOperationException("what is written is in UTC");
     }
   }
 
