@@ -21,17 +21,13 @@ import org.snakeyaml.engine.v2.api.Load;
 import org.snakeyaml.engine.v2.api.LoadSettings;
 import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
 import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
-import org.snakeyaml.engine.v2.schema.CoreSchema;
 
 /** Manifests: YAML or JSON files of one or more documents. */
 final class Manifests {
   private static final int MAX_BYTES = 3 << 20; // as the API server takes of one object
 
   private static final LoadSettings YAML =
-      LoadSettings.builder()
-          .setSchema(new CoreSchema()) // with <<, as kubectl reads it
-          .setAllowDuplicateKeys(false)
-          .build();
+      LoadSettings.builder().setSchema(new KubectlSchema()).setAllowDuplicateKeys(false).build();
 
   /**
    * One document.
