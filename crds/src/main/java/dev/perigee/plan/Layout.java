@@ -67,6 +67,7 @@ public record Layout(
         stages.problems(
             Math.multiplyExact(mesh.pipeline(), virtualStages),
             workload.model().numHiddenLayers()));
+    found.addAll(StepPlan.tiedEmbeddings(workload.model(), mesh.pipeline()));
     long unit = (long) mesh.data() * microBatch;
     if (workload.sequences() < unit || workload.sequences() % unit != 0) {
       found.add(
