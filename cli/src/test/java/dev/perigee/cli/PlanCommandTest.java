@@ -85,6 +85,34 @@ class PlanCommandTest {
         .containsPattern("checkpoint  .* to write\n$");
   }
 
+  /** Dynamic resource allocation asks for devices elsewhere, and the memory limit is the host's. */
+  @Test
+  void aJobThatComputesOnGpusIsPlannedForThemHoweverItGetsThem() throws IOException {
+    Path file =
+        Files.writeString(
+            folder.resolve("cuda.yaml"),
+            Files.readString(Path.of(QUICKSTART))
+                .replace("preset: quickstart", "preset: moonlight-16b-a3b")
+                .replace(
+                    "  resources:\n    requests:\n      cpu:",
+                    "  compute: {backend: cuda}\n"
+                        + "  resources:\n    limits: {memory: 32Gi}\n    requests:\n      cpu:"));
+
+    Result result = plan(file.toString());
+
+    assertThat(result.err()).isEmpty();
+    assertThat(result.out()).contains("hardware    GPUs of an unknown kind, bf16");
+  }
+
+  @Test
+  void theLayoutOfTheManifestIsSearchedToo() throws IOException {
+    Result result = plan(KIMI_K2, "--search", "256", "--json");
+
+    JsonNode json = Json.MAPPER.readTree(result.out());
+    assertThat(json.at("/search/0/timing/seconds/pipeline").asDouble())
+        .isLessThanOrEqualTo(json.at("/plan/timing/seconds/pipeline").asDouble());
+  }
+
   @Test
   void sparesAreCountedBesideTheGang() throws IOException {
     Path file =

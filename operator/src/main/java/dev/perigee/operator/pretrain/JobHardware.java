@@ -4,6 +4,7 @@ import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.ResourcesSpec;
 import dev.perigee.plan.Gpu;
 import dev.perigee.plan.Hardware;
+import dev.perigee.run.RunConfig;
 import io.fabric8.kubernetes.api.model.Quantity;
 import java.util.Map;
 import java.util.Optional;
@@ -18,13 +19,14 @@ public final class JobHardware {
   private JobHardware() {}
 
   /**
-   * GPUs when the pods ask for some, of the kind that the node selector names; else threads, with
-   * their share of the pod's memory limit.
+   * GPUs when the pods ask for some or compute on them, however they get them, of the kind that the
+   * node selector names; else threads, with their share of the pod's memory limit.
    */
   public static Hardware of(PretrainJobSpec spec) {
     int ranksPerPod = Math.max(1, spec.parallelism().ranksPerPod());
     ResourcesSpec resources = spec.resources();
-    if (asked(resources, GPU).isEmpty()) {
+    boolean cuda = spec.compute().backend() == RunConfig.Compute.Backend.cuda;
+    if (!cuda && asked(resources, GPU).isEmpty()) {
       Long memory =
           Optional.ofNullable(resources)
               .map(ResourcesSpec::limits)
