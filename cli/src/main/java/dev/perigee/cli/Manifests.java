@@ -12,6 +12,7 @@ import dev.perigee.cli.cluster.api.Write;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -83,6 +84,9 @@ final class Manifests {
               + e.getProblem(),
           2);
     } catch (YamlEngineException e) {
+      if (e.getCause() instanceof CharacterCodingException) {
+        throw new CommandFailure(file + " is not UTF-8; expected a manifest, YAML or JSON", 2);
+      }
       throw new CommandFailure(
           file + ": not YAML: " + e.getMessage().lines().findFirst().orElse(""), 2);
     } catch (StackOverflowError e) { // an alias of what it is in, or brackets without end

@@ -52,6 +52,15 @@ class ManifestsTest {
   }
 
   @Test
+  void aFileInAnotherEncodingIsSaidToBeNoUtf8() throws IOException {
+    Path file = Files.write(folder.resolve("m.yaml"), new byte[] {'#', ' ', (byte) 0xe4, '\n'});
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .isInstanceOf(CommandFailure.class)
+        .hasMessageEndingWith("m.yaml is not UTF-8; expected a manifest, YAML or JSON");
+  }
+
+  @Test
   void namesTheDocumentThatIsNoManifest() throws IOException {
     Path file = file("apiVersion: v1\nkind: ConfigMap\n---\nname: x\n");
 
