@@ -18,6 +18,7 @@ import org.junit.jupiter.api.parallel.ResourceLock;
 import org.junit.jupiter.api.parallel.Resources;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What {@code ./perigee plan} says. */
 @ResourceLock(Resources.SYSTEM_ERR)
@@ -102,6 +103,38 @@ class PlanCommandTest {
 
     assertThat(result.err()).isEmpty();
     assertThat(result.out()).contains("hardware    GPUs of an unknown kind, bf16");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"2GB", "2gi", "' 2Gi'", "-1Gi", "lots"})
+  void anAmountThatIsNoneIsNamed(String amount) throws IOException {
+    Result result = plan(withMemoryLimit(amount));
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.err())
+        .startsWith(
+            "perigee: quickstart cannot work:\n  resources.limits.memory: "
+                + amount.replace("'", "")
+                + " is not an amount; expected")
+        .hasLineCount(2);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1.5Gi, 805 MB", "1e9, 500 MB", "100Ei, 4.61 EB", "2000000000000m, 1 GB"})
+  void anAmountIsReadAsAPodsIs(String amount, String ofARank) throws IOException {
+    assertThat(plan(withMemoryLimit(amount)).out())
+        .contains("hardware    CPU, float32, " + ofARank + "\n");
+  }
+
+  private String withMemoryLimit(String amount) throws IOException {
+    String limits = "  resources:\n    limits: {memory: " + amount + "}\n";
+    return Files.writeString(
+            folder.resolve("limit.yaml"),
+            Files.readString(Path.of(QUICKSTART))
+                .replace(
+                    "  resources:\n    requests:\n      cpu:",
+                    limits + "    requests:\n      cpu:"))
+        .toString();
   }
 
   @Test
