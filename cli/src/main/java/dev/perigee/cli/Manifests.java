@@ -12,6 +12,7 @@ import dev.perigee.cli.cluster.api.Write;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -21,17 +22,13 @@ import org.snakeyaml.engine.v2.api.Load;
 import org.snakeyaml.engine.v2.api.LoadSettings;
 import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
 import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
-import org.snakeyaml.engine.v2.schema.CoreSchema;
 
 /** Manifests: YAML or JSON files of one or more documents. */
 final class Manifests {
   private static final int MAX_BYTES = 3 << 20; // as the API server takes of one object
 
   private static final LoadSettings YAML =
-      LoadSettings.builder()
-          .setSchema(new CoreSchema()) // with <<, as kubectl reads it
-          .setAllowDuplicateKeys(false)
-          .build();
+      LoadSettings.builder().setSchema(new KubectlSchema()).setAllowDuplicateKeys(false).build();
 
   /**
    * One document.
@@ -87,6 +84,9 @@ final class Manifests {
               + e.getProblem(),
           2);
     } catch (YamlEngineException e) {
+      if (e.getCause() instanceof CharacterCodingException) {
+        throw new CommandFailure(file + " is not UTF-8; expected a manifest, YAML or JSON", 2);
+      }
       throw new CommandFailure(
           file + ": not YAML: " + e.getMessage().lines().findFirst().orElse(""), 2);
     } catch (StackOverflowError e) { // an alias of what it is in, or brackets without end

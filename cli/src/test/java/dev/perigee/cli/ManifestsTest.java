@@ -52,6 +52,15 @@ class ManifestsTest {
   }
 
   @Test
+  void aFileInAnotherEncodingIsSaidToBeNoUtf8() throws IOException {
+    Path file = Files.write(folder.resolve("m.yaml"), new byte[] {'#', ' ', (byte) 0xe4, '\n'});
+
+    assertThatThrownBy(() -> Manifests.read(List.of(file)))
+        .isInstanceOf(CommandFailure.class)
+        .hasMessageEndingWith("m.yaml is not UTF-8; expected a manifest, YAML or JSON");
+  }
+
+  @Test
   void namesTheDocumentThatIsNoManifest() throws IOException {
     Path file = file("apiVersion: v1\nkind: ConfigMap\n---\nname: x\n");
 
@@ -66,7 +75,7 @@ class ManifestsTest {
             """
             apiVersion: v1
             kind: ConfigMap
-            metadata: &m {name: a, labels: {x: y}}
+            metadata: &m {name: a, labels: {x: z}}
             copy: *m
             merged: {<<: *m, name: b}
             """);
@@ -75,7 +84,7 @@ class ManifestsTest {
 
     assertThat(read.get("copy")).isEqualTo(read.get("metadata"));
     assertThat(read.get("merged").toString())
-        .isEqualTo("{\"name\":\"b\",\"labels\":{\"x\":\"y\"}}");
+        .isEqualTo("{\"name\":\"b\",\"labels\":{\"x\":\"z\"}}");
   }
 
   @Test
@@ -84,6 +93,28 @@ class ManifestsTest {
 
     assertThat(Manifests.read(List.of(file)).getFirst().object().toString())
         .endsWith("\"steps\":1000,\"data\":4,\"rate\":5.0E-4}");
+  }
+
+  /** What kubectl label --local -o json says of the same text. */
+  @Test
+  void readsPlainWordsAndNumbersAsKubectlDoes() throws IOException {
+    Path file =
+        file(
+            """
+            apiVersion: v1
+            kind: ConfigMap
+            words: [yes, Off, y, N, "yes", nothing, ~, !!bool on]
+            integers: [1_000_000, 010, 08, 0o17, 0x1F, -0b101, +5, 0, 00, "010", 2024-01-02, _1, 1:30]
+            fractions: [12_3.5, 1_0e1, .5, 0.5_5]
+            """);
+
+    JsonNode read = Manifests.read(List.of(file)).getFirst().object();
+
+    assertThat(read.get("words").toString())
+        .isEqualTo("[true,false,true,false,\"yes\",\"nothing\",null,true]");
+    assertThat(read.get("integers").toString())
+        .isEqualTo("[1000000,8,8,15,31,-5,5,0,0,\"010\",\"2024-01-02\",\"_1\",\"1:30\"]");
+    assertThat(read.get("fractions").toString()).isEqualTo("[123.5,100,0.5,0.55]");
   }
 
   @Test

@@ -18,6 +18,7 @@ import org.junit.jupiter.api.parallel.ResourceLock;
 import org.junit.jupiter.api.parallel.Resources;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What {@code ./perigee plan} says. */
 @ResourceLock(Resources.SYSTEM_ERR)
@@ -83,6 +84,66 @@ class PlanCommandTest {
         .contains("hardware    CPU, float32")
         .contains("step        unknown: the speed of the ranks is not known")
         .containsPattern("checkpoint  .* to write\n$");
+  }
+
+  /** Dynamic resource allocation asks for devices elsewhere, and the memory limit is the host's. */
+  @Test
+  void aJobThatComputesOnGpusIsPlannedForThemHoweverItGetsThem() throws IOException {
+    Path file =
+        Files.writeString(
+            folder.resolve("cuda.yaml"),
+            Files.readString(Path.of(QUICKSTART))
+                .replace("preset: quickstart", "preset: moonlight-16b-a3b")
+                .replace(
+                    "  resources:\n    requests:\n      cpu:",
+                    "  compute: {backend: cuda}\n"
+                        + "  resources:\n    limits: {memory: 32Gi}\n    requests:\n      cpu:"));
+
+    Result result = plan(file.toString());
+
+    assertThat(result.err()).isEmpty();
+    assertThat(result.out()).contains("hardware    GPUs of an unknown kind, bf16");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"2GB", "2gi", "' 2Gi'", "-1Gi", "lots"})
+  void anAmountThatIsNoneIsNamed(String amount) throws IOException {
+    Result result = plan(withMemoryLimit(amount));
+
+    assertThat(result.code()).isEqualTo(1);
+    assertThat(result.err())
+        .startsWith(
+            "perigee: quickstart cannot work:\n  resources.limits.memory: "
+                + amount.replace("'", "")
+                + " is not an amount; expected")
+        .hasLineCount(2);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1.5Gi, 805 MB", "1e9, 500 MB", "100Ei, 4.61 EB", "2000000000000m, 1 GB"})
+  void anAmountIsReadAsAPodsIs(String amount, String ofARank) throws IOException {
+    assertThat(plan(withMemoryLimit(amount)).out())
+        .contains("hardware    CPU, float32, " + ofARank + "\n");
+  }
+
+  private String withMemoryLimit(String amount) throws IOException {
+    String limits = "  resources:\n    limits: {memory: " + amount + "}\n";
+    return Files.writeString(
+            folder.resolve("limit.yaml"),
+            Files.readString(Path.of(QUICKSTART))
+                .replace(
+                    "  resources:\n    requests:\n      cpu:",
+                    limits + "    requests:\n      cpu:"))
+        .toString();
+  }
+
+  @Test
+  void theLayoutOfTheManifestIsSearchedToo() throws IOException {
+    Result result = plan(KIMI_K2, "--search", "256", "--json");
+
+    JsonNode json = Json.MAPPER.readTree(result.out());
+    assertThat(json.at("/search/0/timing/seconds/pipeline").asDouble())
+        .isLessThanOrEqualTo(json.at("/plan/timing/seconds/pipeline").asDouble());
   }
 
   @Test

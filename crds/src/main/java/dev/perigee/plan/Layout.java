@@ -67,11 +67,14 @@ public record Layout(
         stages.problems(
             Math.multiplyExact(mesh.pipeline(), virtualStages),
             workload.model().numHiddenLayers()));
+    found.addAll(StepPlan.tiedEmbeddings(workload.model(), mesh.pipeline()));
     long unit = (long) mesh.data() * microBatch;
     if (workload.sequences() < unit || workload.sequences() % unit != 0) {
       found.add(
           "batchTokens: %,d sequences do not divide into micro-batches of %d on %d data-parallel ranks"
               .formatted(workload.sequences(), microBatch, mesh.data()));
+    } else if (!Schedule.Shape.tooMany(workload.sequences() / mesh.data(), microBatch).isEmpty()) {
+      found.addAll(Schedule.Shape.tooMany(workload.sequences() / mesh.data(), microBatch));
     } else {
       found.addAll(shape(workload).problems());
     }

@@ -9,8 +9,8 @@ import java.util.Map;
 
 /**
  * Finds the layouts of a workload on a number of ranks that take the shortest step: pipeline,
- * virtual stages, experts' ranks and micro-batch are tried in all combinations. A bound on the time
- * sorts them; the best by that bound are simulated.
+ * virtual stages, experts' ranks and micro-batch are tried in all combinations, and what was asked
+ * for. A bound on the time sorts them; the best by that bound are simulated.
  */
 public final class LayoutSearch {
   private static final int MOST_VIRTUAL = 4;
@@ -83,6 +83,7 @@ public final class LayoutSearch {
     int layers = workload.model().numHiddenLayers();
     int experts = workload.model().nRoutedExperts();
     Map<Integer, StageLayout> byChunks = new HashMap<>();
+    byChunks.put(asked.stages().chunks(), asked.stages());
     List<Bounded> found = new ArrayList<>();
     for (int pipeline = 1;
         pipeline <= Math.min(ranks, StageLayout.mostChunks(layers));
@@ -120,6 +121,10 @@ public final class LayoutSearch {
           }
         }
       }
+    }
+    if (asked.mesh().world() == ranks && asked.problems(workload).isEmpty()) {
+      found.removeIf(candidate -> candidate.layout.equals(asked));
+      found.add(new Bounded(asked, 0)); // simulated whatever its bound
     }
     return found;
   }

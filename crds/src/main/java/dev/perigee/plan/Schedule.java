@@ -42,9 +42,35 @@ public final class Schedule {
       boolean splitWeightGradient,
       boolean offload) {
 
+    /** Micro-batches that a step has at most: a schedule is a list, and an int numbers them. */
+    public static final int MOST_MICRO_BATCHES = 1 << 20;
+
+    /**
+     * Why a step cannot have so many micro-batches on a rank; empty when it can.
+     *
+     * @param sequences of a rank
+     * @param microBatchSequences of a micro-batch
+     */
+    static List<String> tooMany(long sequences, int microBatchSequences) {
+      long microBatches = sequences / microBatchSequences;
+      return microBatches <= MOST_MICRO_BATCHES
+          ? List.of()
+          : List.of(
+              ("parallelism.microBatchSequences: the %d sequences of a rank (batchTokens /"
+                      + " sequenceLength / data) in micro-batches of %d are %d micro-batches, and a"
+                      + " step has at most %d; use larger micro-batches, a smaller batchTokens or"
+                      + " more data")
+                  .formatted(sequences, microBatchSequences, microBatches, MOST_MICRO_BATCHES));
+    }
+
     /** A single stage that takes micro-batches one by one. */
     public static Shape single(int microBatches) {
       return new Shape(1, 1, microBatches, false, false, false);
+    }
+
+    /** The same with another number of micro-batches. */
+    Shape withMicroBatches(int other) {
+      return new Shape(stages, virtualStages, other, expertOverlap, splitWeightGradient, offload);
     }
 
     /** Chunks over all stages. */

@@ -118,7 +118,8 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
               + " (batchTokens / sequenceLength / data); use one of "
               + divisors(share));
     } else {
-      found.addAll(shape(run).problems());
+      List<String> tooMany = Shape.tooMany(share, microBatchSequences(run));
+      found.addAll(tooMany.isEmpty() ? shape(run).problems() : tooMany);
     }
     if (model == null) {
       return found;
@@ -152,7 +153,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
   /** Offloading that would never happen is refused, since somebody counts on it. */
   private static List<String> nothingToOffload(RunConfig run) {
     Shape shape = shape(run);
-    Schedule schedule = Schedule.of(shape, Collections.nCopies(shape.chunks(), 0));
+    Shape beginning =
+        shape.withMicroBatches(Timing.simulated(shape.stages(), shape.microBatches()));
+    Schedule schedule = Schedule.of(beginning, Collections.nCopies(shape.chunks(), 0));
     boolean offloads =
         schedule.steps().stream()
             .flatMap(List::stream)

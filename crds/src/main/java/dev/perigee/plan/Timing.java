@@ -67,7 +67,8 @@ public record Timing(
     Simulation whole = Simulation.of(w, layout, hardware, calibration, microBatches);
     double span = whole.span;
     double busy = whole.computeSeconds * microBatches;
-    double bubble = 1 - busy / (span * layout.mesh().pipeline());
+    double bubble =
+        Math.max(0, 1 - busy / (span * layout.mesh().pipeline())); // not a rounding's -0
     boolean known =
         hardware instanceof Hardware.Gpus
             || calibration.rankFlops() != null

@@ -2,7 +2,10 @@ package dev.perigee.plan;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.run.Mesh;
+import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
 import dev.perigee.run.RunConfig;
 import java.util.Comparator;
@@ -98,5 +101,63 @@ class LayoutsTest {
     assertThat(plan.timing().seconds()).isNull();
     assertThat(plan.timing().bubbleShare()).isBetween(0.0, 0.5);
     assertThat(plan.text()).contains("unknown: the speed of the ranks is not known");
+  }
+
+  /** Kimi K2's report cuts the model as no cost would, and its cut is the one that fits. */
+  @Test
+  void whatWasAskedForIsAmongTheLayoutsThatAreSearched() {
+    Workload w = workload("moonlight-16b-a3b", 3L << 22);
+    List<Integer> uneven = List.of(6, 7, 7, 7);
+    Layout asked =
+        new Layout(new Mesh(4, 4, 4, 8), new StageLayout(uneven), 1, 3, true, false, false);
+
+    List<LayoutSearch.Found> all =
+        LayoutSearch.best(16, w, asked, H100, Calibration.DEFAULT, Integer.MAX_VALUE);
+
+    assertThat(all).extracting(LayoutSearch.Found::layout).contains(asked);
+    assertThat(all)
+        .filteredOn(found -> found.layout().stages().chunks() == 4)
+        .isNotEmpty()
+        .allSatisfy(found -> assertThat(found.layout().stages().layers()).isEqualTo(uneven));
+  }
+
+  @Test
+  void aModelWithTiedEmbeddingsIsNotCutIntoStages() {
+    ModelConfig tied = tied(ModelPresets.find("quickstart").orElseThrow());
+    Workload w = new Workload(tied, 128, 64 * 128, 5, RunConfig.Memory.DEFAULT);
+
+    List<LayoutSearch.Found> best =
+        LayoutSearch.best(8, w, layout(w, 1, 8, 1), H100, Calibration.DEFAULT, 100);
+
+    assertThat(best)
+        .isNotEmpty()
+        .allSatisfy(found -> assertThat(found.layout().mesh().pipeline()).isEqualTo(1));
+    assertThat(layout(w, 2, 8, 1).problems(w))
+        .singleElement()
+        .asString()
+        .startsWith("parallelism.pipeline: 2 stages for a model with tieWordEmbeddings");
+  }
+
+  private static ModelConfig tied(ModelConfig c) {
+    ObjectNode json = new ObjectMapper().valueToTree(c);
+    return new ObjectMapper().convertValue(json.put("tieWordEmbeddings", true), ModelConfig.class);
+  }
+
+  @Test
+  void oneStageHasNoBubbleNotEvenLessThanNone() {
+    for (int microBatch = 1; microBatch <= 64; microBatch *= 2) {
+      Workload w = workload("moonlight-16b-a3b", 64 * 8 * 4096);
+      Layout layout =
+          new Layout(
+              new Mesh(1, 8, 8, 8),
+              StageLayout.whole(w.model()),
+              1,
+              microBatch,
+              false,
+              false,
+              false);
+      assertThat(Plan.of(w, layout, H100, Calibration.DEFAULT).text())
+          .contains("bubble      0.0 %");
+    }
   }
 }

@@ -74,6 +74,35 @@ class ScheduleTest {
     assertThat(ScheduleCheck.of(overlap).peakLive()).containsExactly(5, 4, 3, 2);
   }
 
+  /** So that whether anything is offloaded need not be asked of all micro-batches. */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 4, 7})
+  void whetherAnythingIsOffloadedShowsInTheFirstMicroBatches(int stages) {
+    for (int virtualStages = 1; virtualStages <= 3; virtualStages++) {
+      for (boolean overlap : new boolean[] {false, true}) {
+        for (int groups = 4; groups <= 9; groups++) {
+          int all = groups * stages;
+          assertThat(offloads(new Shape(stages, virtualStages, all, overlap, false, true)))
+              .isEqualTo(
+                  offloads(
+                      new Shape(
+                          stages,
+                          virtualStages,
+                          Timing.simulated(stages, all),
+                          overlap,
+                          false,
+                          true)));
+        }
+      }
+    }
+  }
+
+  private static boolean offloads(Shape shape) {
+    return Schedule.of(shape, Collections.nCopies(shape.chunks(), 0)).steps().stream()
+        .flatMap(List::stream)
+        .anyMatch(step -> step.action() == Action.OFFLOAD);
+  }
+
   @Test
   void offloadingKeepsFewerOnTheDevice() {
     List<Integer> layers = Collections.nCopies(16, 1);

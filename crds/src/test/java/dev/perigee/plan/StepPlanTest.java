@@ -2,7 +2,15 @@ package dev.perigee.plan;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.perigee.run.Mesh;
+import dev.perigee.run.ModelConfig;
+import dev.perigee.run.ModelPresets;
+import dev.perigee.run.RunConfig;
+import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class StepPlanTest {
   @Test
@@ -31,5 +39,50 @@ class StepPlanTest {
   void interleavedStagesGetAsManyMicroBatchesAsTheyCanShareOut() {
     assertThat(StepPlan.microBatchSequences(20, 128, 512, 8, 4)).isEqualTo(1);
     assertThat(StepPlan.microBatchSequences(24, 128, 512, 8, 4)).isEqualTo(2);
+  }
+
+  /** Beyond an int, and what would fill the operator's memory when it looks what is offloaded. */
+  @ParameterizedTest
+  @CsvSource({"1000000000000, 2, false", "8589934592, 128, true"})
+  void moreMicroBatchesThanAScheduleHoldsAreRefused(long batch, int length, boolean offload) {
+    RunConfig run = run(batch, length, offload);
+
+    assertThat(run.problems()).isEmpty();
+    assertThat(StepPlan.problems(run, QUICKSTART))
+        .singleElement()
+        .asString()
+        .startsWith("parallelism.microBatchSequences: the " + batch / length / 2 + " sequences")
+        .contains("a step has at most 1048576");
+  }
+
+  @Test
+  void aMillionMicroBatchesAreLookedAtInABlink() {
+    assertThat(StepPlan.problems(run((1L << 21) * 2, 2, true), QUICKSTART))
+        .singleElement()
+        .asString()
+        .startsWith("memory.offload: no activation waits long enough")
+        .contains("1048576 micro-batches");
+  }
+
+  private static final ModelConfig QUICKSTART = ModelPresets.find("quickstart").orElseThrow();
+
+  private static RunConfig run(long batchTokens, int sequenceLength, boolean offload) {
+    return new RunConfig(
+            "default/a",
+            1,
+            new RunConfig.Model(QUICKSTART, null),
+            List.of(new RunConfig.DataSource("sums", 1, "arithmetic", null)),
+            new RunConfig.Tokenizer(RunConfig.Tokenizer.Kind.bytes, null),
+            sequenceLength,
+            batchTokens,
+            new Mesh(2, 2, 1, 1),
+            RunConfig.Optimizer.DEFAULT,
+            new RunConfig.Schedule(0.002, 0, 0, 0),
+            100,
+            new RunConfig.Checkpoint("checkpoints", 10, 2),
+            null,
+            RunConfig.Network.DEFAULT)
+        .with(new RunConfig.Pipeline(1, 1, false, false, null))
+        .with(new RunConfig.Memory(Set.of(), Set.of(), offload, 32));
   }
 }

@@ -4,9 +4,14 @@ import dev.perigee.api.PretrainJobSpec;
 import dev.perigee.api.ResourcesSpec;
 import dev.perigee.plan.Gpu;
 import dev.perigee.plan.Hardware;
+import dev.perigee.run.RunConfig;
 import io.fabric8.kubernetes.api.model.Quantity;
+import java.math.BigDecimal;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /** What a job's ranks run on, from what its pods ask for. */
 public final class JobHardware {
@@ -15,21 +20,54 @@ public final class JobHardware {
   /** Set on nodes by NVIDIA's GPU feature discovery. */
   private static final String PRODUCT = "nvidia.com/gpu.product";
 
+  /** What an API server takes as an amount of a pod's resource: it is not negative. */
+  private static final Pattern AMOUNT =
+      Pattern.compile(
+          "\\+?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?");
+
   private JobHardware() {}
 
+  /** Amounts that no pod can ask for, one line each; empty when all can be. */
+  static List<String> problems(ResourcesSpec resources) {
+    if (resources == null) {
+      return List.of();
+    }
+    return Stream.concat(
+            problems("requests", resources.requests()), problems("limits", resources.limits()))
+        .toList();
+  }
+
+  private static Stream<String> problems(String field, Map<String, Quantity> amounts) {
+    return amounts == null
+        ? Stream.empty()
+        : amounts.entrySet().stream()
+            .filter(entry -> !isAmount(entry.getValue()))
+            .map(
+                entry ->
+                    ("resources.%s.%s: %s is not an amount; expected a number of 0 or more, with or"
+                            + " without a unit, for example 500m, 2, 1.5Gi or 2G")
+                        .formatted(field, entry.getKey(), entry.getValue()));
+  }
+
+  private static boolean isAmount(Quantity quantity) {
+    return AMOUNT.matcher(quantity.toString()).matches();
+  }
+
   /**
-   * GPUs when the pods ask for some, of the kind that the node selector names; else threads, with
-   * their share of the pod's memory limit.
+   * GPUs when the pods ask for some or compute on them, however they get them, of the kind that the
+   * node selector names; else threads, with their share of the pod's memory limit.
    */
   public static Hardware of(PretrainJobSpec spec) {
     int ranksPerPod = Math.max(1, spec.parallelism().ranksPerPod());
     ResourcesSpec resources = spec.resources();
-    if (asked(resources, GPU).isEmpty()) {
+    boolean cuda = spec.compute().backend() == RunConfig.Compute.Backend.cuda;
+    if (!cuda && asked(resources, GPU).isEmpty()) {
       Long memory =
           Optional.ofNullable(resources)
               .map(ResourcesSpec::limits)
               .map(limits -> limits.get("memory"))
-              .map(limit -> Quantity.getAmountInBytes(limit).longValue() / ranksPerPod)
+              .filter(JobHardware::isAmount)
+              .map(limit -> bytes(limit) / ranksPerPod)
               .orElse(null);
       return new Hardware.Cpu(memory, ranksPerPod);
     }
@@ -39,6 +77,11 @@ public final class JobHardware {
         .flatMap(Gpu::find)
         .<Hardware>map(gpu -> new Hardware.Gpus(gpu, ranksPerPod))
         .orElse(new Hardware.UnknownGpus(ranksPerPod));
+  }
+
+  private static long bytes(Quantity amount) {
+    BigDecimal most = BigDecimal.valueOf(Long.MAX_VALUE);
+    return Quantity.getAmountInBytes(amount).min(most).longValue();
   }
 
   private static Optional<Quantity> asked(ResourcesSpec resources, String name) {

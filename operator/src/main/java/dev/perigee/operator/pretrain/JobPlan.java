@@ -31,6 +31,7 @@ public record JobPlan(RunConfig run, Hardware hardware, List<String> problems) {
     Hardware used = hardware == null ? JobHardware.of(job.getSpec()) : hardware;
     RunConfig run = RunConfigs.of(job, problems);
     problems.addAll(run.problems());
+    problems.addAll(JobHardware.problems(job.getSpec().resources()));
     if (problems.isEmpty()) {
       problems.addAll(StepPlan.problems(run, run.model().config()));
     }
