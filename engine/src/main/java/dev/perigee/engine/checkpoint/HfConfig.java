@@ -13,6 +13,8 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
+import java.util.regex.Pattern;
 
 /**
  * Hugging Face's {@code config.json} of a DeepSeek-V3 or Kimi-K2 model.
@@ -29,6 +31,9 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
       new ObjectMapper()
           .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+
+  /** A name such as {@code hiddenSize}. */
+  private static final Pattern MANIFEST_NAME = Pattern.compile("\\b[a-z]+(?:[A-Z][a-z]*)+\\b");
 
   /**
    * Reads the file, in the spelling of transformers 4 ({@code rope_theta}, {@code rope_scaling}) or
@@ -62,7 +67,7 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
     in.supported();
     ModelConfig model = in.model();
     if (in.problems.isEmpty()) {
-      in.problems.addAll(model.problems());
+      model.problems().stream().map(HfConfig::asInTheFile).forEach(in.problems::add);
     }
     if (!in.problems.isEmpty()) {
       throw new CheckpointFormatException(file, String.join("; ", in.problems));
@@ -74,6 +79,13 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
         model,
         bos.isInt() ? (Integer) bos.intValue() : null,
         firstEos.isInt() ? (Integer) firstEos.intValue() : null);
+  }
+
+  /** A problem with the fields' names of {@code config.json}, not those of a manifest. */
+  private static String asInTheFile(String problem) {
+    return MANIFEST_NAME
+        .matcher(problem.replace("model.", ""))
+        .replaceAll(name -> name.group().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT));
   }
 
   /** The file's text, in the spelling that transformers 4 and 5 both read. */

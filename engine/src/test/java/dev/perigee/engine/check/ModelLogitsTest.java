@@ -79,14 +79,14 @@ class ModelLogitsTest {
     String claim = "\"num_hidden_layers\" : ";
     String text = Files.readString(config);
     assertThat(text).contains(claim);
-    Files.writeString(config, text.replaceFirst(claim + "\\d+", claim + "2147483647"));
+    Files.writeString(config, text.replaceFirst(claim + "\\d+", claim + "10000"));
     assertThatThrownBy(() -> ModelCheck.run(folder))
         .isInstanceOf(CheckpointFormatException.class)
         .hasMessage(
             config
-                + ": num_hidden_layers: 2147483647; "
+                + ": num_hidden_layers: 10000; "
                 + folder.resolve(Safetensors.SINGLE)
-                + " holds no layer 2147483646");
+                + " holds no layer 9999");
   }
 
   @Test

@@ -225,11 +225,12 @@ class CheckpointStoreTest {
   void aFolderWithANumberThatNoStepHasIsLeftAlone() throws Exception {
     Path other = Files.createDirectories(directory.resolve("step-99999999999999999999"));
     CheckpointStore store = store(1);
-    store.prepare();
+    store.prepare("a test");
     assertThat(store.latestDurable()).isEmpty();
     save(store, 1);
     save(store, 2);
-    assertThat(names()).containsExactly("step-00000002", other.getFileName().toString());
+    assertThat(names())
+        .containsExactly("step-00000002", other.getFileName().toString(), "writer.json");
   }
 
   /** On NFS a folder stays as long as somebody has a file of it open. */

@@ -56,8 +56,8 @@ class HfConfigTest {
     o.put("num_hidden_layers", Integer.MAX_VALUE).put("n_routed_experts", 65_537).put("n_group", 1);
     assertThatThrownBy(() -> read(o.toString()))
         .isInstanceOf(CheckpointFormatException.class)
-        .hasMessageContaining("model.numHiddenLayers: 2147483647; expected 1 to 10000")
-        .hasMessageContaining("model.nRoutedExperts: 65537; expected 0 to 65536");
+        .hasMessageContaining("num_hidden_layers: 2147483647; expected 1 to 10000")
+        .hasMessageContaining("n_routed_experts: 65537; expected 0 to 65536");
   }
 
   @Test
@@ -112,12 +112,12 @@ class HfConfigTest {
           initializer_range    | "0.02"       | initializer_range: "0.02"; expected a number
           rope_scaling         | "yarn"       | rope_scaling: "yarn"; expected an object or null
           rope_scaling         | {"type":"yarn","factor":2,"original_max_position_embeddings":64,"beta_fast":"x"} | rope_scaling.beta_fast: "x"; expected a number
-          vocab_size           | 2147483647   | model.vocabSize × hiddenSize: 15393162781696 numbers; expected at most 2147483647 in one matrix
-          n_routed_experts     | 2147483646   | model.nRoutedExperts: 2147483646; expected 0 to 65536
-          routed_scaling_factor | 1e308       | model.routedScalingFactor: 1.0E308; expected more than 0 and at most 1000000
-          routed_scaling_factor | 0           | model.routedScalingFactor: 0.0; expected more than 0 and at most 1000000
-          rope_scaling         | {"type":"yarn","factor":1e300,"original_max_position_embeddings":64} | model.ropeScaling.factor: 1.0E300; expected 1 to 1000000
-          qk_rope_head_dim     | 63           | model.qkRopeHeadDim: 63; expected an even number
+          vocab_size           | 2147483647   | vocab_size × hidden_size: 15393162781696 numbers; expected at most 2147483647 in one matrix
+          n_routed_experts     | 2147483646   | n_routed_experts: 2147483646; expected 0 to 65536
+          routed_scaling_factor | 1e308       | routed_scaling_factor: 1.0E308; expected more than 0 and at most 1000000
+          routed_scaling_factor | 0           | routed_scaling_factor: 0.0; expected more than 0 and at most 1000000
+          rope_scaling         | {"type":"yarn","factor":1e300,"original_max_position_embeddings":64} | rope_scaling.factor: 1.0E300; expected 1 to 1000000
+          qk_rope_head_dim     | 63           | qk_rope_head_dim: 63; expected an even number
           """)
   void whatIsNotSupportedIsRefusedByName(String field, String value, String fault)
       throws IOException {
