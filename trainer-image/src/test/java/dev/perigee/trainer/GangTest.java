@@ -59,7 +59,7 @@ class GangTest {
     try (Stream<Path> entries = Files.list(volume)) {
       assertThat(entries.map(p -> p.getFileName().toString()))
           .containsExactlyInAnyOrder(
-              "history.jsonl", "summary.json", "step-00000140", "step-00000150");
+              "history.jsonl", "summary.json", "writer.json", "step-00000140", "step-00000150");
     }
     assertHistory(volume);
     RunStatus summary =
@@ -72,6 +72,27 @@ class GangTest {
     assertThat(summary.evaluation().problems()).isEqualTo(8);
     assertThat(summary.evaluation().exact()).isBetween(0.0, 1.0);
     assertThat(summary.evaluation().sample()).isNotBlank();
+  }
+
+  /** As on a node that is believed to be dead and is not. */
+  @Test
+  void aGangThatIsStillAliveEndsWithItsNextSaveWhenAnotherHasItsPlace() throws Exception {
+    Path volume = folder.resolve("volume");
+    Path old = Files.createDirectory(folder.resolve("old"));
+    Path next = Files.createDirectory(folder.resolve("next"));
+    try (Gang alive = Gang.start(old, Gang.config(volume, MESH, 1_000_000))) {
+      alive.awaitStep(25);
+      try (Gang successor = Gang.start(next, Gang.config(volume, MESH, STEPS))) {
+        assertThat(successor.exits(BOUND))
+            .as(successor.output(0))
+            .containsOnly(ExitCode.DONE.code());
+      }
+      assertThat(alive.exits(BOUND).getFirst())
+          .as(alive.output(0))
+          .isEqualTo(ExitCode.BAD_CONFIG.code());
+      assertThat(alive.output(0)).contains("writer.json: start 1 of test/tiny writes here since");
+    }
+    assertHistory(volume);
   }
 
   @Test
