@@ -34,13 +34,14 @@ code (dev.perigee.operator.Rights); a test holds the two together.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, watch, create, patch]
-# What stands for a gang at its scheduler: ours to make, or Kueue's own to give back, and to read why it waits.
+# What stands for a gang at its scheduler: ours to make, and to read whose it is; or Kueue's own to give back, and to read
+# why it waits.
 - apiGroups: [scheduling.k8s.io]
   resources: [podgroups]
-  verbs: [create, delete]
+  verbs: [get, create, delete]
 - apiGroups: [scheduling.volcano.sh]
   resources: [podgroups]
-  verbs: [create, delete]
+  verbs: [get, create, delete]
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
   verbs: [get, delete]

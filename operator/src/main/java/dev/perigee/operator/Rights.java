@@ -31,10 +31,10 @@ public record Rights(String group, String resource, List<String> verbs) {
           // One for each gang, where the installation closes gangs to others.
           new Rights(
               "networking.k8s.io", "networkpolicies", List.of("list", "watch", "create", "patch")),
-          // What stands for a gang at its scheduler: ours to make, or Kueue's own to give back, and
-          // to read why it waits.
-          new Rights("scheduling.k8s.io", "podgroups", List.of("create", "delete")),
-          new Rights("scheduling.volcano.sh", "podgroups", List.of("create", "delete")),
+          // What stands for a gang at its scheduler: ours to make, and to read whose it is; or
+          // Kueue's own to give back, and to read why it waits.
+          new Rights("scheduling.k8s.io", "podgroups", List.of("get", "create", "delete")),
+          new Rights("scheduling.volcano.sh", "podgroups", List.of("get", "create", "delete")),
           new Rights("kueue.x-k8s.io", "workloads", List.of("get", "delete")));
 
   /** Where the whole cluster is watched: without it a lost node is noticed by its pods. */

@@ -92,8 +92,7 @@ public final class GangWriter {
         case GangAction.CreateConfigMap(var configMap) -> createUnlessThere(configMap);
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
-        case GangAction.CreateGroup(var group) ->
-            unless(HttpURLConnection.HTTP_CONFLICT, () -> createGroup(group));
+        case GangAction.CreateGroup(var group) -> createGroupUnlessThere(group);
         case GangAction.DeleteGroup(var apiVersion, var plural, var name) ->
             unless(
                 HttpURLConnection.HTTP_NOT_FOUND,
@@ -119,6 +118,36 @@ public final class GangWriter {
     inParallel(podActions);
   }
 
+  /**
+   * A group outlives the pods of its job by a moment, so a job that is created under the name of
+   * one that was just deleted may find the earlier one's: its pods wait until that is gone.
+   */
+  private void createGroupUnlessThere(GenericKubernetesResource group) {
+    try {
+      createGroup(group);
+    } catch (KubernetesClientException e) {
+      if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
+        throw e;
+      }
+      String plural = plural(group);
+      String name = group.getMetadata().getName();
+      String json = client.raw(path(group.getApiVersion(), plural, name));
+      if (json == null) {
+        throw e; // another conflict, for example of a quota
+      }
+      var there =
+          client.getKubernetesSerialization().unmarshal(json, GenericKubernetesResource.class);
+      if (there.getMetadata().getDeletionTimestamp() != null
+          || Collections.disjoint(owners(group), owners(there))) {
+        throw isThereAlready(group);
+      }
+    }
+  }
+
+  private static String plural(GenericKubernetesResource group) {
+    return Pluralize.toPlural(group.getKind()).toLowerCase(Locale.ROOT);
+  }
+
   /** With its plural said: else the client would ask the API server for it, each time anew. */
   private void createGroup(GenericKubernetesResource group) {
     client
@@ -127,7 +156,7 @@ public final class GangWriter {
                 .withGroup(ApiVersionUtil.trimGroup(group.getApiVersion()))
                 .withVersion(ApiVersionUtil.trimVersion(group.getApiVersion()))
                 .withKind(group.getKind())
-                .withPlural(Pluralize.toPlural(group.getKind()).toLowerCase(Locale.ROOT))
+                .withPlural(plural(group))
                 .withNamespaced(true)
                 .build())
         .inNamespace(namespace)
@@ -163,12 +192,11 @@ public final class GangWriter {
   }
 
   private void refuseIfForeign(HasMetadata wanted) {
-    String name = wanted.getMetadata().getName();
     Set<String> owners = owners(wanted);
     client
         .resources(wanted.getClass())
         .inNamespace(namespace)
-        .withField("metadata.name", name)
+        .withField("metadata.name", wanted.getMetadata().getName())
         .list()
         .getItems()
         .stream()
@@ -176,17 +204,21 @@ public final class GangWriter {
         .findFirst()
         .ifPresent(
             there -> {
-              throw new KubernetesClientException(
-                  new StatusBuilder()
-                      .withCode(HttpURLConnection.HTTP_CONFLICT)
-                      .withMessage(
-                          wanted.getKind()
-                              + " "
-                              + name
-                              + " is there already and does not belong to this job; delete it, or"
-                              + " create the job under another name")
-                      .build());
+              throw isThereAlready(wanted);
             });
+  }
+
+  private static KubernetesClientException isThereAlready(HasMetadata wanted) {
+    return new KubernetesClientException(
+        new StatusBuilder()
+            .withCode(HttpURLConnection.HTTP_CONFLICT)
+            .withMessage(
+                wanted.getKind()
+                    + " "
+                    + wanted.getMetadata().getName()
+                    + " is there already and does not belong to this job; delete it, or create the"
+                    + " job under another name")
+            .build());
   }
 
   private static Set<String> owners(HasMetadata object) {

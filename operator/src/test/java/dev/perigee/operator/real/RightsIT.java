@@ -10,6 +10,8 @@ import dev.perigee.operator.gang.GangWriter;
 import dev.perigee.operator.gang.PodState;
 import io.fabric8.kubernetes.api.model.ConfigMap;
 import io.fabric8.kubernetes.api.model.ConfigMapBuilder;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResourceBuilder;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
 import io.fabric8.kubernetes.api.model.ObjectMetaBuilder;
 import io.fabric8.kubernetes.api.model.OwnerReference;
@@ -36,6 +38,7 @@ import io.fabric8.kubernetes.client.KubernetesClientBuilder;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import java.time.Clock;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -132,6 +135,14 @@ class RightsIT {
               .build();
       assertThatThrownBy(() -> writer.write(List.of(new GangAction.ApplyService(another))))
           .hasMessageContaining("Service thing is there already");
+      if (RealApi.servesPodGroups()) {
+        writer.write(List.of(new GangAction.CreateGroup(group("job"))));
+        writer.write(List.of(new GangAction.CreateGroup(group("job"))));
+        assertThatThrownBy(
+                () -> writer.write(List.of(new GangAction.CreateGroup(group("another")))))
+            .as("of a job of this name that was deleted just before")
+            .hasMessageContaining("PodGroup thing is there already");
+      }
       writer.write(
           List.of(
               new GangAction.UpdateService(service),
@@ -148,6 +159,19 @@ class RightsIT {
 
   private static Pod thing(String namespace) {
     return api.client().pods().inNamespace(namespace).withName("thing").get();
+  }
+
+  private static GenericKubernetesResource group(String owner) {
+    return new GenericKubernetesResourceBuilder()
+        .withApiVersion("scheduling.k8s.io/v1alpha2")
+        .withKind("PodGroup")
+        .withNewMetadata()
+        .withName("thing")
+        .withOwnerReferences(owner(owner))
+        .endMetadata()
+        .addToAdditionalProperties(
+            "spec", Map.of("schedulingPolicy", Map.of("gang", Map.of("minCount", 2))))
+        .build();
   }
 
   private static OwnerReference owner(String name) {
