@@ -73,8 +73,7 @@ record Summary(ConditionReason reason, String message) {
       case GangLife.State.Waiting(var none, var notBefore) ->
           new Summary(
               ConditionReason.BackingOff, broke(life) + "; it starts again at " + notBefore + ".");
-      case GangLife.State.Running() ->
-          running(observed.of(attempt), plan, said, old).with(notes(observed.of(attempt)));
+      case GangLife.State.Running() -> running(observed.of(attempt), plan, said, old);
     };
   }
 
@@ -93,6 +92,12 @@ record Summary(ConditionReason reason, String message) {
         .findFirst()
         .map(pod -> " " + pod.name() + " has lost a peer, which has yet to say why.")
         .orElse("");
+  }
+
+  /** What a program says is one sentence; notes come after it. */
+  private Summary withoutNotes() {
+    int end = message.indexOf('.');
+    return end < 0 ? this : new Summary(reason, message.substring(0, end + 1));
   }
 
   private Summary with(String note) {
@@ -176,10 +181,12 @@ record Summary(ConditionReason reason, String message) {
       return starting(pods);
     }
     if (said.isPresent() && said.get().phase() != null) {
-      return saying(said.get(), pods);
+      return saying(said.get(), pods).with(notes(gang));
     }
     // One unanswered question is no news: the last answer stands while the pods run.
-    return standing(old, WORKING).orElseGet(() -> starting(pods));
+    return standing(old, WORKING)
+        .map(last -> last.withoutNotes().with(notes(gang)))
+        .orElseGet(() -> starting(pods));
   }
 
   private static String image(GangPlan plan) {

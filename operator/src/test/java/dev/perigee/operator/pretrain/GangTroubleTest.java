@@ -268,7 +268,11 @@ class GangTroubleTest {
     cluster.pass(59);
     cluster.reconcile();
     assertThat(cluster.job.getStatus().lastFailure()).isNull();
-    assertThat(cluster.message()).endsWith(" demo-0 has lost a peer, which has yet to say why.");
+    assertThat(cluster.message())
+        .isEqualTo("Steps are being taken. demo-0 has lost a peer, which has yet to say why.");
+    int writes = cluster.writes;
+    cluster.reconcile();
+    assertThat(cluster.writes).as("the same look again says the same").isEqualTo(writes);
     cluster.node("demo-1", SILENT);
     cluster.reconcile();
     assertThat(cluster.job.getStatus().lastFailure().reason()).isEqualTo("NodeLost");
