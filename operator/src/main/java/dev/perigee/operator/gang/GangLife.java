@@ -34,6 +34,9 @@ public record GangLife(
   /** Name of the failure of a job that took longer than its active deadline. */
   private static final String DEADLINE_EXCEEDED = ConditionReason.DeadlineExceeded.name();
 
+  /** The highest number of a signal on Linux. */
+  private static final int LAST_SIGNAL = 64;
+
   /** How long a program may take to notice that a peer is gone, and to end. */
   private static final Duration NOTICING = Duration.ofSeconds(30);
 
@@ -393,7 +396,7 @@ public record GangLife(
         return meaning.name();
       }
     }
-    return code > 128 ? "Signal" + (code - 128) : "Unknown";
+    return code > 128 && code <= 128 + LAST_SIGNAL ? "Signal" + (code - 128) : "Unknown";
   }
 
   private static ConditionReason finalReason(Breakage breakage) {

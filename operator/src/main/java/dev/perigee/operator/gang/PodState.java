@@ -191,9 +191,29 @@ public record PodState(
     /** Types of conditions by which Kubernetes and Kueue say that the program is not why. */
     private static final Set<String> DISRUPTIONS = Set.of("DisruptionTarget", "TerminationTarget");
 
+    /**
+     * Reasons by which a runtime or kubelet says that a program is gone and nobody saw how: both
+     * were started anew, as with their node.
+     */
+    private static final Set<String> UNSEEN = Set.of("Unknown", "ContainerStatusUnknown");
+
     private static End of(Pod pod) {
       var now = Container.now(pod);
       var said = Container.before(pod).or(() -> now);
+      if (said.map(ContainerStateTerminated::getReason).filter(UNSEEN::contains).isPresent()) {
+        String node =
+            Optional.ofNullable(pod.getSpec())
+                .map(PodSpec::getNodeName)
+                .map(name -> "node " + name)
+                .orElse("its node");
+        return new End(
+            null,
+            PodReason.NodeLost,
+            node + " was started anew, and nobody saw the program end",
+            said.map(ContainerStateTerminated::getFinishedAt)
+                .flatMap(WrittenTime::read)
+                .orElse(null));
+      }
       return new End(
           said.map(ContainerStateTerminated::getExitCode).orElse(null),
           reason(pod, now.orElse(null)),

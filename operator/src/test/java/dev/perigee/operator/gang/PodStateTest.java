@@ -34,6 +34,33 @@ class PodStateTest {
     assertThat(PodState.of(GangTest.ended(NEW, 0)).phase()).isEqualTo(PodState.Phase.Succeeded);
   }
 
+  /** As containerd, and the kubelet, say it after a reboot. */
+  @ParameterizedTest
+  @CsvSource({"255, Unknown", "137, ContainerStatusUnknown"})
+  void aProgramThatIsGoneWithItsNodesLastLifeDidNotEndByItself(int exitCode, String reason) {
+    Pod pod =
+        new PodBuilder(GangTest.ended(NEW, exitCode))
+            .editOrNewSpec()
+            .withNodeName("n1")
+            .endSpec()
+            .editStatus()
+            .editFirstContainerStatus()
+            .editState()
+            .editTerminated()
+            .withReason(reason)
+            .endTerminated()
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    PodState state = PodState.of(pod);
+    assertThat(state.phase()).isEqualTo(PodState.Phase.Failed);
+    assertThat(state.end().reason()).isEqualTo(PodReason.NodeLost);
+    assertThat(state.end().exitCode()).isNull();
+    assertThat(state.end().message())
+        .isEqualTo("node n1 was started anew, and nobody saw the program end");
+  }
+
   /** A kubelet orders containers by name: what a mesh adds to a pod may come first. */
   @Test
   void aContainerThatSomebodyElseAddedIsNotTheProgram() {
