@@ -246,6 +246,19 @@ public final class CheckpointStore {
     }
   }
 
+  /** Of a rank that hears of it from another; in the first rank's pod it can see by whom. */
+  private SupersededException told() {
+    String cause = "";
+    try {
+      requireTenure();
+    } catch (SupersededException e) {
+      return e;
+    } catch (IOException e) {
+      cause = ": " + reason(e);
+    }
+    return new SupersededException("another run writes to " + directory + " by now" + cause);
+  }
+
   private interface Work {
     void run() throws IOException, SupersededException;
   }
@@ -274,9 +287,7 @@ public final class CheckpointStore {
       return;
     }
     if (worst.floats()[0] == 2) { // what is there may be the other run's
-      throw superseded != null
-          ? superseded
-          : new SupersededException("another run writes to " + directory + " by now");
+      throw superseded != null ? superseded : told();
     }
     if (world.index() == 0) {
       try {
