@@ -73,10 +73,9 @@ public record Layout(
       found.add(
           "batchTokens: %,d sequences do not divide into micro-batches of %d on %d data-parallel ranks"
               .formatted(workload.sequences(), microBatch, mesh.data()));
-    } else if (!Schedule.Shape.tooMany(workload.sequences() / mesh.data(), microBatch).isEmpty()) {
-      found.addAll(Schedule.Shape.tooMany(workload.sequences() / mesh.data(), microBatch));
     } else {
-      found.addAll(shape(workload).problems());
+      List<String> tooMany = Schedule.Shape.tooMany(workload.sequences() / mesh.data(), microBatch);
+      found.addAll(tooMany.isEmpty() ? shape(workload).problems() : tooMany);
     }
     return found;
   }

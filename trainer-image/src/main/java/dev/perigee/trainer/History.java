@@ -4,6 +4,7 @@ import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.perigee.engine.checkpoint.StorageException;
+import dev.perigee.engine.checkpoint.WholeFile;
 import dev.perigee.engine.train.StepReport;
 import dev.perigee.run.RunStatus;
 import java.io.IOException;
@@ -113,10 +114,8 @@ final class History implements AutoCloseable {
   /** Writes {@code summary.json}. */
   void summarise(RunStatus status) throws StorageException {
     Path file = directory.resolve("summary.json");
-    Path fresh = directory.resolve("summary.json.partial");
     try {
-      Files.write(fresh, JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(status));
-      Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
+      WholeFile.write(file, JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(status));
     } catch (IOException e) {
       throw cannotWrite(file, e);
     }

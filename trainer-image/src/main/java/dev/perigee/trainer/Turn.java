@@ -2,13 +2,13 @@ package dev.perigee.trainer;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.perigee.engine.checkpoint.WholeFile;
 import dev.perigee.run.RankMap;
 import dev.perigee.run.RunFiles;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.Optional;
 
 /**
@@ -61,7 +61,8 @@ final class Turn {
       next = known.get();
       log.line("start " + next.ranks().generation() + " of the gang begins");
     }
-    write(mark, next.ranks().generation());
+    WholeFile.write(
+        mark, Integer.toString(next.ranks().generation()).getBytes(StandardCharsets.UTF_8));
     return next;
   }
 
@@ -72,13 +73,6 @@ final class Turn {
     } catch (NumberFormatException e) {
       return given.ranks().generation();
     }
-  }
-
-  /** Beside and then renamed: a program that is killed in between has taken no start. */
-  private static void write(Path mark, int generation) throws IOException {
-    Path fresh = mark.resolveSibling("generation.partial");
-    Files.write(fresh, Integer.toString(generation).getBytes(StandardCharsets.UTF_8));
-    Files.move(fresh, mark, StandardCopyOption.ATOMIC_MOVE);
   }
 
   private Optional<Launch> later(Launch given, int over) throws IOException {

@@ -5,7 +5,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.UUID;
@@ -45,9 +44,7 @@ final class Tenure {
             Instant.now().truncatedTo(ChronoUnit.SECONDS).toString(),
             UUID.randomUUID().toString());
     Path file = directory.resolve(FILE);
-    Path fresh = directory.resolve(FILE + ".partial");
-    Files.write(fresh, TrainerFiles.JSON.writeValueAsBytes(mark));
-    Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
+    WholeFile.write(file, TrainerFiles.JSON.writeValueAsBytes(mark));
     return new Tenure(file, mark);
   }
 

@@ -200,6 +200,8 @@ public record PodState(
     private static End of(Pod pod) {
       var now = Container.now(pod);
       var said = Container.before(pod).or(() -> now);
+      Instant at =
+          said.map(ContainerStateTerminated::getFinishedAt).flatMap(WrittenTime::read).orElse(null);
       if (said.map(ContainerStateTerminated::getReason).filter(UNSEEN::contains).isPresent()) {
         String node =
             Optional.ofNullable(pod.getSpec())
@@ -210,9 +212,7 @@ public record PodState(
             null,
             PodReason.NodeLost,
             node + " was started anew, and nobody saw the program end",
-            said.map(ContainerStateTerminated::getFinishedAt)
-                .flatMap(WrittenTime::read)
-                .orElse(null));
+            at);
       }
       return new End(
           said.map(ContainerStateTerminated::getExitCode).orElse(null),
@@ -222,9 +222,7 @@ public record PodState(
               .or(() -> Optional.ofNullable(pod.getStatus()).map(PodStatus::getMessage))
               .filter(m -> !m.isBlank())
               .orElse(null),
-          said.map(ContainerStateTerminated::getFinishedAt)
-              .flatMap(WrittenTime::read)
-              .orElse(null));
+          at);
     }
 
     /** What Kubernetes, or Kueue, says before it ends a pod for a reason that is not the pod's. */
