@@ -139,7 +139,7 @@ public final class GangWriter {
           client.getKubernetesSerialization().unmarshal(json, GenericKubernetesResource.class);
       if (there.getMetadata().getDeletionTimestamp() != null
           || Collections.disjoint(owners(group), owners(there))) {
-        throw isThereAlready(group);
+        throw isThereAlready(group, there);
       }
     }
   }
@@ -204,11 +204,11 @@ public final class GangWriter {
         .findFirst()
         .ifPresent(
             there -> {
-              throw isThereAlready(wanted);
+              throw isThereAlready(wanted, there);
             });
   }
 
-  private static KubernetesClientException isThereAlready(HasMetadata wanted) {
+  private static KubernetesClientException isThereAlready(HasMetadata wanted, HasMetadata there) {
     return new KubernetesClientException(
         new StatusBuilder()
             .withCode(HttpURLConnection.HTTP_CONFLICT)
@@ -216,9 +216,24 @@ public final class GangWriter {
                 wanted.getKind()
                     + " "
                     + wanted.getMetadata().getName()
-                    + " is there already and does not belong to this job; delete it, or create the"
-                    + " job under another name")
+                    + (isOfNamesake(wanted, there)
+                        ? " is left of an earlier job of this name; waits until the cluster has"
+                            + " deleted it"
+                        : " is there already and does not belong to this job; delete it, or create"
+                            + " the job under another name"))
             .build());
+  }
+
+  /** Whether the owner of what is there had the name of the owner of what is wanted. */
+  private static boolean isOfNamesake(HasMetadata wanted, HasMetadata there) {
+    return there.getMetadata().getOwnerReferences().stream()
+        .anyMatch(
+            theirs ->
+                wanted.getMetadata().getOwnerReferences().stream()
+                    .anyMatch(
+                        ours ->
+                            ours.getKind().equals(theirs.getKind())
+                                && ours.getName().equals(theirs.getName())));
   }
 
   private static Set<String> owners(HasMetadata object) {

@@ -343,6 +343,15 @@ class BadInputIT {
     assertThat(holding("again")).containsExactly("Reconciling");
     assertThat(uids("again").values()).containsExactlyElementsOf(first);
     collect("again"); // as the garbage collector does
+    if (RealApi.servesPodGroups()) {
+      awaitReason("again", "CreationRefused"); // what is not watched comes to light when written
+      assertThat(ready("again").message())
+          .isEqualTo(
+              "PodGroup again-attempt-1 is left of an earlier job of this name; waits until the cluster has"
+                  + " deleted it");
+      assertThat(pods("again")).isEmpty();
+      letGoOfGroup("again-attempt-1");
+    }
     awaitPods("again", 2);
     assertThat(uids("again").values()).doesNotContainAnyElementsOf(first);
     assertThat(status("again").attempt().number()).isEqualTo(1);
@@ -354,6 +363,25 @@ class BadInputIT {
     api.client().services().inNamespace(namespace).withName(name).delete();
     api.client().configMaps().inNamespace(namespace).withLabel("perigee.dev/job", name).delete();
     api.client().network().networkPolicies().inNamespace(namespace).withName(name).delete();
+  }
+
+  /**
+   * As the garbage collector does, and the controller that keeps a group until its pods are gone.
+   */
+  private void letGoOfGroup(String name) {
+    var group =
+        api.client()
+            .genericKubernetesResources("scheduling.k8s.io/v1alpha2", "PodGroup")
+            .inNamespace(namespace)
+            .withName(name);
+    group.delete();
+    if (group.get() != null) {
+      group.edit(
+          held -> {
+            held.getMetadata().setFinalizers(List.of());
+            return held;
+          });
+    }
   }
 
   private static String generation(Pod pod) {
