@@ -17,8 +17,10 @@ import java.util.Optional;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.parallel.Isolated;
 
 /** Owner references do what a finaliser would: the collector of a real cluster shows it. */
+@Isolated("Its collector looks at all namespaces.")
 class GarbageCollectionIT {
   private static final Duration PATIENCE = Duration.ofSeconds(60);
 

@@ -22,11 +22,13 @@ import java.util.Optional;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.parallel.Isolated;
 
 /**
  * What a job that is deleted leaves at Kueue when no kubelet says that its pods have ended. Kueue
  * is played: a Workload that belongs to the pods, and finalisers on both.
  */
+@Isolated("Other tests have no Kueue.")
 class OrphanedGroupIT {
   private static final Duration PATIENCE = Duration.ofMinutes(2);
   private static final ResourceDefinitionContext WORKLOAD =
