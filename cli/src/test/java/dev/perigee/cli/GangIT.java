@@ -31,7 +31,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** A tiny job on the real operator, in real processes: what breaks is mended, or said. */
 class GangIT {
-  private static final int STEPS = 150;
+  private static final int STEPS = 100;
   private static final Duration PATIENCE = Duration.ofSeconds(150);
 
   @TempDir Path folder;

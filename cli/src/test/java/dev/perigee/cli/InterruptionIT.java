@@ -17,7 +17,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** However the command ends, its pods end with it, and the job goes on where it was saved. */
 class InterruptionIT {
-  private static final int STEPS = 400;
+  private static final int STEPS = 200;
 
   @TempDir Path folder;
   private Path manifest;

@@ -1,5 +1,7 @@
 package dev.perigee.cli.cluster.node;
 
+import static java.util.stream.Collectors.groupingBy;
+
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.Json;
@@ -8,6 +10,7 @@ import java.math.BigDecimal;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 
 /** Whether a pod fits the only node, as a pure function. */
 final class Scheduler {
@@ -41,27 +44,49 @@ final class Scheduler {
                 + ").");
       }
     }
-    for (JsonNode container : Json.at(pod, "spec", "containers")) {
-      for (Map.Entry<String, JsonNode> request : requests(container).properties()) {
-        String resource = request.getKey();
-        String allocatable = Json.text(node, "status", "allocatable", resource);
-        BigDecimal free = allocatable.isEmpty() ? BigDecimal.ZERO : Quantities.value(allocatable);
-        for (ObjectNode other : running) {
-          for (JsonNode c : Json.at(other, "spec", "containers")) {
-            String used = Json.text(requests(c), resource);
-            free = used.isEmpty() ? free : free.subtract(Quantities.value(used));
-          }
+    return shortage(pod, node, running);
+  }
+
+  /**
+   * What the node has too little of. The pods of a gang do nothing until all of them run, so the
+   * first of them goes to the node only when there is room for all, and what the others need is
+   * kept for them: else two gangs would wait for each other's room for ever.
+   */
+  private static Optional<String> shortage(
+      JsonNode pod, ObjectNode node, List<ObjectNode> running) {
+    Map<Gang, List<ObjectNode>> begun =
+        running.stream()
+            .filter(other -> Gang.of(other).isPresent())
+            .collect(groupingBy(other -> Gang.of(other).orElseThrow()));
+    Optional<Gang> gang = Gang.of(pod);
+    boolean first = gang.filter(g -> !begun.containsKey(g)).isPresent();
+    int together = first ? gang.orElseThrow().size() : 1;
+    for (Map.Entry<String, BigDecimal> request : requests(pod).entrySet()) {
+      String resource = request.getKey();
+      String allocatable = Json.text(node, "status", "allocatable", resource);
+      BigDecimal free = allocatable.isEmpty() ? BigDecimal.ZERO : Quantities.value(allocatable);
+      for (ObjectNode other : running) {
+        free = free.subtract(requests(other).getOrDefault(resource, BigDecimal.ZERO));
+      }
+      for (Map.Entry<Gang, List<ObjectNode>> other : begun.entrySet()) {
+        int missing = other.getKey().size() - other.getValue().size();
+        if (missing > 0 && !gang.equals(Optional.of(other.getKey()))) {
+          free =
+              free.subtract(
+                  requests(other.getValue().getFirst())
+                      .getOrDefault(resource, BigDecimal.ZERO)
+                      .multiply(BigDecimal.valueOf(missing)));
         }
-        if (Quantities.value(request.getValue().asText()).compareTo(free) > 0) {
-          return Optional.of(
-              "0/1 nodes are available: 1 Insufficient "
-                  + resource
-                  + " (wanted "
-                  + request.getValue().asText()
-                  + ", free "
-                  + free.max(BigDecimal.ZERO).toPlainString()
-                  + ").");
-        }
+      }
+      BigDecimal wanted = request.getValue().multiply(BigDecimal.valueOf(together));
+      if (wanted.compareTo(free) > 0) {
+        return Optional.of(
+            "0/1 nodes are available: 1 Insufficient %s (%s, free %s)."
+                .formatted(
+                    resource,
+                    (together == 1 ? "wanted " : "the " + together + " pods of its gang want ")
+                        + wanted.stripTrailingZeros().toPlainString(),
+                    free.max(BigDecimal.ZERO).stripTrailingZeros().toPlainString()));
       }
     }
     return Optional.empty();
@@ -82,19 +107,43 @@ final class Scheduler {
     return false;
   }
 
-  /** Requests; a limit without a request counts as one. */
-  private static ObjectNode requests(JsonNode container) {
-    ObjectNode requests = Json.object();
-    container
-        .path("resources")
-        .path("limits")
-        .properties()
-        .forEach(e -> requests.set(e.getKey(), e.getValue()));
-    container
-        .path("resources")
-        .path("requests")
-        .properties()
-        .forEach(e -> requests.set(e.getKey(), e.getValue()));
+  /** What the containers of a pod request in all; a limit without a request counts as one. */
+  private static Map<String, BigDecimal> requests(JsonNode pod) {
+    Map<String, BigDecimal> requests = new TreeMap<>();
+    for (JsonNode container : Json.at(pod, "spec", "containers")) {
+      ObjectNode own = Json.object();
+      for (String kind : List.of("limits", "requests")) {
+        Json.at(container, "resources", kind)
+            .properties()
+            .forEach(e -> own.set(e.getKey(), e.getValue()));
+      }
+      own.properties()
+          .forEach(
+              e ->
+                  requests.merge(
+                      e.getKey(), Quantities.value(e.getValue().asText()), BigDecimal::add));
+    }
     return requests;
+  }
+
+  /** The pods of one start of a job, by the labels that its operator gives them. */
+  private record Gang(String namespace, String job, String generation, int size) {
+    /** The gang of a pod; a spare is in none yet. */
+    static Optional<Gang> of(JsonNode pod) {
+      String generation = label(pod, "generation");
+      String size = label(pod, "gang-size");
+      return generation.equals("0") || !size.matches("[0-9]{1,6}")
+          ? Optional.empty()
+          : Optional.of(
+              new Gang(
+                  Json.text(pod, "metadata", "namespace"),
+                  label(pod, "job"),
+                  generation,
+                  Integer.parseInt(size)));
+    }
+
+    private static String label(JsonNode pod, String name) {
+      return Json.text(pod, "metadata", "labels", "perigee.dev/" + name);
+    }
   }
 }
