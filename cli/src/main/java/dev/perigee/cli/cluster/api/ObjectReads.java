@@ -40,7 +40,10 @@ final class ObjectReads {
   void list(ApiRequest request, ObjectTarget target) throws IOException {
     ResourceType type = target.type();
     Predicate<JsonNode> selected =
-        Selectors.of(request.param("labelSelector"), request.param("fieldSelector"));
+        Selectors.of(
+            request.param("labelSelector"),
+            request.param("fieldSelector"),
+            type.selectableFields());
     ObjectStore.Snapshot snapshot = store.list(target.stored().storageName(), target.namespace());
     List<ObjectNode> items = new ArrayList<>();
     for (ObjectNode object : snapshot.objects()) {
@@ -96,7 +99,10 @@ final class ObjectReads {
     ResourceType type = target.type();
     boolean table = request.accepts("as=Table");
     Predicate<JsonNode> selected =
-        Selectors.of(request.param("labelSelector"), request.param("fieldSelector"));
+        Selectors.of(
+            request.param("labelSelector"),
+            request.param("fieldSelector"),
+            type.selectableFields());
     Watch.Options options =
         new Watch.Options(
             target.stored().storageName(),

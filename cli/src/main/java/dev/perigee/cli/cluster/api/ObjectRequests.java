@@ -214,7 +214,10 @@ final class ObjectRequests {
     ResourceType type = target.stored();
     ObjectNode options = request.objectIfAny();
     Predicate<JsonNode> selected =
-        Selectors.of(request.param("labelSelector"), request.param("fieldSelector"));
+        Selectors.of(
+            request.param("labelSelector"),
+            request.param("fieldSelector"),
+            type.selectableFields());
     for (ObjectNode object : store.list(type.storageName(), target.namespace()).objects()) {
       if (selected.test(target.asServed(object))) {
         try {

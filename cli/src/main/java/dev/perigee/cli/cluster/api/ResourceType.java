@@ -2,6 +2,7 @@ package dev.perigee.cli.cluster.api;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Supplier;
@@ -68,6 +69,43 @@ public record ResourceType(
   /** Whether the status is written on its own path only. */
   public boolean hasStatus() {
     return subresources.contains("status");
+  }
+
+  /** What a field selector may name, as in Kubernetes, of the kinds that are served. */
+  public Set<String> selectableFields() {
+    Set<String> fields = new HashSet<>(Set.of("metadata.name", "metadata.namespace"));
+    if (isCore("Pod")) {
+      fields.addAll(
+          List.of(
+              "spec.nodeName",
+              "spec.restartPolicy",
+              "spec.schedulerName",
+              "spec.serviceAccountName",
+              "spec.hostNetwork",
+              "status.phase",
+              "status.podIP",
+              "status.nominatedNodeName"));
+    } else if (isCore("Event")) {
+      fields.addAll(
+          List.of(
+              "involvedObject.kind",
+              "involvedObject.namespace",
+              "involvedObject.name",
+              "involvedObject.uid",
+              "involvedObject.apiVersion",
+              "involvedObject.resourceVersion",
+              "involvedObject.fieldPath",
+              "reason",
+              "reportingComponent",
+              "type"));
+    } else if (isCore("Secret")) {
+      fields.add("type");
+    } else if (isCore("Namespace")) {
+      fields.add("status.phase");
+    } else if (isCore("Node")) {
+      fields.add("spec.unschedulable");
+    }
+    return fields;
   }
 
   /** The schema of its objects. */

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.TreeSet;
 import java.util.function.Predicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -15,7 +16,7 @@ public final class Selectors {
       Pattern.compile("\\s*([^\\s!=,()]+)\\s+(in|notin)\\s*\\(([^)]*)\\)\\s*");
   private static final Pattern COMPARE =
       Pattern.compile("\\s*([^\\s!=,()]+)\\s*(==|=|!=)\\s*(\\S*)\\s*");
-  private static final Pattern EXISTS = Pattern.compile("\\s*(!?)\\s*([^\\s!=,()]+)\\s*");
+  private static final Pattern EXISTS = Pattern.compile("\\s*(!?)\\s*([^\\s!=<>,()]+)\\s*");
 
   private Selectors() {}
 
@@ -24,15 +25,18 @@ public final class Selectors {
    *
    * @param labelSelector for example {@code app=x,tier in (a, b),!old}, or null for all
    * @param fieldSelector for example {@code metadata.name=x,status.phase!=Failed}, or null for all
-   * @throws ApiError 400 when one cannot be parsed
+   * @param fields what the second may name
+   * @throws ApiError 400 when one cannot be parsed, or names another field: {@code !=} would choose
+   *     all objects by a field that none has
    */
-  public static Predicate<JsonNode> of(String labelSelector, String fieldSelector) {
+  public static Predicate<JsonNode> of(
+      String labelSelector, String fieldSelector, Set<String> fields) {
     Predicate<JsonNode> all = object -> true;
     for (String part : parts(labelSelector)) {
       all = all.and(label(part));
     }
     for (String part : parts(fieldSelector)) {
-      all = all.and(field(part));
+      all = all.and(field(part, fields));
     }
     return all;
   }
@@ -66,10 +70,15 @@ public final class Selectors {
     throw ApiError.badRequest("unable to parse label selector requirement: " + requirement);
   }
 
-  private static Predicate<JsonNode> field(String requirement) {
+  private static Predicate<JsonNode> field(String requirement, Set<String> fields) {
     Matcher compare = COMPARE.matcher(requirement);
     if (!compare.matches()) {
       throw ApiError.badRequest("unable to parse field selector requirement: " + requirement);
+    }
+    if (!fields.contains(compare.group(1))) {
+      throw ApiError.badRequest(
+          "field label not supported: %s (supported: %s)"
+              .formatted(compare.group(1), String.join(", ", new TreeSet<>(fields))));
     }
     String pointer = "/" + compare.group(1).replace('.', '/');
     String wanted = compare.group(3);
