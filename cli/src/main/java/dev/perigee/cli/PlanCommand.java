@@ -311,12 +311,16 @@ final class PlanCommand implements Callable<Integer> {
                   () ->
                       new CommandFailure(
                           "--gpu: " + gpu + " is not known; expected one of " + Gpu.names(), 2));
-      asked = new Hardware.Gpus(known, job.getSpec().parallelism().ranksPerPod());
+      asked =
+          new Hardware.Gpus(
+              known,
+              job.getSpec().parallelism().ranksPerPod(),
+              asked instanceof Hardware.Cpu ? Hardware.Precision.BF16 : asked.precision());
     }
     if (nodeLink == null && network == null) {
       return asked;
     }
-    if (!(asked instanceof Hardware.Gpus(var of, var perNode))) {
+    if (!(asked instanceof Hardware.Gpus(var of, var perNode, var precision))) {
       throw new CommandFailure(
           "--node-link and --network are for GPUs: give --gpu, or for CPUs"
               + " networkBytesPerSecond in a file for --calibrate",
@@ -326,7 +330,8 @@ final class PlanCommand implements Callable<Integer> {
         of.withLinks(
             speed("--node-link", nodeLink, of.nodeLinkBytesPerSecond()),
             speed("--network", network, of.networkBytesPerSecond())),
-        perNode);
+        perNode,
+        precision);
   }
 
   private static double speed(String option, Double gigabytes, double otherwise) {

@@ -105,6 +105,28 @@ class PlanCommandTest {
     assertThat(result.out()).contains("hardware    GPUs of an unknown kind, bf16");
   }
 
+  @Test
+  void aJobInFullPrecisionIsPlannedInItOnAnyGpu() throws IOException {
+    Path file =
+        Files.writeString(
+            folder.resolve("fp32.yaml"),
+            Files.readString(Path.of(QUICKSTART))
+                .replace(
+                    "  resources:\n    requests:\n      cpu:",
+                    "  compute: {backend: cuda, precision: fp32}\n"
+                        + "  resources:\n    requests:\n      cpu:"));
+
+    assertThat(plan(file.toString()).out())
+        .contains("hardware    GPUs of an unknown kind, float32 (name one");
+    Result result = plan(file.toString(), "--gpu", "H100", "--network", "25", "--json");
+    JsonNode json = Json.MAPPER.readTree(result.out());
+    assertThat(json.at("/plan/hardware").asText()).startsWith("H100, float32, ");
+    assertThat(json.at("/plan/fullest/parameters").asLong())
+        .isGreaterThanOrEqualTo(json.at("/plan/fullest/gradients").asLong())
+        .isPositive();
+    assertThat(json.at("/plan/timing/seconds").isObject()).isFalse();
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"2GB", "2gi", "' 2Gi'", "-1Gi", "lots"})
   void anAmountThatIsNoneIsNamed(String amount) throws IOException {

@@ -1,6 +1,7 @@
 package dev.perigee.api;
 
 import com.fasterxml.jackson.annotation.JsonPropertyDescription;
+import dev.perigee.run.RunConfig;
 import io.fabric8.generator.annotation.Default;
 import io.fabric8.generator.annotation.Max;
 import io.fabric8.generator.annotation.Min;
@@ -15,7 +16,7 @@ public record EvaluationSpec(
     @JsonPropertyDescription("Held-out problems asked of a builtin source.")
         @Default("500")
         @Min(0)
-        @Max(1000000)
+        @Max(RunConfig.Evaluation.MOST_PROBLEMS)
         Integer problems,
     @JsonPropertyDescription("Share of the documents on a volume that is held out.")
         @Default("0.05")

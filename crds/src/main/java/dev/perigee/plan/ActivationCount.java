@@ -12,7 +12,7 @@ import java.util.List;
  * Bytes of activations of one micro-batch, tensor by tensor.
  *
  * <p>On a CPU they are what the engine takes from its arena, sizes rounded up as the arena does. On
- * a GPU they are what backward needs: attention keeps the logarithms of its sums and no
+ * a GPU they are what backward needs: in bf16 attention keeps the logarithms of its sums and no
  * probabilities, and what only passes through is given back.
  *
  * <p>T tokens of a micro-batch, H hidden, A query rank, L latent rank, R rotary width, Q = heads ·
@@ -40,9 +40,9 @@ final class ActivationCount {
     EXPERT_OUTPUT,
     /** Kept in float32: scales of norms, scores of the router. */
     PRECISE,
-    /** Probabilities of attention, which only the CPU keeps. */
+    /** Probabilities of attention, which the CPU keeps, and a GPU in float32. */
     PROBABILITIES,
-    /** Logarithms of attention's sums, which only a GPU keeps. */
+    /** Logarithms of attention's sums, which a GPU keeps in bf16 instead. */
     LOG_SUMS,
     /** Passes through: the CPU's arena gives it back with the rest. */
     PASSING
@@ -65,6 +65,7 @@ final class ActivationCount {
   private final int length;
   private final boolean arena;
   private final int activationBytes;
+  private final boolean keepsProbabilities;
   private final int expertRanks;
   private final long t;
 
@@ -74,6 +75,7 @@ final class ActivationCount {
     this.length = workload.sequenceLength();
     this.arena = hardware instanceof Hardware.Cpu;
     this.activationBytes = hardware.precision().activation();
+    this.keepsProbabilities = !hardware.precision().equals(Hardware.Precision.BF16);
     this.expertRanks = layout.mesh().expert();
     this.t = (long) layout.microBatch() * length;
   }
@@ -419,8 +421,10 @@ final class ActivationCount {
           case RESIDUAL, NORM, LATENT_PROJECTION, LATENT, CORE, SWIGLU, EXPERT_OUTPUT ->
               activationBytes;
           case EXPERT_INPUT, SWIGLU_INPUT -> packed(tensor.part) ? FP8_BYTES : activationBytes;
-          case PRECISE, LOG_SUMS -> 4.0;
-          case PROBABILITIES, PASSING, EXPERT_RESULT -> 0.0;
+          case PRECISE -> 4.0;
+          case LOG_SUMS -> keepsProbabilities ? 0.0 : 4.0;
+          case PROBABILITIES -> keepsProbabilities ? 4.0 : 0.0;
+          case PASSING, EXPERT_RESULT -> 0.0;
         };
     return each * rows(tensor) * tensor.width;
   }

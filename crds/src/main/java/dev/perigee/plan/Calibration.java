@@ -12,7 +12,8 @@ import java.util.List;
  * @param attentionShare of the peak in the core of attention
  * @param linkShare of the links' peaks
  * @param storageBytesPerSecond what one pod writes of a checkpoint
- * @param rankFlops operations a second of a rank without a GPU; null when not known
+ * @param rankFlops operations a second of a rank on a CPU, or on a GPU in float32; null when not
+ *     known
  * @param networkBytesPerSecond between nodes for each rank; null for the GPU's
  * @param nodeLinkBytesPerSecond within a node for each rank; null for the GPU's
  * @param forwardSeconds of one micro-batch through the whole model; null to compute it
@@ -52,6 +53,11 @@ public record Calibration(
         nodeLinkBytesPerSecond,
         forwardSeconds,
         backwardSeconds);
+  }
+
+  /** Whether it says how fast a rank computes, whatever the rank is. */
+  boolean isOfCompute() {
+    return rankFlops != null || forwardSeconds != null;
   }
 
   /** What is wrong, one line each; empty when nothing is. */

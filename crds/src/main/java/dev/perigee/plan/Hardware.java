@@ -31,6 +31,11 @@ public sealed interface Hardware {
 
     /** bf16 with float32 gradients and masters (Kimi K2 report, section 2.4). */
     public static final Precision BF16 = new Precision(2, 4, 2);
+
+    /** Its name, for people. */
+    String text() {
+      return equals(BF16) ? "bf16" : "float32";
+    }
   }
 
   /**
@@ -51,16 +56,12 @@ public sealed interface Hardware {
    *
    * @param gpu which one
    * @param ranksPerNode GPUs of one node
+   * @param precision in which they compute and keep numbers
    */
-  record Gpus(Gpu gpu, int ranksPerNode) implements Hardware {
+  record Gpus(Gpu gpu, int ranksPerNode, Precision precision) implements Hardware {
     @Override
     public Long memoryBytes() {
       return gpu.memoryBytes();
-    }
-
-    @Override
-    public Precision precision() {
-      return Precision.BF16;
     }
   }
 
@@ -68,16 +69,12 @@ public sealed interface Hardware {
    * GPUs of which nothing else is known.
    *
    * @param ranksPerNode GPUs of one pod
+   * @param precision in which they compute and keep numbers
    */
-  record UnknownGpus(int ranksPerNode) implements Hardware {
+  record UnknownGpus(int ranksPerNode, Precision precision) implements Hardware {
     @Override
     public Long memoryBytes() {
       return null;
-    }
-
-    @Override
-    public Precision precision() {
-      return Precision.BF16;
     }
   }
 
@@ -87,17 +84,20 @@ public sealed interface Hardware {
     switch (this) {
       case Cpu(var memory, var _) ->
           parts.add("CPU, float32" + (memory == null ? "" : ", " + Figures.bytes(memory)));
-      case Gpus(var gpu, var perNode) ->
+      case Gpus(var gpu, var perNode, var precision) ->
           parts.add(
-              "%s, bf16, %s, %d a node, links %s/s within a node and %s/s between nodes"
+              "%s, %s, %s, %d a node, links %s/s within a node and %s/s between nodes"
                   .formatted(
                       gpu.name(),
+                      precision.text(),
                       Figures.bytes(gpu.memoryBytes()),
                       perNode,
                       Figures.bytes(gpu.nodeLinkBytesPerSecond()),
                       Figures.bytes(gpu.networkBytesPerSecond())));
-      case UnknownGpus _ ->
-          parts.add("GPUs of an unknown kind, bf16 (name one with --gpu: " + Gpu.names() + ")");
+      case UnknownGpus(var _, var precision) ->
+          parts.add(
+              "GPUs of an unknown kind, %s (name one with --gpu: %s)"
+                  .formatted(precision.text(), Gpu.names()));
     }
     return String.join(", ", parts);
   }

@@ -22,15 +22,20 @@ record Speeds(
   static Speeds of(Hardware hardware, Calibration measured) {
     Calibration c = measured.withDefaults();
     return switch (hardware) {
-      case Hardware.Gpus(var gpu, var _) ->
-          new Speeds(
+      case Hardware.Gpus(var gpu, var _, var precision)
+          when precision.equals(Hardware.Precision.BF16) ->
+          onLinks(
+              gpu,
+              c,
               c.denseShare() * gpu.bf16Flops(),
               c.expertShare() * gpu.bf16Flops(),
-              c.attentionShare() * gpu.bf16Flops(),
-              or(c.nodeLinkBytesPerSecond(), c.linkShare() * gpu.nodeLinkBytesPerSecond()),
-              or(c.networkBytesPerSecond(), c.linkShare() * gpu.networkBytesPerSecond()),
-              c.linkShare() * gpu.hostBytesPerSecond());
-      case Hardware.Cpu _, Hardware.UnknownGpus _ -> {
+              c.attentionShare() * gpu.bf16Flops());
+      // The vendor's figures are for bf16: in float32 only a measured one will do.
+      case Hardware.Gpus(var gpu, var _, var _) when measured.isOfCompute() -> {
+        double rate = or(c.rankFlops(), UNKNOWN.dense);
+        yield onLinks(gpu, c, rate, rate, rate);
+      }
+      case Hardware.Cpu _, Hardware.Gpus _, Hardware.UnknownGpus _ -> {
         double rate = or(c.rankFlops(), UNKNOWN.dense);
         yield new Speeds(
             rate,
@@ -41,6 +46,17 @@ record Speeds(
             UNKNOWN.host);
       }
     };
+  }
+
+  private static Speeds onLinks(
+      Gpu gpu, Calibration c, double dense, double expert, double attention) {
+    return new Speeds(
+        dense,
+        expert,
+        attention,
+        or(c.nodeLinkBytesPerSecond(), c.linkShare() * gpu.nodeLinkBytesPerSecond()),
+        or(c.networkBytesPerSecond(), c.linkShare() * gpu.networkBytesPerSecond()),
+        c.linkShare() * gpu.hostBytesPerSecond());
   }
 
   private static double or(Double measured, double otherwise) {

@@ -69,10 +69,7 @@ public record Timing(
     double busy = whole.computeSeconds * microBatches;
     double bubble =
         Math.max(0, 1 - busy / (span * layout.mesh().pipeline())); // not a rounding's -0
-    boolean known =
-        hardware instanceof Hardware.Gpus
-            || calibration.rankFlops() != null
-            || calibration.forwardSeconds() != null;
+    boolean known = isOfKnownSpeed(hardware) || calibration.isOfCompute();
     Seconds seconds = null;
     if (known) {
       Speeds speeds = Speeds.of(hardware, calibration);
@@ -88,7 +85,7 @@ public record Timing(
               + (speeds.dense() > 1 ? newtonSchulz / speeds.dense() : 0);
       double step = span + update;
       Double utilization = null;
-      if (hardware instanceof Hardware.Gpus(var gpu, var _)) {
+      if (hardware instanceof Hardware.Gpus(var gpu, var _, var _) && isOfKnownSpeed(hardware)) {
         double flops = FlopCount.model(w.model(), w.sequenceLength()).training() * w.batchTokens();
         utilization = flops / (step * layout.mesh().world() * gpu.bf16Flops());
       }
@@ -103,6 +100,12 @@ public record Timing(
     }
     return new Timing(
         bubble, whole.hidden, simulated(layout.mesh().pipeline(), microBatches), seconds);
+  }
+
+  /** What a GPU reaches in float32 is not in its vendor's figures. */
+  private static boolean isOfKnownSpeed(Hardware hardware) {
+    return hardware instanceof Hardware.Gpus
+        && hardware.precision().equals(Hardware.Precision.BF16);
   }
 
   /** Spans of a step, made from that of fewer micro-batches where a step has many. */

@@ -258,7 +258,13 @@ public record RunConfig(
    * @param problems problems asked of a {@code builtin:} source
    * @param heldOutFraction share of the documents of a {@code path} source that is held out
    */
-  public record Evaluation(long intervalSteps, int problems, double heldOutFraction) {}
+  public record Evaluation(long intervalSteps, int problems, double heldOutFraction) {
+    /**
+     * Most problems that can be asked: about half of the different ones that {@code arithmetic}
+     * has, so that drawing them does not take longer and longer for each new one.
+     */
+    public static final int MOST_PROBLEMS = 500_000;
+  }
 
   /**
    * Ports and patience.

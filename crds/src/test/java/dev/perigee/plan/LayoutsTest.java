@@ -18,7 +18,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Layouts that the planner finds by itself. */
 class LayoutsTest {
-  private static final Hardware H100 = new Hardware.Gpus(Gpu.find("H100").orElseThrow(), 8);
+  private static final Hardware H100 =
+      new Hardware.Gpus(Gpu.find("H100").orElseThrow(), 8, Hardware.Precision.BF16);
 
   private static Workload workload(String preset, long batchTokens) {
     return new Workload(

@@ -3,6 +3,7 @@ package dev.perigee.plan;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.perigee.plan.Hardware.Precision;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -49,7 +50,8 @@ class PlanTest {
                 EnumSet.allOf(RunConfig.Memory.Fp8.class),
                 true,
                 256));
-    return Plan.of(workload, layout, new Hardware.Gpus(gpu, 8), Calibration.DEFAULT);
+    return Plan.of(
+        workload, layout, new Hardware.Gpus(gpu, 8, Precision.BF16), Calibration.DEFAULT);
   }
 
   @Test
@@ -86,6 +88,62 @@ class PlanTest {
     Gpu gpu = Gpu.find("H800").orElseThrow();
     Gpu slow = gpu.withLinks(gpu.nodeLinkBytesPerSecond() / 2, gpu.networkBytesPerSecond());
     assertThat(k2(256, 1L << 26, slow, true).timing().expertsHidden()).isBetween(0.9, 0.98);
+  }
+
+  /** Two sequences of one micro-batch or one of twice the length: the same tokens. */
+  private static Plan onOneGpu(Precision precision, int sequenceLength) {
+    ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
+    int sequences = 2048 / sequenceLength;
+    Layout layout =
+        new Layout(
+            Mesh.SINGLE,
+            StageLayout.byCost(model, 1, sequenceLength),
+            1,
+            sequences,
+            false,
+            false,
+            false);
+    return Plan.of(
+        new Workload(model, sequenceLength, 2048, 5, RunConfig.Memory.DEFAULT),
+        layout,
+        new Hardware.Gpus(Gpu.find("H100").orElseThrow(), 1, precision),
+        Calibration.DEFAULT);
+  }
+
+  @Test
+  void inFloat32AGpuKeepsNoSecondCopyOfTheWeights() {
+    RankMemory bf16 = onOneGpu(Precision.BF16, 1024).fullest();
+    RankMemory float32 = onOneGpu(Precision.FLOAT32, 1024).fullest();
+    long numbers = bf16.gradients() / 4;
+    assertThat(float32.gradients()).isEqualTo(bf16.gradients());
+    assertThat(float32.parameters()).isEqualTo(bf16.parameters() + 2 * numbers);
+    assertThat(float32.optimizer()).isEqualTo(bf16.optimizer() - 4 * numbers);
+    assertThat(float32.buffers()).isEqualTo(2 * bf16.buffers());
+  }
+
+  /** The kernel that keeps only the logarithms of attention's sums multiplies bf16. */
+  @Test
+  void inFloat32AGpuKeepsTheProbabilitiesOfAttention() {
+    ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
+    long probabilities =
+        4L * 2048 * model.numAttentionHeads() * 1024 * model.numHiddenLayers(); // of length 1024
+    long more =
+        onOneGpu(Precision.FLOAT32, 2048).fullest().activations()
+            - onOneGpu(Precision.FLOAT32, 1024).fullest().activations();
+    assertThat(more).isEqualTo(probabilities);
+
+    long bf16 = onOneGpu(Precision.BF16, 1024).fullest().activations();
+    long float32 = onOneGpu(Precision.FLOAT32, 1024).fullest().activations() - probabilities;
+    assertThat((double) float32 / bf16).isBetween(1.9, 2.0);
+  }
+
+  /** The vendor's figures are for bf16. */
+  @Test
+  void inFloat32TheSpeedOfAGpuIsNotKnownUnlessItWasMeasured() {
+    assertThat(onOneGpu(Precision.BF16, 1024).timing().seconds()).isNotNull();
+    Plan plan = onOneGpu(Precision.FLOAT32, 1024);
+    assertThat(plan.timing().seconds()).isNull();
+    assertThat(plan.text()).contains("H100, float32", "unknown: the speed of the ranks");
   }
 
   @ParameterizedTest

@@ -28,8 +28,8 @@ import java.util.Map;
 /**
  * The program of a PretrainJob's pod, from top to bottom: read the configuration ({@link Launch}),
  * listen ({@link HttpEndpoint}), wait for a place ({@link Turn}), meet the other pods ({@link
- * Fabric}), load the data, and let each rank of the pod run ({@link RankRun}) until all is done or
- * something fails ({@link Ending}).
+ * Fabric}), load the data, see that all have the same ({@link SameData}), and let each rank of the
+ * pod run ({@link RankRun}) until all is done or something fails ({@link Ending}).
  */
 public final class Trainer {
   /** Kubernetes' default time between SIGTERM and SIGKILL, for a program that is not told. */
@@ -111,6 +111,7 @@ public final class Trainer {
         if (launch.pod() == 0) {
           log.line("data " + data);
         }
+        SameData.agree(fabric, launch.ranks(), data.fingerprints());
         CheckpointStore store =
             new CheckpointStore(
                 launch.resolve(config.checkpoint().directory()),

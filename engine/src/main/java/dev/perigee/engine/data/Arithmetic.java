@@ -1,5 +1,6 @@
 package dev.perigee.engine.data;
 
+import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -19,11 +20,8 @@ public final class Arithmetic {
   /** Its name in {@code data[].builtin}. */
   public static final String NAME = "arithmetic";
 
-  /**
-   * Most problems that can be held out: about half of the different ones there are, so that drawing
-   * them does not take longer and longer for each new one.
-   */
-  static final int MOST_HELD_OUT = 500_000;
+  /** Most problems that can be held out. */
+  static final int MOST_HELD_OUT = RunConfig.Evaluation.MOST_PROBLEMS;
 
   private static final int LIMIT = 100;
 

@@ -1,6 +1,7 @@
 package dev.perigee.engine.data;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Optional;
 
 /** Every byte of the UTF-8 text is a token: ids 0 to 255, 256 begins and 257 ends a document. */
 public record ByteTokenizer() implements Tokenizer {
@@ -20,6 +21,11 @@ public record ByteTokenizer() implements Tokenizer {
   @Override
   public int end() {
     return END;
+  }
+
+  @Override
+  public Optional<Fingerprint> fingerprint() {
+    return Optional.empty();
   }
 
   @Override

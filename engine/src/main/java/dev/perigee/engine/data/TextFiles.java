@@ -48,17 +48,27 @@ final class TextFiles {
   private TextFiles() {}
 
   /**
-   * The documents' texts, none empty.
+   * What was read.
+   *
+   * @param documents their texts, none empty
+   * @param fingerprint of the files
+   */
+  record Texts(List<String> documents, Fingerprint fingerprint) {}
+
+  /**
+   * Reads all documents.
    *
    * @param name of the source, for messages
    * @throws DataException naming the file and the line
    */
-  static List<String> read(String name, Path path) throws DataException {
-    String at = "data source " + name + ": ";
+  static Texts read(String name, Path path) throws DataException {
+    String part = "data source " + name;
+    String at = part + ": ";
     List<String> documents = new ArrayList<>();
+    Fingerprint.Taker fingerprint = new Fingerprint.Taker();
     try {
       for (Path file : files(at, path)) {
-        readFile(at, file, documents);
+        readFile(at, file, documents, fingerprint);
       }
     } catch (IOException e) {
       throw DataException.unreadable(at + "cannot read " + path + ": " + e, e);
@@ -66,7 +76,7 @@ final class TextFiles {
     if (documents.isEmpty()) {
       throw DataException.misplaced(at + path + " has no text in it; expected at least one line");
     }
-    return documents;
+    return new Texts(documents, fingerprint.of(part, path));
   }
 
   private static List<Path> files(String at, Path path) throws DataException, IOException {
@@ -141,7 +151,8 @@ final class TextFiles {
     return file.getFileName().toString().toLowerCase(Locale.ROOT);
   }
 
-  private static void readFile(String at, Path file, List<String> documents)
+  private static void readFile(
+      String at, Path file, List<String> documents, Fingerprint.Taker fingerprint)
       throws DataException, IOException {
     long size = Files.size(file);
     if (size > LARGEST) {
@@ -154,6 +165,7 @@ final class TextFiles {
           "%s%s had %d bytes and then %d; do not write to it while a job reads it"
               .formatted(at, file, size, bytes.length));
     }
+    fingerprint.file(bytes);
     if (isUtf16(bytes)) {
       throw DataException.damaged(
           at + file + " is UTF-16; convert the file: iconv -f UTF-16 -t UTF-8");

@@ -17,6 +17,7 @@ import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.regex.Pattern;
 
@@ -50,10 +51,12 @@ public final class TiktokenTokenizer implements Tokenizer {
 
   private final Encoding encoding;
   private final int ranks;
+  private final Fingerprint fingerprint;
 
-  private TiktokenTokenizer(Encoding encoding, int ranks) {
+  private TiktokenTokenizer(Encoding encoding, int ranks, Fingerprint fingerprint) {
     this.encoding = encoding;
     this.ranks = ranks;
+    this.fingerprint = fingerprint;
   }
 
   /**
@@ -68,8 +71,17 @@ public final class TiktokenTokenizer implements Tokenizer {
           "tokenizer.path: " + file + " is a folder; expected a tiktoken ranks file");
     }
     List<String> lines;
+    Fingerprint.Taker fingerprint = new Fingerprint.Taker();
     try {
-      lines = Files.readAllLines(file, StandardCharsets.UTF_8);
+      byte[] content = Files.readAllBytes(file);
+      fingerprint.file(content);
+      lines =
+          StandardCharsets.UTF_8
+              .newDecoder()
+              .decode(ByteBuffer.wrap(content))
+              .toString()
+              .lines()
+              .toList();
     } catch (NoSuchFileException e) {
       throw DataException.misplaced(
           "tokenizer.path: there is no file " + file + "; expected a tiktoken ranks file");
@@ -127,7 +139,7 @@ public final class TiktokenTokenizer implements Tokenizer {
                 new GptBytePairEncodingParams(name, SPLIT, byToken, Map.of()))
             .getEncoding(name)
             .orElseThrow();
-    return new TiktokenTokenizer(encoding, last);
+    return new TiktokenTokenizer(encoding, last, fingerprint.of("tokenizer.path", file));
   }
 
   @Override
@@ -143,6 +155,11 @@ public final class TiktokenTokenizer implements Tokenizer {
   @Override
   public int end() {
     return ranks + 1;
+  }
+
+  @Override
+  public Optional<Fingerprint> fingerprint() {
+    return Optional.of(fingerprint);
   }
 
   @Override

@@ -2,6 +2,7 @@ package dev.perigee.engine.data;
 
 import dev.perigee.run.RunConfig;
 import java.nio.file.Path;
+import java.util.Optional;
 
 /** Text to token ids and back. Instances are immutable and shared by the ranks of a pod. */
 public sealed interface Tokenizer permits ByteTokenizer, TiktokenTokenizer {
@@ -22,6 +23,9 @@ public sealed interface Tokenizer permits ByteTokenizer, TiktokenTokenizer {
    * the replacement character.
    */
   String decode(int[] ids);
+
+  /** Of the file that it was read from, if there is one. */
+  Optional<Fingerprint> fingerprint();
 
   /**
    * The tokenizer that a run asks for.

@@ -15,6 +15,7 @@ public final class TrainingData {
   private final Tokenizer tokenizer;
   private final List<HeldOutText> heldOutTexts;
   private final List<Problem> heldOutProblems;
+  private final List<Fingerprint> fingerprints;
   private final String summary;
 
   private TrainingData(
@@ -22,11 +23,13 @@ public final class TrainingData {
       Tokenizer tokenizer,
       List<HeldOutText> heldOutTexts,
       List<Problem> heldOutProblems,
+      List<Fingerprint> fingerprints,
       String summary) {
     this.mixture = mixture;
     this.tokenizer = tokenizer;
     this.heldOutTexts = List.copyOf(heldOutTexts);
     this.heldOutProblems = List.copyOf(heldOutProblems);
+    this.fingerprints = List.copyOf(fingerprints);
     this.summary = summary;
   }
 
@@ -53,6 +56,8 @@ public final class TrainingData {
     List<SequenceSource> sources = new ArrayList<>();
     List<HeldOutText> texts = new ArrayList<>();
     List<Problem> problems = new ArrayList<>();
+    List<Fingerprint> fingerprints = new ArrayList<>();
+    tokenizer.fingerprint().ifPresent(fingerprints::add);
     List<String> summary = new ArrayList<>();
     double[] weights = new double[config.data().size()];
     for (int k = 0; k < weights.length; k++) {
@@ -75,8 +80,9 @@ public final class TrainingData {
         summary.add(source.name() + ": builtin " + source.builtin());
       } else {
         Path path = root.resolve(source.path());
-        List<String> documents = TextFiles.read(source.name(), path);
-        HoldOut split = HoldOut.of(documents, evaluation.heldOutFraction());
+        TextFiles.Texts read = TextFiles.read(source.name(), path);
+        fingerprints.add(read.fingerprint());
+        HoldOut split = HoldOut.of(read.documents(), evaluation.heldOutFraction());
         TextSource text =
             TextSource.of(
                 source.name(), split.training(), tokenizer, config.sequenceLength(), seed);
@@ -99,6 +105,7 @@ public final class TrainingData {
         tokenizer,
         texts,
         problems,
+        fingerprints,
         String.join("; ", summary));
   }
 
@@ -134,6 +141,14 @@ public final class TrainingData {
   /** Problems of {@code builtin} sources that are held out. */
   public List<Problem> heldOutProblems() {
     return heldOutProblems;
+  }
+
+  /**
+   * Of everything that was read from files, in the order of the configuration, so that the pods of
+   * a job can see whether they have read the same.
+   */
+  public List<Fingerprint> fingerprints() {
+    return fingerprints;
   }
 
   /** One line for a person. */

@@ -12,6 +12,8 @@ import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Set;
 import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -26,13 +28,13 @@ class TextFilesTest {
     write("b.txt", "second");
     write("a.jsonl", "{\"title\": \"one\", \"text\": \"first\"}\n\n{\"text\": \"é\"}\n");
     write("c.md", "left out");
-    assertThat(TextFiles.read("books", folder)).containsExactly("first", "é", "second");
+    assertThat(documents(folder)).containsExactly("first", "é", "second");
   }
 
   @Test
   void aLineWithoutLineFeedAtTheEndCounts() throws Exception {
     write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}");
-    assertThat(TextFiles.read("books", folder.resolve("a.jsonl"))).containsExactly("one", "two");
+    assertThat(documents(folder.resolve("a.jsonl"))).containsExactly("one", "two");
   }
 
   @Test
@@ -91,9 +93,8 @@ class TextFilesTest {
 
   @Test
   void aByteOrderMarkIsNoText() throws Exception {
-    assertThat(TextFiles.read("books", write("a.txt", "\ufeffone"))).containsExactly("one");
-    assertThat(TextFiles.read("books", write("a.jsonl", "\ufeff{\"text\": \"two\"}\r\n")))
-        .containsExactly("two");
+    assertThat(documents(write("a.txt", "\ufeffone"))).containsExactly("one");
+    assertThat(documents(write("a.jsonl", "\ufeff{\"text\": \"two\"}\r\n"))).containsExactly("two");
     fails(write("b.txt", "\ufeff"), ExitCode.BAD_CONFIG, "b.txt is empty");
   }
 
@@ -101,7 +102,7 @@ class TextFilesTest {
   void aDocumentMayBeAWholeLibrary() throws Exception {
     String text = "x".repeat(20_100_000); // beyond what a JSON reader takes for a string by default
     Path file = write("a.jsonl", "{\"text\": \"" + text + "\"}");
-    assertThat(TextFiles.read("books", file)).containsExactly(text);
+    assertThat(documents(file)).containsExactly(text);
   }
 
   @Test
@@ -110,8 +111,7 @@ class TextFilesTest {
         write("a.jsonl", "{\"text\": \"\\ud83d!\"}"),
         ExitCode.CORRUPT_DATA,
         "a.jsonl line 1: half a surrogate pair");
-    assertThat(TextFiles.read("books", write("b.jsonl", "{\"text\": \"\\ud83d\\ude00\"}")))
-        .containsExactly("😀");
+    assertThat(documents(write("b.jsonl", "{\"text\": \"\\ud83d\\ude00\"}"))).containsExactly("😀");
   }
 
   @Test
@@ -162,7 +162,7 @@ class TextFilesTest {
     Files.writeString(inner.resolve("a.txt"), "text");
     fails(folder, ExitCode.BAD_CONFIG, "no .txt file; folders in it are not read: name one");
     write("b.txt", "more");
-    assertThat(TextFiles.read("books", folder)).containsExactly("more");
+    assertThat(documents(folder)).containsExactly("more");
     assertThat(TextFiles.foldersIn(folder)).isEqualTo(1);
     assertThat(TextFiles.foldersIn(folder.resolve("b.txt"))).isZero();
   }
@@ -200,6 +200,39 @@ class TextFilesTest {
       sparse.setLength(1L << 31);
     }
     fails(file, ExitCode.BAD_CONFIG, "a.txt has 2147483648 bytes; expected at most 2147483639");
+  }
+
+  @Test
+  void theFingerprintIsThatOfTheFilesAndNotOfTheirPlace() throws Exception {
+    write("a.txt", "one");
+    write("b.txt", "two");
+    Fingerprint here = TextFiles.read("books", folder).fingerprint();
+    assertThat(here.part()).isEqualTo("data source books");
+    assertThat(here.files()).isEqualTo(2);
+    assertThat(here.bytes()).isEqualTo(6);
+    Path copy = Files.createDirectory(folder.resolve("copy"));
+    Files.writeString(copy.resolve("a.txt"), "one");
+    Files.writeString(copy.resolve("c.txt"), "two");
+    assertThat(TextFiles.read("books", copy).fingerprint().digest()).isEqualTo(here.digest());
+  }
+
+  @Test
+  void oneByteAndTheEndOfAFileChangeTheFingerprint() throws Exception {
+    write("a.txt", "one");
+    write("b.txt", "two");
+    Fingerprint first = TextFiles.read("books", folder).fingerprint();
+    write("b.txt", "twO");
+    Fingerprint otherByte = TextFiles.read("books", folder).fingerprint();
+    write("a.txt", "onetw");
+    write("b.txt", "o");
+    Fingerprint otherEnd = TextFiles.read("books", folder).fingerprint();
+    assertThat(Set.of(first.digest(), otherByte.digest(), otherEnd.digest())).hasSize(3);
+    assertThat(List.of(otherByte.bytes(), otherEnd.bytes())).containsOnly(first.bytes());
+    assertThat((long) (double) first.digest()).isEqualTo(first.digest());
+  }
+
+  private static List<String> documents(Path path) throws DataException {
+    return TextFiles.read("books", path).documents();
   }
 
   private Path write(String name, String text) throws IOException {

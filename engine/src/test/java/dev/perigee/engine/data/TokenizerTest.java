@@ -69,6 +69,16 @@ class TokenizerTest {
   }
 
   @Test
+  void theFingerprintIsOfTheRanksFileIfThereIsOne() throws Exception {
+    Fingerprint one = TiktokenTokenizer.read(ranks("th", "en")).fingerprint().orElseThrow();
+    Fingerprint other = TiktokenTokenizer.read(ranks("th", "er")).fingerprint().orElseThrow();
+    assertThat(one.part()).isEqualTo("tokenizer.path");
+    assertThat(one.bytes()).isEqualTo(other.bytes());
+    assertThat(one.digest()).isNotEqualTo(other.digest());
+    assertThat(new ByteTokenizer().fingerprint()).isEmpty();
+  }
+
+  @Test
   void aLineThatIsNoRankIsNamed() throws Exception {
     Path file = ranks();
     Files.writeString(file, Files.readString(file) + "???\n");

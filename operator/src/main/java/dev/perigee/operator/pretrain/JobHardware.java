@@ -55,7 +55,8 @@ public final class JobHardware {
 
   /**
    * GPUs when the pods ask for some or compute on them, however they get them, of the kind that the
-   * node selector names; else threads, with their share of the pod's memory limit.
+   * node selector names; else threads, with their share of the pod's memory limit. GPUs compute in
+   * bf16 unless the job computes on them and asks for fp32.
    */
   public static Hardware of(PretrainJobSpec spec) {
     int ranksPerPod = Math.max(1, spec.parallelism().ranksPerPod());
@@ -71,12 +72,16 @@ public final class JobHardware {
               .orElse(null);
       return new Hardware.Cpu(memory, ranksPerPod);
     }
+    Hardware.Precision precision =
+        cuda && spec.compute().toCompute().precision() == RunConfig.Compute.Precision.fp32
+            ? Hardware.Precision.FLOAT32
+            : Hardware.Precision.BF16;
     Map<String, String> selector = spec.podOverrides().nodeSelector();
     return Optional.ofNullable(selector)
         .map(labels -> labels.get(PRODUCT))
         .flatMap(Gpu::find)
-        .<Hardware>map(gpu -> new Hardware.Gpus(gpu, ranksPerPod))
-        .orElse(new Hardware.UnknownGpus(ranksPerPod));
+        .<Hardware>map(gpu -> new Hardware.Gpus(gpu, ranksPerPod, precision))
+        .orElse(new Hardware.UnknownGpus(ranksPerPod, precision));
   }
 
   private static long bytes(Quantity amount) {
