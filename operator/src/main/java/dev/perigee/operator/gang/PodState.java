@@ -204,6 +204,9 @@ public record PodState(
     /** Of a program of which no end is known. */
     public static final End NONE = new End(null, null, null, null);
 
+    /** Of a Workload that somebody, or Kueue, deactivated; Kueue says its own causes after it. */
+    private static final String DEACTIVATED = "WorkloadEvictedDueToDeactivated";
+
     /** Types of conditions by which Kubernetes and Kueue say that the program is not why. */
     private static final Set<String> DISRUPTIONS = Set.of("DisruptionTarget", "TerminationTarget");
 
@@ -288,9 +291,11 @@ public record PodState(
     }
 
     private static PodReason because(String disruption) {
+      if (disruption.startsWith(DEACTIVATED)) {
+        return PodReason.Deactivated;
+      }
       return switch (disruption) {
         case "PreemptionByScheduler", "WorkloadEvictedDueToPreempted" -> PodReason.Preempted;
-        case "WorkloadEvictedDueToDeactivated" -> PodReason.Deactivated;
         case "WorkloadEvictedDueToPodsReadyTimeout" -> PodReason.ReadyDeadline;
         case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
         default -> PodReason.Evicted;

@@ -283,6 +283,8 @@ class PodStateTest {
   @CsvSource({
     "WorkloadEvictedDueToPreempted, Preempted",
     "WorkloadEvictedDueToDeactivated, Deactivated",
+    "WorkloadEvictedDueToDeactivatedDueToAdmissionCheck, Deactivated",
+    "WorkloadEvictedDueToDeactivatedDueToMaximumExecutionTimeExceeded, Deactivated",
     "WorkloadEvictedDueToClusterQueueStopped, Evicted",
     "WorkloadEvictedDueToPodsReadyTimeout, ReadyDeadline",
     "NotAdmitted, Evicted",
@@ -317,6 +319,37 @@ class PodStateTest {
                     null,
                     expected,
                     "the pod is being deleted: The ClusterQueue is stopped"));
+  }
+
+  /** Whoever comes to the end of an eviction only still learns why from the pods that are left. */
+  @Test
+  void whatPodsThatAreLeftSayCountsBeforeThoseThatAreGone() {
+    Pod left =
+        new PodBuilder(NEW)
+            .editMetadata()
+            .addToLabels(GangLabels.POD_INDEX, "0")
+            .withDeletionTimestamp("2026-01-01T00:00:00Z")
+            .endMetadata()
+            .withNewStatus()
+            .withPhase("Running")
+            .addNewCondition()
+            .withType("TerminationTarget")
+            .withStatus("True")
+            .withReason("WorkloadEvictedDueToDeactivated")
+            .withMessage("The workload is deactivated")
+            .endCondition()
+            .endStatus()
+            .build();
+    var found =
+        Breakage.find(
+            List.of(PodState.of(left)),
+            List.of("demo-0", "demo-1"),
+            true,
+            List.of(),
+            false,
+            Instant.parse("2026-01-01T00:00:00Z"));
+    assertThat(((Breakage.Finding.Broken) found).breakage().reason())
+        .isEqualTo(PodReason.Deactivated);
   }
 
   @Test
