@@ -219,6 +219,45 @@ class LifeIT {
     }
   }
 
+  @Test
+  void aDeletionThatIsRefusedIsSaidToBeOne() {
+    String namespace = api.namespace("kept");
+    api.createJob(namespace, "kept");
+    PodPlay play = new PodPlay(api.client());
+    try (FaultProxy proxy =
+            new FaultProxy(
+                api.config(),
+                request ->
+                    request.method().equals("DELETE") && request.path().contains("/pods/")
+                        ? new Fate.Refuse(403)
+                        : new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "kept").size() == 2);
+      play.pods(namespace, "kept").forEach(play::bind);
+      play.pods(namespace, "kept").forEach(play::run);
+      await()
+          .until(
+              () -> Boolean.TRUE.equals(api.job(namespace, "kept").getStatus().attempt().formed()));
+      play.end(play.pods(namespace, "kept").getFirst(), 137);
+      await()
+          .untilAsserted(
+              () ->
+                  assertThat(api.job(namespace, "kept").getStatus().condition(ConditionType.Ready))
+                      .hasValueSatisfying(
+                          ready -> {
+                            assertThat(ready.reason()).isEqualTo("CreationRefused");
+                            assertThat(ready.message())
+                                .startsWith("delete Pod kept-")
+                                .endsWith(": injected by the test");
+                          }));
+    }
+  }
+
   private static long questions(FaultProxy proxy) {
     return proxy.seen().stream()
         .filter(request -> request.method().equals("GET") && request.path().contains("/events?"))
