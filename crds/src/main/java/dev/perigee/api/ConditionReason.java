@@ -19,7 +19,7 @@ public enum ConditionReason {
   OutputPathTaken,
   /** Pods wait for a queue or quota to let them in. */
   AwaitingAdmission,
-  /** The API server refuses a pod, for example because of a quota. */
+  /** The API server refuses a pod, for example because of a quota, or another write. */
   CreationRefused,
   /** No node takes a pod. */
   InsufficientCapacity,

@@ -119,6 +119,8 @@ public record FailurePolicy(
     Deactivated,
     /** The node was lost or shut down. */
     NodeLost,
+    /** The pod's node turned it away before any container of it ran. */
+    Rejected,
     /** Somebody deleted the pod. */
     Deleted,
     /** The pod's node has one of {@code failurePolicy.nodeConditions}. */

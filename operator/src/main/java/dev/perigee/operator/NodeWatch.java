@@ -36,16 +36,49 @@ final class NodeWatch implements Nodes, AutoCloseable {
 
   /** Begins to watch, where that is allowed. */
   static NodeWatch start(KubernetesClient client) {
+    if (!mayRead(client)) {
+      LOG.info("nodes may not be read; a lost node is noticed when its pods are evicted");
+      return new NodeWatch(client, null);
+    }
+    return new NodeWatch(
+        client,
+        client
+            .nodes()
+            .runnableInformer(0)
+            // Without this it ends for good at an event that it cannot read.
+            .exceptionHandler((watchedBefore, problem) -> watchedBefore)
+            .run());
+  }
+
+  private static boolean mayRead(KubernetesClient client) {
     try {
       client.nodes().list(new ListOptionsBuilder().withLimit(1L).build());
+      return true;
     } catch (KubernetesClientException e) {
       if (e.getCode() != HttpURLConnection.HTTP_FORBIDDEN) {
         throw e;
       }
-      LOG.info("nodes may not be read; a lost node is noticed when its pods are evicted");
-      return new NodeWatch(client, null);
+      return false;
     }
-    return new NodeWatch(client, client.nodes().inform());
+  }
+
+  /**
+   * Whether nodes were watched and no longer are, so that what is known of them is old. An API
+   * server that is away for a while is not meant: all else that is watched waits for it, too.
+   */
+  boolean isCutOff() {
+    if (informer == null || (informer.isRunning() && informer.isWatching())) {
+      return false;
+    }
+    if (!informer.isRunning()) {
+      return true;
+    }
+    // A watch that was opened anew looks the same until there is news, which may take a minute.
+    try {
+      return !mayRead(client);
+    } catch (RuntimeException e) { // a connection that breaks has an exception of its own
+      return false;
+    }
   }
 
   @Override

@@ -18,6 +18,7 @@ import io.javaoperatorsdk.operator.processing.Controller;
 import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
 import io.javaoperatorsdk.operator.processing.retry.GenericRetry;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
@@ -181,10 +182,15 @@ public final class OperatorRuntime implements AutoCloseable {
     if (!started) {
       return Optional.of("starting");
     }
-    var unhealthy = controller.getControllerHealthInfo().unhealthyEventSources();
-    return unhealthy.isEmpty()
+    List<String> unwatched =
+        Stream.concat(
+                controller.getControllerHealthInfo().unhealthyEventSources().keySet().stream()
+                    .sorted(),
+                nodes.isCutOff() ? Stream.of("nodes") : Stream.empty())
+            .toList();
+    return unwatched.isEmpty()
         ? Optional.empty()
-        : Optional.of("not watching: " + unhealthy.keySet());
+        : Optional.of("not watching: " + String.join(", ", unwatched));
   }
 
   /** By discovery, which every account may do, unlike reading definitions. */

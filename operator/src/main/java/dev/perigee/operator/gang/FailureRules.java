@@ -46,7 +46,8 @@ public final class FailureRules {
   private static Action builtIn(Breakage breakage) {
     if (breakage.reason() != null) {
       return switch (breakage.reason()) {
-        case Evicted, Preempted, Deactivated, NodeLost, Deleted -> Action.RestartWithoutCounting;
+        case Evicted, Preempted, Deactivated, NodeLost, Rejected, Deleted ->
+            Action.RestartWithoutCounting;
         // Another try would wait for the same thing; what is wrong is outside.
         case AdmissionDeadline, SchedulingDeadline, ImagePullDeadline -> Action.Fail;
         case OOMKilled,

@@ -40,6 +40,11 @@ public record GangLife(
   /** How long a program may take to notice that a peer is gone, and to end. */
   private static final Duration NOTICING = Duration.ofSeconds(30);
 
+  /** What a person can do; the node's name stands before it. */
+  private static final String TURNED_AWAY_AGAIN =
+      "; a pod was turned away again: if it goes on, cordon the node, and the scheduler takes"
+          + " another";
+
   /** Reasons for which all programs are told to stop, and save together first. */
   private static final Set<String> SAVING =
       Set.of(
@@ -248,7 +253,13 @@ public record GangLife(
     FailurePolicy.Action action = FailureRules.action(policy, breakage);
     boolean counts = action == FailurePolicy.Action.Restart;
     boolean exhausted = counts && restarts >= policy.maxRestarts();
-    GangFailure failure = failure(breakage, exhausted ? FailurePolicy.Action.Fail : action, now);
+    boolean turnedAwayAgain = breakage.reason() == PodReason.Rejected && wasTurnedAway();
+    GangFailure failure =
+        failure(
+            breakage,
+            message(breakage) + (turnedAwayAgain ? TURNED_AWAY_AGAIN : ""),
+            exhausted ? FailurePolicy.Action.Fail : action,
+            now);
     if (action == FailurePolicy.Action.Fail || exhausted) {
       ConditionReason reason = exhausted ? ConditionReason.TooManyRestarts : finalReason(breakage);
       String message =
@@ -259,12 +270,33 @@ public record GangLife(
           new State.Failed(reason, message), attempt, restarts, disruptions, failure);
     }
     int counted = restarts + (counts ? 1 : 0);
-    Duration wait = FailureRules.backoff(policy, counts ? counted : 1);
+    Duration wait =
+        turnedAwayAgain && !counts
+            ? longerThanBefore(policy)
+            : FailureRules.backoff(policy, counts ? counted : 1);
     Instant notBefore = now.plus(wait).truncatedTo(ChronoUnit.MILLIS);
     GangLife next = new GangLife(state, attempt, counted, disruptions + (counts ? 0 : 1), failure);
     GangLife after = next.withNextAttempt(notBefore.toString());
     return after.in(
         after.deactivated() ? new State.Deactivated(pods) : new State.Waiting(pods, notBefore));
+  }
+
+  private boolean wasTurnedAway() {
+    return broke().map(f -> PodReason.Rejected.name().equals(f.reason())).orElse(false);
+  }
+
+  /** Twice the wait before this attempt, up to the policy's longest: nothing else slows it. */
+  private Duration longerThanBefore(FailurePolicy policy) {
+    long before =
+        WrittenTime.read(lastFailure.time())
+            .flatMap(
+                broke ->
+                    WrittenTime.read(attempt.notBefore())
+                        .map(begun -> Duration.between(broke, begun).toSeconds()))
+            .orElse(0L);
+    Duration longest = Duration.ofSeconds(policy.maxBackoffSeconds());
+    Duration longer = Duration.ofSeconds(2 * Math.max(1, before));
+    return longer.compareTo(longest) < 0 ? longer : longest;
   }
 
   private GangLife tooLate(Instant deadline, Instant now) {
@@ -358,13 +390,14 @@ public record GangLife(
     return new GangLife(other, attempt, restarts, disruptions, lastFailure);
   }
 
-  private GangFailure failure(Breakage breakage, FailurePolicy.Action action, Instant now) {
+  private GangFailure failure(
+      Breakage breakage, String message, FailurePolicy.Action action, Instant now) {
     return new GangFailure(
         attempt.number(),
         breakage.pod(),
         breakage.exitCode(),
         reason(breakage),
-        message(breakage),
+        message,
         action,
         now.truncatedTo(ChronoUnit.SECONDS).toString());
   }
@@ -414,6 +447,7 @@ public record GangLife(
             Preempted,
             Deactivated,
             NodeLost,
+            Rejected,
             Deleted,
             NodeCondition,
             ReadyDeadline ->

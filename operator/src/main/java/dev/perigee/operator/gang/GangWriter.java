@@ -7,7 +7,6 @@ import io.fabric8.kubernetes.api.model.OwnerReference;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.api.model.Status;
-import io.fabric8.kubernetes.api.model.StatusBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.fabric8.kubernetes.client.dsl.base.PatchContext;
@@ -67,28 +66,43 @@ public final class GangWriter {
    * Carries the actions out. Each can be repeated safely: a pod that is already there, or already
    * gone, is no error.
    *
-   * @throws KubernetesClientException when the API server refuses one; the others are still tried
+   * @throws KubernetesClientException when the API server refuses one, with its verb and object;
+   *     other pods are still tried
    */
   public void write(List<GangAction> actions) {
     List<Callable<Void>> podActions = new ArrayList<>();
     for (GangAction action : actions) {
+      if (isOfPod(action)) {
+        podActions.add(
+            () -> {
+              write(action);
+              return null;
+            });
+      } else {
+        write(action);
+      }
+    }
+    inParallel(podActions);
+  }
+
+  private static boolean isOfPod(GangAction action) {
+    return action instanceof GangAction.CreatePod
+        || action instanceof GangAction.DeletePod
+        || action instanceof GangAction.AdoptPod
+        || action instanceof GangAction.ShowPeers;
+  }
+
+  private void write(GangAction action) {
+    try {
       switch (action) {
         case GangAction.ApplyService(var service) -> createOrApply(service);
         case GangAction.UpdateService(var service) -> apply.accept(service);
         case GangAction.ApplyConfigMap(var configMap) -> createOrApply(configMap);
         case GangAction.ApplyNetworkPolicy(var policy) -> createOrApply(policy);
         case GangAction.AdoptPod(var name, var uid, var index, var generation, var restarts) ->
-            podActions.add(
-                () -> {
-                  change(name, adoption(uid, index, generation, restarts));
-                  return null;
-                });
+            change(name, adoption(uid, index, generation, restarts));
         case GangAction.ShowPeers(var name, var uid, var generation) ->
-            podActions.add(
-                () -> {
-                  change(name, shown(uid, generation));
-                  return null;
-                });
+            change(name, shown(uid, generation));
         case GangAction.CreateConfigMap(var configMap) -> createUnlessThere(configMap);
         case GangAction.DeleteConfigMap(var name) ->
             client.configMaps().inNamespace(namespace).withName(name).delete();
@@ -97,25 +111,42 @@ public final class GangWriter {
             unless(
                 HttpURLConnection.HTTP_NOT_FOUND,
                 () -> client.raw(path(apiVersion, plural, name), "DELETE", null));
-        case GangAction.CreatePod(var pod) ->
-            podActions.add(
-                () -> {
-                  createUnlessThere(pod);
-                  return null;
-                });
+        case GangAction.CreatePod(var pod) -> createUnlessThere(pod);
         case GangAction.DeletePod(var name, var uid, var grace) ->
-            podActions.add(
-                () -> {
-                  ExactDeletion.delete(
-                      client,
-                      "/api/v1/namespaces/" + namespace + "/pods/" + name,
-                      uid,
-                      options -> options.withGracePeriodSeconds(grace));
-                  return null;
-                });
+            ExactDeletion.delete(
+                client,
+                "/api/v1/namespaces/" + namespace + "/pods/" + name,
+                uid,
+                options -> options.withGracePeriodSeconds(grace));
       }
+    } catch (RefusedWrite e) {
+      throw e; // says already what was wanted
+    } catch (KubernetesClientException e) {
+      throw new RefusedWrite(wanted(action), e);
     }
-    inParallel(podActions);
+  }
+
+  /** An action in a verb of the API and its object. */
+  private static String wanted(GangAction action) {
+    return switch (action) {
+      case GangAction.ApplyService(var service) -> "apply " + named(service);
+      case GangAction.UpdateService(var service) -> "apply " + named(service);
+      case GangAction.ApplyConfigMap(var configMap) -> "apply " + named(configMap);
+      case GangAction.ApplyNetworkPolicy(var policy) -> "apply " + named(policy);
+      case GangAction.CreateConfigMap(var configMap) -> "create " + named(configMap);
+      case GangAction.CreateGroup(var group) -> "create " + named(group);
+      case GangAction.CreatePod(var pod) -> "create " + named(pod);
+      case GangAction.AdoptPod adopted -> "patch Pod " + adopted.name();
+      case GangAction.ShowPeers shown -> "patch Pod " + shown.name();
+      case GangAction.DeletePod deleted -> "delete Pod " + deleted.name();
+      case GangAction.DeleteConfigMap(var name) -> "delete ConfigMap " + name;
+      case GangAction.DeleteGroup(var apiVersion, var plural, var name) ->
+          "delete " + plural + " " + name;
+    };
+  }
+
+  private static String named(HasMetadata object) {
+    return object.getKind() + " " + object.getMetadata().getName();
   }
 
   /**
@@ -208,20 +239,14 @@ public final class GangWriter {
             });
   }
 
-  private static KubernetesClientException isThereAlready(HasMetadata wanted, HasMetadata there) {
-    return new KubernetesClientException(
-        new StatusBuilder()
-            .withCode(HttpURLConnection.HTTP_CONFLICT)
-            .withMessage(
-                wanted.getKind()
-                    + " "
-                    + wanted.getMetadata().getName()
-                    + (isOfNamesake(wanted, there)
-                        ? " is left of an earlier job of this name; waits until the cluster has"
-                            + " deleted it"
-                        : " is there already and does not belong to this job; delete it, or create"
-                            + " the job under another name"))
-            .build());
+  private static RefusedWrite isThereAlready(HasMetadata wanted, HasMetadata there) {
+    return new RefusedWrite(
+        named(wanted)
+            + (isOfNamesake(wanted, there)
+                ? " is left of an earlier job of this name; waits until the cluster has"
+                    + " deleted it"
+                : " is there already and does not belong to this job; delete it, or create"
+                    + " the job under another name"));
   }
 
   /** Whether the owner of what is there had the name of the owner of what is wanted. */

@@ -149,6 +149,22 @@ public record PodState(
           .map(ContainerState::getTerminated);
     }
 
+    /** Whether a container of the pod ever ran, one that prepares it included. */
+    private static boolean ran(Pod pod) {
+      return Optional.ofNullable(pod.getStatus()).stream()
+          .flatMap(
+              status ->
+                  Stream.concat(
+                      status.getInitContainerStatuses().stream(),
+                      status.getContainerStatuses().stream()))
+          .anyMatch(
+              c ->
+                  restarts(Optional.of(c)) > 0
+                      || (c.getState() != null
+                          && (c.getState().getRunning() != null
+                              || c.getState().getTerminated() != null)));
+    }
+
     private static int restarts(Optional<ContainerStatus> status) {
       return status.map(ContainerStatus::getRestartCount).orElse(0);
     }
@@ -188,6 +204,9 @@ public record PodState(
     /** Of a program of which no end is known. */
     public static final End NONE = new End(null, null, null, null);
 
+    /** Of a Workload that somebody, or Kueue, deactivated; Kueue says its own causes after it. */
+    private static final String DEACTIVATED = "WorkloadEvictedDueToDeactivated";
+
     /** Types of conditions by which Kubernetes and Kueue say that the program is not why. */
     private static final Set<String> DISRUPTIONS = Set.of("DisruptionTarget", "TerminationTarget");
 
@@ -203,16 +222,15 @@ public record PodState(
       Instant at =
           said.map(ContainerStateTerminated::getFinishedAt).flatMap(WrittenTime::read).orElse(null);
       if (said.map(ContainerStateTerminated::getReason).filter(UNSEEN::contains).isPresent()) {
-        String node =
-            Optional.ofNullable(pod.getSpec())
-                .map(PodSpec::getNodeName)
-                .map(name -> "node " + name)
-                .orElse("its node");
         return new End(
             null,
             PodReason.NodeLost,
-            node + " was started anew, and nobody saw the program end",
+            node(pod).orElse("its node") + " was started anew, and nobody saw the program end",
             at);
+      }
+      Optional<String> rejection = rejection(pod);
+      if (rejection.isPresent()) {
+        return new End(null, PodReason.Rejected, rejection.get(), at);
       }
       return new End(
           said.map(ContainerStateTerminated::getExitCode).orElse(null),
@@ -225,6 +243,44 @@ public record PodState(
           at);
     }
 
+    private static Optional<String> node(Pod pod) {
+      return Optional.ofNullable(pod.getSpec())
+          .map(PodSpec::getNodeName)
+          .filter(name -> !name.isBlank())
+          .map(name -> "node " + name);
+    }
+
+    /**
+     * Why a kubelet turned the pod away, in its words. There is no list of its reasons: any plugin
+     * of the node brings its own. All of them leave a pod failed, with a reason, before a container
+     * of it ran.
+     */
+    private static Optional<String> rejection(Pod pod) {
+      if (!podPhase(pod).equals("Failed") || Container.ran(pod) || disruption(pod).isPresent()) {
+        return Optional.empty();
+      }
+      return node(pod)
+          .filter(node -> saidReason(pod).isPresent())
+          .map(
+              node ->
+                  Stream.of(saidReason(pod), said(pod))
+                      .flatMap(Optional::stream)
+                      .collect(Collectors.joining(": ", node + " says ", "")));
+    }
+
+    private static Optional<String> saidReason(Pod pod) {
+      return Optional.ofNullable(pod.getStatus())
+          .map(PodStatus::getReason)
+          .filter(reason -> !reason.isBlank());
+    }
+
+    private static Optional<String> said(Pod pod) {
+      return Optional.ofNullable(pod.getStatus())
+          .map(PodStatus::getMessage)
+          .map(message -> message.replaceAll("\\s+", " ").strip())
+          .filter(message -> !message.isEmpty());
+    }
+
     /** What Kubernetes, or Kueue, says before it ends a pod for a reason that is not the pod's. */
     private static Optional<PodCondition> disruption(Pod pod) {
       return conditions(pod).stream()
@@ -235,9 +291,11 @@ public record PodState(
     }
 
     private static PodReason because(String disruption) {
+      if (disruption.startsWith(DEACTIVATED)) {
+        return PodReason.Deactivated;
+      }
       return switch (disruption) {
         case "PreemptionByScheduler", "WorkloadEvictedDueToPreempted" -> PodReason.Preempted;
-        case "WorkloadEvictedDueToDeactivated" -> PodReason.Deactivated;
         case "WorkloadEvictedDueToPodsReadyTimeout" -> PodReason.ReadyDeadline;
         case "DeletionByPodGC", "DeletionByTaintManager" -> PodReason.NodeLost;
         default -> PodReason.Evicted;
@@ -253,8 +311,7 @@ public record PodState(
       if (disrupted.isPresent()) {
         return disrupted.get();
       }
-      String said = Optional.ofNullable(pod.getStatus()).map(PodStatus::getReason).orElse("");
-      return switch (said) {
+      return switch (saidReason(pod).orElse("")) {
         case "Evicted" -> PodReason.Evicted;
         case "Preempting", "Preempted" -> PodReason.Preempted;
         case "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "NodeAffinity" ->

@@ -189,6 +189,7 @@ final class StartPhase {
           Preempted,
           Deactivated,
           NodeLost,
+          Rejected,
           Deleted,
           NodeCondition,
           ReadyDeadline ->

@@ -130,8 +130,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     try {
       writer.write(step.actions());
     } catch (KubernetesClientException e) {
-      String why = e.getStatus() == null ? e.getMessage() : e.getStatus().getMessage();
-      PretrainJobStatus refused = StatusReport.refused(job, announced, why, now);
+      PretrainJobStatus refused = StatusReport.refused(job, announced, e.getMessage(), now);
       if (!refused.equals(announced)) {
         report(job, announced, refused, context, now);
       }

@@ -100,8 +100,8 @@ final class StatusReport {
   }
 
   /**
-   * The same status, but what was to be created was refused. A job that is over stays so, whatever
-   * becomes of its pods.
+   * The same status, but what was to be created, changed or deleted was refused. A job that is over
+   * stays so, whatever becomes of its pods.
    */
   static PretrainJobStatus refused(
       PretrainJob job, PretrainJobStatus status, String why, Instant now) {

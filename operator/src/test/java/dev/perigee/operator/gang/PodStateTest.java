@@ -165,6 +165,97 @@ class PodStateTest {
     assertThat(PodState.of(pod).end().reason()).isEqualTo(expected);
   }
 
+  /** Reasons and messages as kubelets write them; the words of others are not known beforehand. */
+  @ParameterizedTest
+  @CsvSource({
+    "UnexpectedAdmissionError, Pod was rejected: Allocate failed due to no healthy devices present",
+    "OutOfnvidia.com/gpu, 'Pod was rejected: Node didn''t have enough resource: nvidia.com/gpu'",
+    "NodeAffinity, Pod was rejected: Predicate NodeAffinity failed",
+    "NodeShutdown, Pod was rejected as the node is shutting down.",
+    "Evicted, Pod was rejected: The node had condition: [DiskPressure].",
+    "TopologyAffinityError, Pod was rejected: Resources cannot be allocated"
+  })
+  void aPodThatItsNodeTurnsAwayWasRejected(String reason, String message) {
+    PodState state = PodState.of(failed(reason, message).build());
+    assertThat(state.end().reason()).isEqualTo(PodReason.Rejected);
+    assertThat(state.end().exitCode()).isNull();
+    assertThat(state.end().message()).isEqualTo("node n1 says " + reason + ": " + message);
+    Pod waiting =
+        failed(reason, message)
+            .editStatus()
+            .addNewContainerStatus()
+            .withNewState()
+            .withNewWaiting(null, "ContainerCreating")
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(waiting).end().reason()).isEqualTo(PodReason.Rejected);
+  }
+
+  @Test
+  void aPodOfWhichAContainerRanWasNotRejected() {
+    Pod once =
+        failed("Any", "words")
+            .editStatus()
+            .addNewContainerStatus()
+            .withNewState()
+            .withNewTerminated()
+            .withExitCode(71)
+            .endTerminated()
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(once).end().reason()).isNull();
+    Pod again =
+        failed("Evicted", "The node was low on resource: ephemeral-storage.")
+            .editStatus()
+            .addNewContainerStatus()
+            .withRestartCount(1)
+            .withNewState()
+            .withNewWaiting(null, "CrashLoopBackOff")
+            .endState()
+            .endContainerStatus()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(again).end().reason()).isEqualTo(PodReason.Evicted);
+    Pod setUp =
+        failed("Any", "words")
+            .editStatus()
+            .addNewInitContainerStatus()
+            .withNewState()
+            .withNewTerminated()
+            .withExitCode(1)
+            .endTerminated()
+            .endState()
+            .endInitContainerStatus()
+            .endStatus()
+            .build();
+    assertThat(PodState.of(setUp).end().reason()).isNull();
+  }
+
+  /** A pod that never had a node was failed by somebody else, and one without a reason too. */
+  @Test
+  void aPodThatNoKubeletSpokeOfWasNotRejected() {
+    Pod homeless = failed("Any", "words").withNewSpec().endSpec().build();
+    assertThat(PodState.of(homeless).end().reason()).isNull();
+    assertThat(PodState.of(failed(null, null).build()).end().reason()).isNull();
+  }
+
+  /** As a kubelet leaves a pod that it turned away. */
+  private static PodBuilder failed(String reason, String message) {
+    return new PodBuilder(NEW)
+        .withNewSpec()
+        .withNodeName("n1")
+        .endSpec()
+        .withNewStatus()
+        .withPhase("Failed")
+        .withReason(reason)
+        .withMessage(message)
+        .endStatus();
+  }
+
   /** Reasons and messages as Volcano wrote them to the pods of one gang that did not fit. */
   @ParameterizedTest
   @CsvSource({
@@ -192,6 +283,8 @@ class PodStateTest {
   @CsvSource({
     "WorkloadEvictedDueToPreempted, Preempted",
     "WorkloadEvictedDueToDeactivated, Deactivated",
+    "WorkloadEvictedDueToDeactivatedDueToAdmissionCheck, Deactivated",
+    "WorkloadEvictedDueToDeactivatedDueToMaximumExecutionTimeExceeded, Deactivated",
     "WorkloadEvictedDueToClusterQueueStopped, Evicted",
     "WorkloadEvictedDueToPodsReadyTimeout, ReadyDeadline",
     "NotAdmitted, Evicted",
@@ -226,6 +319,37 @@ class PodStateTest {
                     null,
                     expected,
                     "the pod is being deleted: The ClusterQueue is stopped"));
+  }
+
+  /** Whoever comes to the end of an eviction only still learns why from the pods that are left. */
+  @Test
+  void whatPodsThatAreLeftSayCountsBeforeThoseThatAreGone() {
+    Pod left =
+        new PodBuilder(NEW)
+            .editMetadata()
+            .addToLabels(GangLabels.POD_INDEX, "0")
+            .withDeletionTimestamp("2026-01-01T00:00:00Z")
+            .endMetadata()
+            .withNewStatus()
+            .withPhase("Running")
+            .addNewCondition()
+            .withType("TerminationTarget")
+            .withStatus("True")
+            .withReason("WorkloadEvictedDueToDeactivated")
+            .withMessage("The workload is deactivated")
+            .endCondition()
+            .endStatus()
+            .build();
+    var found =
+        Breakage.find(
+            List.of(PodState.of(left)),
+            List.of("demo-0", "demo-1"),
+            true,
+            List.of(),
+            false,
+            Instant.parse("2026-01-01T00:00:00Z"));
+    assertThat(((Breakage.Finding.Broken) found).breakage().reason())
+        .isEqualTo(PodReason.Deactivated);
   }
 
   @Test

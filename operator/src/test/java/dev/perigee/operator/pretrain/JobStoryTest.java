@@ -6,6 +6,8 @@ import dev.perigee.api.FailurePolicy.PodReason;
 import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.run.RunStatus;
 import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -212,6 +214,40 @@ class JobStoryTest {
     assertThat(cluster.job.getStatus().disruptions()).isEqualTo(3);
   }
 
+  /** A node that turns pods away gets the next start's again: only a person can keep them off. */
+  @Test
+  void aNodeThatTurnsPodsAwayForEverCountsNothingAndIsAskedLessAndLess() {
+    List<Duration> waits = new ArrayList<>();
+    for (int i = 0; i < 8; i++) {
+      cluster.reconcile();
+      cluster.lose("demo-1", PodReason.Rejected);
+      cluster.reconcile();
+      waits.add(
+          Duration.between(
+              cluster.now, Instant.parse(cluster.job.getStatus().attempt().notBefore())));
+      if (i == 0) {
+        assertThat(cluster.message()).contains("lost (Rejected)").doesNotContain("cordon");
+      } else {
+        assertThat(cluster.message()).contains("lost (Rejected)", "again", "cordon the node");
+      }
+      cluster.finishDeletions();
+      cluster.pass(300);
+    }
+    assertThat(waits.stream().map(Duration::toSeconds))
+        .containsExactly(4L, 8L, 16L, 32L, 64L, 128L, 256L, 300L);
+    assertThat(cluster.job.getStatus().restarts()).isZero();
+    cluster.reconcile();
+    train(60, 2);
+    cluster.said = null;
+    cluster.lose("demo-1", PodReason.Evicted);
+    cluster.reconcile();
+    assertThat(cluster.message()).doesNotContain("cordon");
+    assertThat(
+            Duration.between(
+                cluster.now, Instant.parse(cluster.job.getStatus().attempt().notBefore())))
+        .isEqualTo(Duration.ofSeconds(4));
+  }
+
   @Test
   void aPodThatSomebodyDeletesRestartsTheGangWithoutCounting() {
     cluster.reconcile();
@@ -391,7 +427,7 @@ class JobStoryTest {
     cluster.exit("demo-0", exitCode, null);
     cluster.reconcile();
     return Duration.between(
-        cluster.now, java.time.Instant.parse(cluster.job.getStatus().attempt().notBefore()));
+        cluster.now, Instant.parse(cluster.job.getStatus().attempt().notBefore()));
   }
 
   private void suspend(boolean suspend) {

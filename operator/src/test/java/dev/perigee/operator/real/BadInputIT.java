@@ -156,6 +156,41 @@ class BadInputIT {
     awaitNoPods("stuck");
   }
 
+  @Test
+  void aNodeThatTurnsPodsAwayIsNamedAndUsesUpNoRestart() {
+    create(
+        "away",
+        job ->
+            job.withObject("/spec/failurePolicy").put("maxRestarts", 0).put("backoffSeconds", 1));
+    for (int start = 1; start <= 2; start++) {
+      awaitPods("away", 2);
+      pods("away").forEach(play::bind);
+      play.reject(
+          pods("away").getFirst(),
+          "UnexpectedAdmissionError",
+          "Pod was rejected: Allocate failed due to no healthy devices present");
+      int disruptions = start;
+      await().until(() -> Integer.valueOf(disruptions).equals(status("away").disruptions()));
+      assertThat(status("away").lastFailure().reason()).isEqualTo("Rejected");
+      assertThat(status("away").lastFailure().message())
+          .startsWith(
+              "away-0 is lost (Rejected): node "
+                  + RealApi.NODE
+                  + " says UnexpectedAdmissionError: Pod was rejected: Allocate failed due to no"
+                  + " healthy devices present");
+      await()
+          .until(
+              () -> {
+                pods("away").stream()
+                    .filter(pod -> pod.getMetadata().getDeletionTimestamp() != null)
+                    .forEach(play::letGo);
+                return pods("away").isEmpty();
+              });
+    }
+    assertThat(ready("away").message()).contains("cordon the node");
+    assertThat(status("away").restarts()).isZero();
+  }
+
   /** Claims and folders are the program's to try; the operator reads neither. */
   @ParameterizedTest
   @ValueSource(

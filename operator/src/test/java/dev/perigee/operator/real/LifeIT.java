@@ -22,6 +22,7 @@ import java.time.ZoneId;
 import java.time.ZoneOffset;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.BeforeAll;
@@ -190,6 +191,70 @@ class LifeIT {
               () ->
                   api.job(namespace, "slow").getStatus().conditions().stream()
                       .anyMatch(c -> c.reason().equals("PodSetup")));
+    }
+  }
+
+  @Test
+  void anOperatorThatNoLongerHearsOfNodesIsNotReadyUntilItDoes() {
+    String namespace = api.namespace("nodes");
+    AtomicBoolean refused = new AtomicBoolean();
+    try (FaultProxy proxy =
+            new FaultProxy(
+                api.config(),
+                request ->
+                    refused.get() && request.path().startsWith("/api/v1/nodes")
+                        ? new Fate.Refuse(403)
+                        : new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+      assertThat(operator.notReady()).isEmpty();
+      refused.set(true);
+      proxy.cutWatches();
+      await().until(() -> operator.notReady().equals(Optional.of("not watching: nodes")));
+      refused.set(false);
+      await().until(() -> operator.notReady().isEmpty());
+    }
+  }
+
+  @Test
+  void aDeletionThatIsRefusedIsSaidToBeOne() {
+    String namespace = api.namespace("kept");
+    api.createJob(namespace, "kept");
+    PodPlay play = new PodPlay(api.client());
+    try (FaultProxy proxy =
+            new FaultProxy(
+                api.config(),
+                request ->
+                    request.method().equals("DELETE") && request.path().contains("/pods/")
+                        ? new Fate.Refuse(403)
+                        : new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      await().until(() -> play.pods(namespace, "kept").size() == 2);
+      play.pods(namespace, "kept").forEach(play::bind);
+      play.pods(namespace, "kept").forEach(play::run);
+      await()
+          .until(
+              () -> Boolean.TRUE.equals(api.job(namespace, "kept").getStatus().attempt().formed()));
+      play.end(play.pods(namespace, "kept").getFirst(), 137);
+      await()
+          .untilAsserted(
+              () ->
+                  assertThat(api.job(namespace, "kept").getStatus().condition(ConditionType.Ready))
+                      .hasValueSatisfying(
+                          ready -> {
+                            assertThat(ready.reason()).isEqualTo("CreationRefused");
+                            assertThat(ready.message())
+                                .startsWith("delete Pod kept-")
+                                .endsWith(": injected by the test");
+                          }));
     }
   }
 

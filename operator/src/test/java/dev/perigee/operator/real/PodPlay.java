@@ -103,6 +103,11 @@ final class PodPlay {
         .create();
   }
 
+  /** Its kubelet turns it away. */
+  void reject(Pod pod, String reason, String message) {
+    set(pod, new PodStatusBuilder().withPhase("Failed").withReason(reason).withMessage(message));
+  }
+
   /** It has been stopped, and the kubelet lets it go. */
   void letGo(Pod pod) {
     unlessGone(() -> client.resource(pod).withGracePeriod(0).delete());

@@ -240,7 +240,7 @@ class RightsIT {
         OperatorRuntime operator =
             OperatorRuntime.start(
                 account, RealApi.options(namespace, story::ask, Clock.systemUTC()))) {
-      assertThat(operator).isNotNull();
+      assertThat(operator.notReady()).as("also without the right to read nodes").isEmpty();
       story.play(() -> {});
       assertThatThrownBy(() -> account.secrets().inNamespace(namespace).list())
           .isInstanceOfSatisfying(
