@@ -13,7 +13,6 @@ import dev.perigee.operator.real.FaultProxy.Request;
 import dev.perigee.operator.real.Story.Mishap;
 import dev.perigee.run.RunStatus;
 import io.fabric8.kubernetes.api.model.HasMetadata;
-import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import java.time.Clock;
 import java.time.Duration;
@@ -237,12 +236,7 @@ class LifeIT {
                 client,
                 RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
       assertThat(operator).isNotNull();
-      await().until(() -> play.pods(namespace, "kept").size() == 2);
-      play.pods(namespace, "kept").forEach(play::bind);
-      play.pods(namespace, "kept").forEach(play::run);
-      await()
-          .until(
-              () -> Boolean.TRUE.equals(api.job(namespace, "kept").getStatus().attempt().formed()));
+      run(play, namespace, "kept");
       play.end(play.pods(namespace, "kept").getFirst(), 137);
       await()
           .untilAsserted(
@@ -256,6 +250,15 @@ class LifeIT {
                                 .endsWith(": injected by the test");
                           }));
     }
+  }
+
+  /** Its two pods get a node and run, and the operator has seen them do so. */
+  private static void run(PodPlay play, String namespace, String job) {
+    await().until(() -> play.pods(namespace, job).size() == 2);
+    play.pods(namespace, job).forEach(play::bind);
+    play.pods(namespace, job).forEach(play::run);
+    await()
+        .until(() -> Boolean.TRUE.equals(api.job(namespace, job).getStatus().attempt().formed()));
   }
 
   private static long questions(FaultProxy proxy) {
@@ -274,13 +277,7 @@ class LifeIT {
             api.client(),
             RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
       assertThat(operator).isNotNull();
-      await().until(() -> play.pods(namespace, "gone").size() == 2);
-      List<Pod> pods = play.pods(namespace, "gone");
-      pods.forEach(play::bind);
-      play.pods(namespace, "gone").forEach(play::run);
-      await()
-          .until(
-              () -> Boolean.TRUE.equals(api.job(namespace, "gone").getStatus().attempt().formed()));
+      run(play, namespace, "gone");
       play.end(play.pods(namespace, "gone").getFirst(), 137);
       await()
           .until(
