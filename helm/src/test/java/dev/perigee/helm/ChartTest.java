@@ -19,9 +19,16 @@ import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The chart as Helm reads it. */
 class ChartTest {
+  private static final String LONGEST = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr";
+
+  /** Where names are cut off, dashes stand. */
+  private static final String LONG_DASHES = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr-----r";
+
   private static final Rendered DEFAULT = Rendered.with("");
   private static final Rendered NAMESPACED = Rendered.with("scope: Namespaces");
 
@@ -280,12 +287,66 @@ class ChartTest {
     assertThat(first).hasSizeGreaterThan(10).doesNotContainAnyElementsOf(second);
   }
 
-  @Test
-  void theLongestNameOfAReleaseGivesNamesThatFit() {
-    Rendered rendered = Rendered.release("r".repeat(53), "ops", "");
+  /** A Service's name is a label of DNS: it begins with a letter and has no dots. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "perigee",
+        "a",
+        "7",
+        "2026-perigee",
+        "team.perigee",
+        "a.b-c.d",
+        LONGEST,
+        LONG_DASHES
+      })
+  void everyNameOfAReleaseGivesNamesThatFit(String release, @TempDir Path folder)
+      throws IOException {
+    Rendered rendered = Rendered.withTests(folder, release, "ops", "crds: {install: false}");
     assertThat(rendered.objects())
         .extracting(o -> o.at("/metadata/name").asText())
-        .allMatch(name -> name.length() <= 63 && name.matches("[a-z0-9]([-.a-z0-9]*[a-z0-9])?"));
+        .allMatch(name -> name.matches("[a-z]([-a-z0-9]{0,61}[a-z0-9])?"))
+        .noneMatch(name -> name.contains("---"));
+    assertThat(
+            rendered
+                .one("Deployment", rendered.all("Service").getFirst().at("/metadata/name").asText())
+                .isMissingNode())
+        .isFalse();
+  }
+
+  /** A build's number after a plus is part of a version, but not of a label. */
+  @Test
+  void aVersionWithABuildGivesLabelsThatFit(@TempDir Path folder) throws IOException {
+    Rendered rendered =
+        Rendered.version(folder, "1.2.3-rc.1+build." + "f".repeat(60), "crds: {install: false}");
+    assertThat(rendered.objects())
+        .extracting(o -> o.at("/metadata/labels/helm.sh~1chart").asText())
+        .allMatch(label -> label.startsWith("perigee-1.2.3-rc.1_build.f"))
+        .allMatch(label -> label.matches("[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"));
+  }
+
+  @Test
+  void anotherChartMayHaveItAsAPartAndLeaveItOut(@TempDir Path folder) throws IOException {
+    String values = "perigee: {enabled: %s}";
+    Path first = Files.createDirectory(folder.resolve("a"));
+    assertThat(Rendered.partOfAnother(first, values.formatted(true)).all("Deployment")).hasSize(1);
+    Path second = Files.createDirectory(folder.resolve("b"));
+    assertThat(Rendered.partOfAnother(second, values.formatted(false)).objects())
+        .extracting(o -> o.path("kind").asText())
+        .containsExactly("ConfigMap");
+  }
+
+  /** A quota of the namespace refuses pods that do not say what they need. */
+  @Test
+  void everyPodSaysWhatItNeeds(@TempDir Path folder) throws IOException {
+    assertThat(Rendered.withTests(folder, "").podSpecs())
+        .hasSize(3)
+        .allSatisfy(
+            pod -> {
+              JsonNode resources = pod.at("/containers/0/resources");
+              assertThat(resources.at("/requests/cpu").asText()).isEqualTo("100m");
+              assertThat(resources.at("/limits/memory").asText()).isEqualTo("512Mi");
+            });
   }
 
   private static Set<String> names(Rendered rendered) {
