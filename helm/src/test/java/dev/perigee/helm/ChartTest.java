@@ -336,6 +336,49 @@ class ChartTest {
         .containsExactly("ConfigMap");
   }
 
+  @Test
+  void whateverIsSwitchedOnOrOffStandsBesideTheRest() {
+    for (int switches = 0; switches < 1 << 7; switches++) {
+      boolean[] on = new boolean[7];
+      for (int i = 0; i < on.length; i++) {
+        on[i] = (switches >> i & 1) == 1;
+      }
+      String values =
+          """
+          metrics:
+            serviceMonitor: {enabled: %s}
+            podMonitor: {enabled: %s}
+            prometheusRule: {enabled: %s}
+          networkPolicy: {enabled: %s, gangs: {enabled: %s, metricsFrom: [{podSelector: {}}]}}
+          podDisruptionBudget: {enabled: %s}
+          replicas: %d
+          crds: {install: false}
+          """
+              .formatted(on[0], on[1], on[2], on[3], on[4], on[5], on[6] ? 5 : 1);
+      Rendered rendered = Rendered.with(values);
+      assertThat(rendered.objects())
+          .as(values)
+          .hasSize(10 + count(on[0], on[1], on[2], on[3], on[5] && on[6]))
+          .allMatch(o -> !o.at("/metadata/name").asText().isEmpty());
+      assertThat(rendered.all("ServiceMonitor")).as(values).hasSize(count(on[0]));
+      assertThat(rendered.all("PodMonitor")).as(values).hasSize(count(on[1]));
+      assertThat(rendered.all("PrometheusRule")).as(values).hasSize(count(on[2]));
+      assertThat(rendered.all("NetworkPolicy")).as(values).hasSize(count(on[3]));
+      assertThat(environment(rendered).stream().anyMatch(e -> e.contains("GANG_READERS")))
+          .as(values)
+          .isEqualTo(on[4]);
+      assertThat(rendered.all("PodDisruptionBudget")).as(values).hasSize(count(on[5] && on[6]));
+    }
+  }
+
+  private static int count(boolean... made) {
+    int count = 0;
+    for (boolean one : made) {
+      count += one ? 1 : 0;
+    }
+    return count;
+  }
+
   /** A quota of the namespace refuses pods that do not say what they need. */
   @Test
   void everyPodSaysWhatItNeeds(@TempDir Path folder) throws IOException {
