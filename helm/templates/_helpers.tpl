@@ -1,22 +1,30 @@
 {{/* Names, labels and images. */}}
 
+{{/* A Service has to be named like this: no dots, a letter first. The longest ending is -test-rights. */}}
 {{- define "perigee.name" -}}
-{{- ternary .Release.Name (printf "%s-perigee" .Release.Name) (contains "perigee" .Release.Name) | trunc 50 | trimSuffix "-" -}}
+{{- $name := ternary .Release.Name (printf "%s-perigee" .Release.Name) (contains "perigee" .Release.Name) -}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "perigee-%s" .Release.Name }}{{ end -}}
+{{- regexReplaceAll "-+$" ($name | replace "." "-" | trunc 50) "" -}}
+{{- end }}
+
+{{/* A version as the value of a label, which takes no plus. */}}
+{{- define "perigee.version" -}}
+{{- regexReplaceAll "[^A-Za-z0-9]+$" (. | replace "+" "_" | trunc 63) "" | quote -}}
 {{- end }}
 
 {{- define "perigee.selector" -}}
 app.kubernetes.io/name: perigee
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "perigee.labels" -}}
 app.kubernetes.io/name: perigee
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/version: {{ include "perigee.version" .Chart.AppVersion }}
 app.kubernetes.io/part-of: perigee
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ include "perigee.version" (printf "%s-%s" .Chart.Name .Chart.Version) }}
 {{- end }}
 
 {{/* Reference of an image: repository with its digest, or else with its tag. Takes (list image root). */}}
@@ -55,7 +63,7 @@ capabilities:
 {{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
 {{- $pods := dict "matchLabels" (include "perigee.selector" . | fromYaml) }}
 {{- $operator := dict "namespaceSelector" $namespace "podSelector" $pods }}
-{{- toJson (prepend .Values.networkPolicy.gangs.metricsFrom $operator) -}}
+{{- toJson (prepend (.Values.networkPolicy.gangs.metricsFrom | default list) $operator) -}}
 {{- end }}
 
 {{/* Where a pod of this chart may be put and how its image is pulled: the operator's and those of the tests. */}}
@@ -63,11 +71,11 @@ capabilities:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}

@@ -2,10 +2,11 @@
 {{- define "perigee.test" -}}
 {{- $root := index . 0 -}}
 name: check
-image: {{ include "perigee.image" (list $root.Values.image $root) }}
+image: {{ include "perigee.image" (list $root.Values.image $root) | quote }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 command: [/opt/perigee/runtime/bin/java, "@/opt/perigee/options", dev.perigee.operator.InstallCheck]
 args: {{ rest . | toJson }}
+resources: {{- toYaml $root.Values.resources | nindent 2 }}
 securityContext: {{- include "perigee.containerSecurity" $root | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}

@@ -19,9 +19,16 @@ import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The chart as Helm reads it. */
 class ChartTest {
+  private static final String LONGEST = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr";
+
+  /** Where names are cut off, dashes stand. */
+  private static final String LONG_DASHES = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr-----r";
+
   private static final Rendered DEFAULT = Rendered.with("");
   private static final Rendered NAMESPACED = Rendered.with("scope: Namespaces");
 
@@ -280,12 +287,109 @@ class ChartTest {
     assertThat(first).hasSizeGreaterThan(10).doesNotContainAnyElementsOf(second);
   }
 
-  @Test
-  void theLongestNameOfAReleaseGivesNamesThatFit() {
-    Rendered rendered = Rendered.release("r".repeat(53), "ops", "");
+  /** A Service's name is a label of DNS: it begins with a letter and has no dots. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "perigee",
+        "a",
+        "7",
+        "2026-perigee",
+        "team.perigee",
+        "a.b-c.d",
+        LONGEST,
+        LONG_DASHES
+      })
+  void everyNameOfAReleaseGivesNamesThatFit(String release, @TempDir Path folder)
+      throws IOException {
+    Rendered rendered = Rendered.withTests(folder, release, "ops", "crds: {install: false}");
     assertThat(rendered.objects())
         .extracting(o -> o.at("/metadata/name").asText())
-        .allMatch(name -> name.length() <= 63 && name.matches("[a-z0-9]([-.a-z0-9]*[a-z0-9])?"));
+        .allMatch(name -> name.matches("[a-z]([-a-z0-9]{0,61}[a-z0-9])?"))
+        .noneMatch(name -> name.contains("---"));
+    assertThat(
+            rendered
+                .one("Deployment", rendered.all("Service").getFirst().at("/metadata/name").asText())
+                .isMissingNode())
+        .isFalse();
+  }
+
+  /** A build's number after a plus is part of a version, but not of a label. */
+  @Test
+  void aVersionWithABuildGivesLabelsThatFit(@TempDir Path folder) throws IOException {
+    Rendered rendered =
+        Rendered.version(folder, "1.2.3-rc.1+build." + "f".repeat(60), "crds: {install: false}");
+    assertThat(rendered.objects())
+        .extracting(o -> o.at("/metadata/labels/helm.sh~1chart").asText())
+        .allMatch(label -> label.startsWith("perigee-1.2.3-rc.1_build.f"))
+        .allMatch(label -> label.matches("[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"));
+  }
+
+  @Test
+  void anotherChartMayHaveItAsAPartAndLeaveItOut(@TempDir Path folder) throws IOException {
+    String values = "perigee: {enabled: %s}";
+    Path first = Files.createDirectory(folder.resolve("a"));
+    assertThat(Rendered.partOfAnother(first, values.formatted(true)).all("Deployment")).hasSize(1);
+    Path second = Files.createDirectory(folder.resolve("b"));
+    assertThat(Rendered.partOfAnother(second, values.formatted(false)).objects())
+        .extracting(o -> o.path("kind").asText())
+        .containsExactly("ConfigMap");
+  }
+
+  @Test
+  void whateverIsSwitchedOnOrOffStandsBesideTheRest() {
+    for (int switches = 0; switches < 1 << 7; switches++) {
+      boolean[] on = new boolean[7];
+      for (int i = 0; i < on.length; i++) {
+        on[i] = (switches >> i & 1) == 1;
+      }
+      String values =
+          """
+          metrics:
+            serviceMonitor: {enabled: %s}
+            podMonitor: {enabled: %s}
+            prometheusRule: {enabled: %s}
+          networkPolicy: {enabled: %s, gangs: {enabled: %s, metricsFrom: [{podSelector: {}}]}}
+          podDisruptionBudget: {enabled: %s}
+          replicas: %d
+          crds: {install: false}
+          """
+              .formatted(on[0], on[1], on[2], on[3], on[4], on[5], on[6] ? 5 : 1);
+      Rendered rendered = Rendered.with(values);
+      assertThat(rendered.objects())
+          .as(values)
+          .hasSize(10 + count(on[0], on[1], on[2], on[3], on[5] && on[6]))
+          .allMatch(o -> !o.at("/metadata/name").asText().isEmpty());
+      assertThat(rendered.all("ServiceMonitor")).as(values).hasSize(count(on[0]));
+      assertThat(rendered.all("PodMonitor")).as(values).hasSize(count(on[1]));
+      assertThat(rendered.all("PrometheusRule")).as(values).hasSize(count(on[2]));
+      assertThat(rendered.all("NetworkPolicy")).as(values).hasSize(count(on[3]));
+      assertThat(environment(rendered).stream().anyMatch(e -> e.contains("GANG_READERS")))
+          .as(values)
+          .isEqualTo(on[4]);
+      assertThat(rendered.all("PodDisruptionBudget")).as(values).hasSize(count(on[5] && on[6]));
+    }
+  }
+
+  private static int count(boolean... made) {
+    int count = 0;
+    for (boolean one : made) {
+      count += one ? 1 : 0;
+    }
+    return count;
+  }
+
+  /** A quota of the namespace refuses pods that do not say what they need. */
+  @Test
+  void everyPodSaysWhatItNeeds(@TempDir Path folder) throws IOException {
+    assertThat(Rendered.withTests(folder, "").podSpecs())
+        .hasSize(3)
+        .allSatisfy(
+            pod -> {
+              JsonNode resources = pod.at("/containers/0/resources");
+              assertThat(resources.at("/requests/cpu").asText()).isEqualTo("100m");
+              assertThat(resources.at("/limits/memory").asText()).isEqualTo("512Mi");
+            });
   }
 
   private static Set<String> names(Rendered rendered) {

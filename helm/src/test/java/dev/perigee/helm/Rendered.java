@@ -9,6 +9,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
 /** What Helm makes of the chart: the objects, in its order. */
@@ -36,6 +37,39 @@ record Rendered(String text, List<JsonNode> objects) {
    * of the chart in which they are none.
    */
   static Rendered withTests(Path folder, String values) throws IOException {
+    return withTests(folder, "perigee", "ops", values);
+  }
+
+  /** The same as a release of another name and namespace. */
+  static Rendered withTests(Path folder, String name, String namespace, String values)
+      throws IOException {
+    copy(folder, file -> file.replace("helm.sh/hook: test", "example.com/was-hook: test"));
+    return render(folder, name, namespace, values);
+  }
+
+  /** The same as release {@code perigee}, of a chart of another version. */
+  static Rendered version(Path folder, String version, String values) throws IOException {
+    copy(folder, file -> file.replaceFirst("(?m)^version: .*", "version: " + version));
+    return render(folder, "perigee", "ops", values);
+  }
+
+  /** The chart as a part of another, which may leave it out by the value perigee.enabled. */
+  static Rendered partOfAnother(Path folder, String values) throws IOException {
+    copy(folder.resolve("charts").resolve("perigee"), file -> file);
+    Files.writeString(
+        folder.resolve("Chart.yaml"),
+        """
+        apiVersion: v2
+        name: platform
+        version: 1.0.0
+        dependencies: [{name: perigee, version: "*", condition: perigee.enabled}]
+        """);
+    Path own = Files.createDirectory(folder.resolve("templates")).resolve("own.yaml");
+    Files.writeString(own, "{apiVersion: v1, kind: ConfigMap, metadata: {name: own}}");
+    return render(folder, "platform", "ops", values);
+  }
+
+  private static void copy(Path folder, UnaryOperator<String> changed) throws IOException {
     try (Stream<Path> files = Files.walk(CHART)) {
       for (Path file : files.filter(Files::isRegularFile).toList()) {
         Path relative = CHART.relativize(file);
@@ -44,12 +78,9 @@ record Rendered(String text, List<JsonNode> objects) {
         }
         Path copy = folder.resolve(relative);
         Files.createDirectories(copy.getParent());
-        Files.writeString(
-            copy,
-            Files.readString(file).replace("helm.sh/hook: test", "example.com/was-hook: test"));
+        Files.writeString(copy, changed.apply(Files.readString(file)));
       }
     }
-    return render(folder, "perigee", "ops", values);
   }
 
   private static Rendered render(Path chart, String name, String namespace, String values) {

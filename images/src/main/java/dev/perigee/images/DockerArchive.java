@@ -2,10 +2,11 @@ package dev.perigee.images;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.security.DigestInputStream;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
@@ -31,27 +32,34 @@ final class DockerArchive implements AutoCloseable {
     return new DockerArchive(Files.newOutputStream(file));
   }
 
-  /** Makes an image of one layer. */
+  /** Makes an image of one layer, which may be larger than the memory. */
   static void ofRootFileSystem(Path rootFileSystem, Path file, String architecture)
       throws IOException {
-    byte[] layer;
-    try (InputStream in = BaseImage.decompressed(rootFileSystem)) {
-      layer = in.readAllBytes();
-    }
-    Map<String, Object> config =
-        Map.of(
-            "architecture",
-            architecture,
-            "os",
-            "linux",
-            "config",
-            Map.of(),
-            "rootfs",
-            Map.of("type", "layers", "diff_ids", List.of("sha256:" + sha256(layer))));
-    try (DockerArchive archive = create(file)) {
-      archive.add("config.json", JSON.writeValueAsBytes(config));
-      archive.add("layer.tar", layer);
-      archive.manifest("config.json", List.of("layer.tar"));
+    Path layer = Files.createTempFile(file.toAbsolutePath().getParent(), "layer", ".tar");
+    try {
+      String digest;
+      try (DigestInputStream in =
+          new DigestInputStream(BaseImage.decompressed(rootFileSystem), sha256())) {
+        Files.copy(in, layer, StandardCopyOption.REPLACE_EXISTING);
+        digest = HexFormat.of().formatHex(in.getMessageDigest().digest());
+      }
+      Map<String, Object> config =
+          Map.of(
+              "architecture",
+              architecture,
+              "os",
+              "linux",
+              "config",
+              Map.of(),
+              "rootfs",
+              Map.of("type", "layers", "diff_ids", List.of("sha256:" + digest)));
+      try (DockerArchive archive = create(file)) {
+        archive.add("config.json", JSON.writeValueAsBytes(config));
+        archive.add("layer.tar", layer);
+        archive.manifest("config.json", List.of("layer.tar"));
+      }
+    } finally {
+      Files.deleteIfExists(layer);
     }
   }
 
@@ -85,10 +93,9 @@ final class DockerArchive implements AutoCloseable {
     tar.close();
   }
 
-  /** SHA-256 in hexadecimal. */
-  static String sha256(byte[] content) {
+  private static MessageDigest sha256() {
     try {
-      return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(content));
+      return MessageDigest.getInstance("SHA-256");
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException("every JDK has SHA-256", e);
     }

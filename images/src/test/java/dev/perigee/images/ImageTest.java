@@ -130,8 +130,7 @@ class ImageTest {
     JsonNode config = DockerArchive.JSON.readTree(files.get(manifest.path("Config").asText()));
     assertThat(config.path("architecture").asText()).isEqualTo(JavaRuntime.architecture());
     byte[] layer = files.get(manifest.at("/Layers/0").asText());
-    assertThat(config.at("/rootfs/diff_ids/0").asText())
-        .isEqualTo("sha256:" + DockerArchive.sha256(layer));
+    assertThat(config.at("/rootfs/diff_ids/0").asText()).isEqualTo("sha256:" + Bases.sha256(layer));
     assertThat(new String(layer, StandardCharsets.UTF_8)).contains("etc/motd");
   }
 

@@ -10,6 +10,11 @@ import java.util.Optional;
  * clock that differs from the operator's.
  */
 public final class WrittenTime {
+  /** RFC 3339 has four digits for a year. What is further off could not be reckoned with. */
+  private static final Instant FIRST = Instant.parse("0000-01-01T00:00:00Z");
+
+  private static final Instant END = Instant.parse("+10000-01-01T00:00:00Z");
+
   private WrittenTime() {}
 
   /** The time, empty for null and for what is none in RFC 3339. */
@@ -18,7 +23,8 @@ public final class WrittenTime {
       return Optional.empty();
     }
     try {
-      return Optional.of(Instant.parse(rfc3339));
+      return Optional.of(Instant.parse(rfc3339))
+          .filter(time -> !time.isBefore(FIRST) && time.isBefore(END));
     } catch (DateTimeParseException e) {
       return Optional.empty();
     }

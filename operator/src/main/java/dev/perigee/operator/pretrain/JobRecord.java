@@ -18,6 +18,7 @@ import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 
 /**
@@ -51,8 +52,19 @@ record JobRecord(
   /** Annotation of the Service. */
   static final String ANNOTATION = "perigee.dev/record";
 
+  /** Lenient to what a newer operator adds, strict to counts: a missing one is not zero. */
   private static final ObjectMapper JSON =
-      new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
+      new ObjectMapper()
+          .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+          .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES);
+
+  /** No job starts so often; a greater number leaves no room to count on. */
+  private static final int MOST_STARTS = 1_000_000_000;
+
+  /** What the API server takes of a condition; more would be refused at each look. */
+  private static final int LONGEST_REASON = 64;
+
+  private static final int LONGEST_MESSAGE = 32768;
 
   /**
    * How a job ended.
@@ -69,7 +81,18 @@ record JobRecord(
       String reason,
       String message,
       String time,
-      PretrainJobStatus.CheckpointReference checkpoint) {}
+      PretrainJobStatus.CheckpointReference checkpoint) {
+    private boolean isWhole() {
+      return (how == ConditionType.Complete || how == ConditionType.Failed)
+          && reason != null
+          && !reason.isEmpty()
+          && reason.length() <= LONGEST_REASON
+          && message != null
+          && message.length() <= LONGEST_MESSAGE
+          && WrittenTime.read(time).isPresent()
+          && (checkpoint == null || JobRecord.isWhole(checkpoint));
+    }
+  }
 
   /**
    * What is to be remembered of a status that is about to be written; empty before a start.
@@ -80,7 +103,7 @@ record JobRecord(
     if (status.attempt() == null) {
       return Optional.empty();
     }
-    return Optional.of(
+    JobRecord record =
         new JobRecord(
             status.attempt().number(),
             status.attempt().notBefore(),
@@ -96,7 +119,9 @@ record JobRecord(
             status.layout() == null
                 ? before.map(JobRecord::scheduling).orElse(null)
                 : status.layout().scheduling(),
-            status.source()));
+            status.source());
+    // One that could not be read would be written again at each look.
+    return Optional.of(record).filter(JobRecord::isPossible);
   }
 
   private static Ending ending(Condition condition, PretrainJobStatus status) {
@@ -123,10 +148,53 @@ record JobRecord(
 
   private static Optional<JobRecord> read(String json) {
     try {
-      return Optional.of(JSON.readValue(json, JobRecord.class));
+      // The text null is JSON, and is read as null.
+      return Optional.ofNullable(JSON.readValue(json, JobRecord.class))
+          .filter(JobRecord::isPossible);
     } catch (JsonProcessingException e) {
       return Optional.empty(); // changed by hand; it will be written anew
     }
+  }
+
+  /** Whether an operator can have written this; what it needs of a record is there then. */
+  private boolean isPossible() {
+    return isStart(attempt)
+        && isCount(restarts)
+        && isCount(disruptions)
+        && isTime(notBefore)
+        && isTime(startTime)
+        && (lastFailure == null || isWhole(lastFailure))
+        && (ended == null || ended.isWhole())
+        && (scheduling == null || scheduling.adapter() != null)
+        && (source == null || isWhole(source));
+  }
+
+  private static boolean isStart(Integer number) {
+    return number != null && number > 0 && number <= MOST_STARTS;
+  }
+
+  private static boolean isCount(Integer count) {
+    return count != null && count >= 0 && count <= MOST_STARTS;
+  }
+
+  private static boolean isTime(String written) {
+    return written == null || WrittenTime.read(written).isPresent();
+  }
+
+  private static boolean isWhole(GangFailure failure) {
+    return failure.attempt() != null && failure.reason() != null && failure.action() != null;
+  }
+
+  /** A source without a checkpoint would let a job begin with random weights. */
+  private static boolean isWhole(PretrainJobStatus.Source source) {
+    return source.pretrainJob() != null
+        && source.checkpoint() != null
+        && isWhole(source.checkpoint());
+  }
+
+  /** Whether it says where the checkpoint lies. */
+  static boolean isWhole(PretrainJobStatus.CheckpointReference checkpoint) {
+    return checkpoint.step() != null && checkpoint.path() != null && checkpoint.volume() != null;
   }
 
   /** The Service with this record. */
@@ -158,12 +226,13 @@ record JobRecord(
    * made for the job, without what could only have come of that.
    */
   static PretrainJobStatus trusted(PretrainJobStatus status, ObservedGang observed, Instant now) {
+    PretrainJobStatus possible = possible(status);
     Optional<JobRecord> record = in(observed);
     if (record.isPresent()) {
-      return record.get().put(status, now);
+      return record.get().put(possible, now);
     }
     boolean ended = status.holds(ConditionType.Complete) || status.holds(ConditionType.Failed);
-    return observed.isNothing() && !ended ? unstarted(status) : possible(status);
+    return observed.isNothing() && !ended ? unstarted(possible) : possible;
   }
 
   /** Nothing was made, so nothing broke. */
@@ -174,40 +243,53 @@ record JobRecord(
             && attempt != null
             && Integer.valueOf(1).equals(attempt.number())
             && !Boolean.TRUE.equals(attempt.formed());
-    return with(status, tried ? attempt : null, null, null, null);
-  }
-
-  /** No record: what the status says, if it can be so. */
-  private static PretrainJobStatus possible(PretrainJobStatus status) {
-    boolean numbered = status.attempt() != null && status.attempt().number() != null;
-    return with(
-        status,
-        numbered ? status.attempt() : null,
-        status.restarts(),
-        status.disruptions(),
-        status.lastFailure());
-  }
-
-  private static PretrainJobStatus with(
-      PretrainJobStatus status,
-      GangAttempt attempt,
-      Integer restarts,
-      Integer disruptions,
-      GangFailure lastFailure) {
     return new PretrainJobStatus(
         status.observedGeneration(),
         status.conditions(),
         status.layout(),
-        attempt,
-        restarts,
-        disruptions,
-        lastFailure,
+        tried ? attempt : null,
+        null,
+        null,
+        null,
         status.progress(),
         status.evaluation(),
         status.lastDurableCheckpoint(),
         status.source(),
         status.startTime(),
         status.completionTime());
+  }
+
+  /** What the status says, if it can be so; what cannot is as if it had never been said. */
+  private static PretrainJobStatus possible(PretrainJobStatus status) {
+    return new PretrainJobStatus(
+        status.observedGeneration(),
+        status.conditions(),
+        unless(status.layout(), l -> l.scheduling() != null && l.scheduling().adapter() == null),
+        possible(status.attempt()),
+        unless(status.restarts(), count -> !isCount(count)),
+        unless(status.disruptions(), count -> !isCount(count)),
+        unless(status.lastFailure(), failure -> !isWhole(failure)),
+        status.progress(),
+        status.evaluation(),
+        unless(status.lastDurableCheckpoint(), checkpoint -> !isWhole(checkpoint)),
+        unless(status.source(), source -> !isWhole(source)),
+        unless(status.startTime(), time -> !isTime(time)),
+        unless(status.completionTime(), time -> !isTime(time)));
+  }
+
+  private static GangAttempt possible(GangAttempt attempt) {
+    return attempt == null || !isStart(attempt.number())
+        ? null
+        : new GangAttempt(
+            attempt.number(),
+            attempt.formed(),
+            unless(attempt.notBefore(), time -> !isTime(time)),
+            attempt.phase(),
+            attempt.phaseTime());
+  }
+
+  private static <T> T unless(T value, Predicate<T> isWrong) {
+    return value == null || isWrong.test(value) ? null : value;
   }
 
   private PretrainJobStatus put(PretrainJobStatus status, Instant now) {

@@ -89,8 +89,9 @@ sealed interface Prerequisites {
     }
     PretrainJobStatus status =
         Objects.requireNonNullElse(found.get().getStatus(), PretrainJobStatus.EMPTY);
-    if (status.holds(ConditionType.Complete) && status.lastDurableCheckpoint() != null) {
-      return new Resolved(new PretrainJobStatus.Source(name, status.lastDurableCheckpoint()));
+    PretrainJobStatus.CheckpointReference last = status.lastDurableCheckpoint();
+    if (status.holds(ConditionType.Complete) && last != null && JobRecord.isWhole(last)) {
+      return new Resolved(new PretrainJobStatus.Source(name, last));
     }
     if (status.holds(ConditionType.Failed)) {
       return new Held(

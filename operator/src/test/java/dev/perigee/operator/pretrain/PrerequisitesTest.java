@@ -66,6 +66,21 @@ class PrerequisitesTest {
     assertThat(runJson(step)).contains("\"digest\" : \"abc\"", "model/first/step-00000100");
   }
 
+  /** Somebody edited the source's status; it is written anew at the next look at that job. */
+  @Test
+  void aCheckpointThatLiesNowhereIsNotBegunWith() {
+    PretrainJob first = add(job("first", null));
+    end(first, ConditionType.Complete, null, "abc");
+    FakeCluster cluster = cluster(add(job("second", "first")));
+    cluster.reconcile();
+    assertThat(cluster.reconcile().actions()).isEmpty();
+    assertThat(cluster.reason()).isEqualTo("WaitingForSource");
+    end(first, ConditionType.Complete, "first/step-00000100", "abc");
+    cluster.reconcile();
+    cluster.reconcile();
+    assertThat(cluster.podNames()).hasSize(2);
+  }
+
   @Test
   void whatAJobWasResolvedToStaysWhateverBecomesOfTheSource() {
     PretrainJob first = add(job("first", null));
