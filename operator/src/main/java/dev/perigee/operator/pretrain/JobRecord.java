@@ -269,7 +269,7 @@ record JobRecord(
         unless(status.restarts(), count -> !isCount(count)),
         unless(status.disruptions(), count -> !isCount(count)),
         unless(status.lastFailure(), failure -> !isWhole(failure)),
-        status.progress(),
+        unless(status.progress(), progress -> progress.step() == null),
         status.evaluation(),
         unless(status.lastDurableCheckpoint(), checkpoint -> !isWhole(checkpoint)),
         unless(status.source(), source -> !isWhole(source)),

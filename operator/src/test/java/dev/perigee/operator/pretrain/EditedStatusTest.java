@@ -55,6 +55,7 @@ class EditedStatusTest {
         "{conditions: [" + FAILED.replace("Failed", "Complete") + "]}",
         "{conditions: null}",
         "{layout: null, observedGeneration: 99}",
+        "{progress: {step: null}}",
         "{lastDurableCheckpoint: {step: 7, path: elsewhere, digest: bad}}",
         "{source: {pretrainJob: other, checkpoint: {step: 1, path: x, digest: y}}}",
         WIPED);
