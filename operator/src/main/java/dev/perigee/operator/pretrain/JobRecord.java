@@ -165,8 +165,12 @@ record JobRecord(
         && isTime(startTime)
         && (lastFailure == null || isWhole(lastFailure))
         && (ended == null || ended.isWhole())
-        && (scheduling == null || scheduling.adapter() != null)
+        && isUsable(scheduling)
         && (source == null || isWhole(source));
+  }
+
+  private static boolean isUsable(PretrainJobStatus.Scheduling scheduling) {
+    return scheduling == null || scheduling.adapter() != null;
   }
 
   private static boolean isStart(Integer number) {
@@ -264,17 +268,17 @@ record JobRecord(
     return new PretrainJobStatus(
         status.observedGeneration(),
         status.conditions(),
-        unless(status.layout(), l -> l.scheduling() != null && l.scheduling().adapter() == null),
+        onlyIf(status.layout(), layout -> isUsable(layout.scheduling())),
         possible(status.attempt()),
-        unless(status.restarts(), count -> !isCount(count)),
-        unless(status.disruptions(), count -> !isCount(count)),
-        unless(status.lastFailure(), failure -> !isWhole(failure)),
-        unless(status.progress(), progress -> progress.step() == null),
+        onlyIf(status.restarts(), JobRecord::isCount),
+        onlyIf(status.disruptions(), JobRecord::isCount),
+        onlyIf(status.lastFailure(), JobRecord::isWhole),
+        onlyIf(status.progress(), progress -> progress.step() != null),
         status.evaluation(),
-        unless(status.lastDurableCheckpoint(), checkpoint -> !isWhole(checkpoint)),
-        unless(status.source(), source -> !isWhole(source)),
-        unless(status.startTime(), time -> !isTime(time)),
-        unless(status.completionTime(), time -> !isTime(time)));
+        onlyIf(status.lastDurableCheckpoint(), JobRecord::isWhole),
+        onlyIf(status.source(), JobRecord::isWhole),
+        onlyIf(status.startTime(), JobRecord::isTime),
+        onlyIf(status.completionTime(), JobRecord::isTime));
   }
 
   private static GangAttempt possible(GangAttempt attempt) {
@@ -283,13 +287,13 @@ record JobRecord(
         : new GangAttempt(
             attempt.number(),
             attempt.formed(),
-            unless(attempt.notBefore(), time -> !isTime(time)),
+            onlyIf(attempt.notBefore(), JobRecord::isTime),
             attempt.phase(),
             attempt.phaseTime());
   }
 
-  private static <T> T unless(T value, Predicate<T> isWrong) {
-    return value == null || isWrong.test(value) ? null : value;
+  private static <T> T onlyIf(T value, Predicate<T> isRight) {
+    return value != null && isRight.test(value) ? value : null;
   }
 
   private PretrainJobStatus put(PretrainJobStatus status, Instant now) {

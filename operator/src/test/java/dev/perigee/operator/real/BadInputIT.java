@@ -178,14 +178,7 @@ class BadInputIT {
                   + RealApi.NODE
                   + " says UnexpectedAdmissionError: Pod was rejected: Allocate failed due to no"
                   + " healthy devices present");
-      await()
-          .until(
-              () -> {
-                pods("away").stream()
-                    .filter(pod -> pod.getMetadata().getDeletionTimestamp() != null)
-                    .forEach(play::letGo);
-                return pods("away").isEmpty();
-              });
+      awaitNoPods("away");
     }
     assertThat(ready("away").message()).contains("cordon the node");
     assertThat(status("away").restarts()).isZero();
@@ -411,11 +404,7 @@ class BadInputIT {
             .withName(name);
     group.delete();
     if (group.get() != null) {
-      group.edit(
-          held -> {
-            held.getMetadata().setFinalizers(List.of());
-            return held;
-          });
+      group.edit(PodPlay::freed);
     }
   }
 
@@ -451,12 +440,8 @@ class BadInputIT {
     api.client().resource(api.job(namespace, name)).delete();
   }
 
-  /** Its two pods get a node and run. */
   private void run(String name) {
-    awaitPods(name, 2);
-    pods(name).forEach(play::bind);
-    pods(name).forEach(play::run);
-    await().until(() -> Boolean.TRUE.equals(status(name).attempt().formed()));
+    play.runGang(namespace, name);
   }
 
   private List<Pod> pods(String name) {

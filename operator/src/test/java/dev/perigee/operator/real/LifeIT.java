@@ -236,7 +236,7 @@ class LifeIT {
                 client,
                 RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
       assertThat(operator).isNotNull();
-      run(play, namespace, "kept");
+      play.runGang(namespace, "kept");
       play.end(play.pods(namespace, "kept").getFirst(), 137);
       await()
           .untilAsserted(
@@ -250,15 +250,6 @@ class LifeIT {
                                 .endsWith(": injected by the test");
                           }));
     }
-  }
-
-  /** Its two pods get a node and run, and the operator has seen them do so. */
-  private static void run(PodPlay play, String namespace, String job) {
-    await().until(() -> play.pods(namespace, job).size() == 2);
-    play.pods(namespace, job).forEach(play::bind);
-    play.pods(namespace, job).forEach(play::run);
-    await()
-        .until(() -> Boolean.TRUE.equals(api.job(namespace, job).getStatus().attempt().formed()));
   }
 
   private static long questions(FaultProxy proxy) {
@@ -277,7 +268,7 @@ class LifeIT {
             api.client(),
             RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
       assertThat(operator).isNotNull();
-      run(play, namespace, "gone");
+      play.runGang(namespace, "gone");
       play.end(play.pods(namespace, "gone").getFirst(), 137);
       await()
           .until(

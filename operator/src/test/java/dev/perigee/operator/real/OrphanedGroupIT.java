@@ -86,7 +86,7 @@ class OrphanedGroupIT {
           .atMost(PATIENCE)
           .until(() -> workload(namespace).get().getMetadata().getDeletionTimestamp() != null);
     } finally {
-      workload(namespace).edit(OrphanedGroupIT::freed);
+      workload(namespace).edit(PodPlay::freed);
     }
   }
 
@@ -104,7 +104,7 @@ class OrphanedGroupIT {
           .until(() -> workload(namespace).get().getMetadata().getDeletionTimestamp() != null);
       assertThat(api.job(namespace, "demo").getStatus().holds(ConditionType.Failed)).isTrue();
     } finally {
-      workload(namespace).edit(OrphanedGroupIT::freed);
+      workload(namespace).edit(PodPlay::freed);
     }
   }
 
@@ -171,11 +171,6 @@ class OrphanedGroupIT {
         .genericKubernetesResources(WORKLOAD)
         .inNamespace(namespace)
         .withName("demo-attempt-1");
-  }
-
-  private static GenericKubernetesResource freed(GenericKubernetesResource workload) {
-    workload.getMetadata().setFinalizers(List.of());
-    return workload;
   }
 
   private static String definition(String kind) {

@@ -1,7 +1,11 @@
 package dev.perigee.operator.real;
 
+import static org.awaitility.Awaitility.await;
+
+import dev.perigee.api.PretrainJob;
 import io.fabric8.kubernetes.api.model.BindingBuilder;
 import io.fabric8.kubernetes.api.model.EventBuilder;
+import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.api.model.PodBuilder;
 import io.fabric8.kubernetes.api.model.PodStatusBuilder;
@@ -101,6 +105,21 @@ final class PodPlay {
                 .withCount(1)
                 .build())
         .create();
+  }
+
+  /** The two pods of a job get a node and run, and the operator has seen them do so. */
+  void runGang(String namespace, String job) {
+    await().until(() -> pods(namespace, job).size() == 2);
+    pods(namespace, job).forEach(this::bind);
+    pods(namespace, job).forEach(this::run);
+    var watched = client.resources(PretrainJob.class).inNamespace(namespace).withName(job);
+    await().until(() -> Boolean.TRUE.equals(watched.get().getStatus().attempt().formed()));
+  }
+
+  /** An object without what keeps it, as its controller leaves it in the end. */
+  static GenericKubernetesResource freed(GenericKubernetesResource held) {
+    held.getMetadata().setFinalizers(List.of());
+    return held;
   }
 
   /** Its kubelet turns it away. */

@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Predicate;
 
 /** One HTTP request, with its path, query and body as the API reads them. */
 final class ApiRequest {
@@ -64,6 +65,15 @@ final class ApiRequest {
   /** A query parameter, empty when absent. */
   String param(String name) {
     return query.getOrDefault(name, "");
+  }
+
+  /**
+   * The objects of a kind that its selectors choose.
+   *
+   * @throws ApiError as {@link Selectors#of} does
+   */
+  Predicate<JsonNode> selected(ResourceType type) {
+    return Selectors.of(param("labelSelector"), param("fieldSelector"), type.selectableFields());
   }
 
   /** A query parameter that is true, 1 or given without a value. */

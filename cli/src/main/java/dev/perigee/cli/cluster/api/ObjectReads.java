@@ -39,11 +39,7 @@ final class ObjectReads {
   /** Answers with the objects of a kind, or a page of them. */
   void list(ApiRequest request, ObjectTarget target) throws IOException {
     ResourceType type = target.type();
-    Predicate<JsonNode> selected =
-        Selectors.of(
-            request.param("labelSelector"),
-            request.param("fieldSelector"),
-            type.selectableFields());
+    Predicate<JsonNode> selected = request.selected(type);
     ObjectStore.Snapshot snapshot = store.list(target.stored().storageName(), target.namespace());
     List<ObjectNode> items = new ArrayList<>();
     for (ObjectNode object : snapshot.objects()) {
@@ -98,11 +94,7 @@ final class ObjectReads {
   void watch(ApiRequest request, ObjectTarget target) throws IOException, InterruptedException {
     ResourceType type = target.type();
     boolean table = request.accepts("as=Table");
-    Predicate<JsonNode> selected =
-        Selectors.of(
-            request.param("labelSelector"),
-            request.param("fieldSelector"),
-            type.selectableFields());
+    Predicate<JsonNode> selected = request.selected(type);
     Watch.Options options =
         new Watch.Options(
             target.stored().storageName(),

@@ -213,11 +213,7 @@ final class ObjectRequests {
   private void deleteCollection(ApiRequest request, ObjectTarget target) throws IOException {
     ResourceType type = target.stored();
     ObjectNode options = request.objectIfAny();
-    Predicate<JsonNode> selected =
-        Selectors.of(
-            request.param("labelSelector"),
-            request.param("fieldSelector"),
-            type.selectableFields());
+    Predicate<JsonNode> selected = request.selected(type);
     for (ObjectNode object : store.list(type.storageName(), target.namespace()).objects()) {
       if (selected.test(target.asServed(object))) {
         try {

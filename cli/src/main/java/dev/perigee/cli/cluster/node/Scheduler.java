@@ -1,12 +1,12 @@
 package dev.perigee.cli.cluster.node;
 
-import static java.util.stream.Collectors.groupingBy;
-
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.perigee.cli.cluster.api.Json;
 import dev.perigee.cli.cluster.api.Quantities;
 import java.math.BigDecimal;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -54,30 +54,26 @@ final class Scheduler {
    */
   private static Optional<String> shortage(
       JsonNode pod, ObjectNode node, List<ObjectNode> running) {
-    Map<Gang, List<ObjectNode>> begun =
-        running.stream()
-            .filter(other -> Gang.of(other).isPresent())
-            .collect(groupingBy(other -> Gang.of(other).orElseThrow()));
     Optional<Gang> gang = Gang.of(pod);
-    boolean first = gang.filter(g -> !begun.containsKey(g)).isPresent();
-    int together = first ? gang.orElseThrow().size() : 1;
+    Map<Gang, List<ObjectNode>> begun = new HashMap<>();
+    Map<String, BigDecimal> taken = new HashMap<>();
+    for (ObjectNode other : running) {
+      take(taken, other, 1);
+      Gang.of(other).ifPresent(g -> begun.computeIfAbsent(g, _ -> new ArrayList<>()).add(other));
+    }
+    begun.forEach(
+        (other, pods) -> {
+          if (!gang.equals(Optional.of(other))) {
+            take(taken, pods.getFirst(), Math.max(0, other.size() - pods.size()));
+          }
+        });
+    int together = gang.filter(g -> !begun.containsKey(g)).map(Gang::size).orElse(1);
     for (Map.Entry<String, BigDecimal> request : requests(pod).entrySet()) {
       String resource = request.getKey();
       String allocatable = Json.text(node, "status", "allocatable", resource);
-      BigDecimal free = allocatable.isEmpty() ? BigDecimal.ZERO : Quantities.value(allocatable);
-      for (ObjectNode other : running) {
-        free = free.subtract(requests(other).getOrDefault(resource, BigDecimal.ZERO));
-      }
-      for (Map.Entry<Gang, List<ObjectNode>> other : begun.entrySet()) {
-        int missing = other.getKey().size() - other.getValue().size();
-        if (missing > 0 && !gang.equals(Optional.of(other.getKey()))) {
-          free =
-              free.subtract(
-                  requests(other.getValue().getFirst())
-                      .getOrDefault(resource, BigDecimal.ZERO)
-                      .multiply(BigDecimal.valueOf(missing)));
-        }
-      }
+      BigDecimal free =
+          (allocatable.isEmpty() ? BigDecimal.ZERO : Quantities.value(allocatable))
+              .subtract(taken.getOrDefault(resource, BigDecimal.ZERO));
       BigDecimal wanted = request.getValue().multiply(BigDecimal.valueOf(together));
       if (wanted.compareTo(free) > 0) {
         return Optional.of(
@@ -90,6 +86,14 @@ final class Scheduler {
       }
     }
     return Optional.empty();
+  }
+
+  /** Adds what a number of pods like this one request. */
+  private static void take(Map<String, BigDecimal> taken, JsonNode pod, int number) {
+    requests(pod)
+        .forEach(
+            (resource, each) ->
+                taken.merge(resource, each.multiply(BigDecimal.valueOf(number)), BigDecimal::add));
   }
 
   /** Whether a pod puts up with a taint; an empty key or effect of a toleration means any. */
