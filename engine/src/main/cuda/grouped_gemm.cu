@@ -38,16 +38,19 @@ enum Output { kPlain, kTransposed, kFloat32 };
 template <Layout layout, bool pair, Output output = kPlain>
 __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const TensorMap* map_d,
                          const TensorMap* map_up, const TensorMap* map_act, const int* offsets,
-                         int groups, int room, int m, int n, int k, bool accumulate = false) {
+                         Tickets* tickets, int groups, int room, int m, int n, int k,
+                         bool accumulate = false) {
   extern __shared__ uint8_t raw[];
   // The swizzle repeats every 1024 bytes of address.
-  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  GroupedShared& s =
+      *reinterpret_cast<GroupedShared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
   const int warp_group = threadIdx.x / 128;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);
       hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
     }
+    Walk<pair>::init(s);
     hopper::barrier_init_fence();
     hopper::prefetch_map(map_a);
     hopper::prefetch_map(map_b);
@@ -59,17 +62,24 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     __syncthreads();
   }
 
-  constexpr int kBlocks = pair ? 2 : 1;
-  const int walkers = gridDim.x / kBlocks;
-  Tiles<layout, pair> tile(offsets, walkers, groups, m, n);
+  Tiles<layout, pair> tile(offsets, groups, m, n);
+  Walk<pair> walk{s, tickets};
+  int index = walk.first();
   int stage = 0;
   uint32_t phase = 0;
   if (warp_group == 0) {
-    hopper::registers_fewer<56>();
+    hopper::registers_fewer<72>();
     if (threadIdx.x == 0) {
-      for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
+      while (tile.seek(index)) {
         const int depth = tile.depth(k);
-        for (int i = 0; i < depth; i++) {
+        int drawn = 0;
+        for (int i = 0;; i++) {
+          if (i == walk.asks_before(depth) && walk.leads()) {
+            drawn = walk.draw();
+          }
+          if (i == depth) {
+            break;
+          }
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
           load_stage<layout, pair>(s, stage, map_a, map_b, tile, room, i * kTileK);
           if (++stage == kStages) {
@@ -77,15 +87,17 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
             phase ^= 1;
           }
         }
+        index = walk.next_of_producer(drawn);
       }
+      walk.put_back(index, tile.before);
     }
   } else {
-    hopper::registers_more<224>();
+    hopper::registers_more<216>();
     const int consumer = warp_group - 1;
     const int thread = threadIdx.x % 128;
     Writer writer{s, consumer, thread};
     float acc[128];
-    for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
+    for (; tile.seek(index); index = walk.next_of_consumer()) {
       const int depth = tile.depth(k);
       const int row = tile.m * kTileM + consumer * 64;  // within the group, or of dw
       const int valid = tile.rows_from(consumer);
@@ -189,35 +201,35 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
 #define PERIGEE_ROWS(name, layout, pair, cluster)                                              \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,           \
-           const __grid_constant__ TensorMap d, const int* offsets, int groups, int room,      \
-           int n, int k) {                                                                     \
-    multiply<layout, pair>(&a, &b, &d, nullptr, nullptr, offsets, groups, room, 0, n, k);      \
+           const __grid_constant__ TensorMap d, const int* offsets, Tickets* tickets,          \
+           int groups, int room, int n, int k) {                                               \
+    multiply<layout, pair>(&a, &b, &d, nullptr, nullptr, offsets, tickets, groups, room, 0, n, k);      \
   }
 
 #define PERIGEE_SWIGLU(name, pair, cluster)                                                    \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,           \
            const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,       \
-           const __grid_constant__ TensorMap a, const int* offsets, int groups, int room,      \
-           int n, int k) {                                                                     \
-    multiply<kSwiGlu, pair>(&x, &w, &gate, &up, &a, offsets, groups, room, 0, n, k);           \
+           const __grid_constant__ TensorMap a, const int* offsets, Tickets* tickets,          \
+           int groups, int room, int n, int k) {                                               \
+    multiply<kSwiGlu, pair>(&x, &w, &gate, &up, &a, offsets, tickets, groups, room, 0, n, k);           \
   }
 
 #define PERIGEE_WEIGHTS(name, pair, output, cluster)                                                   \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
-           const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
-           int n) {                                                                            \
-    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, offsets, groups,   \
+           const __grid_constant__ TensorMap dw, const int* offsets, Tickets* tickets,         \
+           int groups, int m, int n) {                                                         \
+    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, offsets, tickets, groups,\
                                             0, m, n, 0);                                       \
   }
 
 #define PERIGEE_WEIGHTS_FLOAT32(name, pair, cluster)                                           \
   extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
       name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
-           const __grid_constant__ TensorMap dw, const int* offsets, int groups, int m,        \
-           int n, int accumulate) {                                                            \
-    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, offsets, groups, \
+           const __grid_constant__ TensorMap dw, const int* offsets, Tickets* tickets,         \
+           int groups, int m, int n, int accumulate) {                                         \
+    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, offsets, tickets, groups, \
                                               0, m, n, 0, accumulate != 0);                    \
   }
 

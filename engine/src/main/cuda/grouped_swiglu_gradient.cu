@@ -68,15 +68,17 @@ struct Operands {
 };
 
 template <bool pair>
-__device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int groups, int width,
-                                      int depth, int room) {
+__device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tickets* tickets,
+                                      int groups, int width, int depth, int room) {
   extern __shared__ uint8_t raw[];
-  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  GroupedShared& s =
+      *reinterpret_cast<GroupedShared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);
       hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
     }
+    Walk<pair>::init(s);
     hopper::barrier_init_fence();
     for (const TensorMap* map : {o.dy, o.w, o.h, o.dgate, o.dup, o.scaled}) {
       hopper::prefetch_map(map);
@@ -88,10 +90,10 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
     __syncthreads();
   }
 
-  constexpr int kBlocks = pair ? 2 : 1;
-  const int walkers = gridDim.x / kBlocks;
   const int stages = (depth + kTileK - 1) / kTileK;
-  Tiles<kInputGradient, pair> tile(offsets, walkers, groups, 0, width);
+  Tiles<kInputGradient, pair> tile(offsets, groups, 0, width);
+  Walk<pair> walk{s, tickets};
+  int index = walk.first();
   int stage = 0;
   uint32_t phase = 0;
   const auto next_stage = [&] {
@@ -101,10 +103,14 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
     }
   };
   if (threadIdx.x < 128) {
-    hopper::registers_fewer<56>();
+    hopper::registers_fewer<72>();
     if (threadIdx.x == 0) {
-      for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
+      while (tile.seek(index)) {
+        int drawn = 0;
         for (int i = 0; i < stages; i++, next_stage()) {
+          if (i == walk.asks_before(stages) && walk.leads()) {
+            drawn = walk.draw();
+          }
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
           load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, room, i * kTileK);
         }
@@ -120,16 +126,18 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
             }
           }
         }
+        index = walk.next_of_producer(drawn);
       }
+      walk.put_back(index, tile.before);
     }
   } else {
-    hopper::registers_more<224>();
+    hopper::registers_more<216>();
     const int consumer = threadIdx.x / 128 - 1;
     const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
     // This lane's place in a block of 16 x 16 numbers, as ldmatrix and stmatrix want it.
     const int block_row = ((lane >> 3) & 1) * 8 + (lane & 7);
     float acc[128];
-    for (int index = blockIdx.x / kBlocks; tile.seek(index); index += walkers) {
+    for (; tile.seek(index); index = walk.next_of_consumer()) {
       const int first = tile.m * kTileM + consumer * 64;  // within the group
       const bool narrow = tile.narrow();
       if (tile.rows_from(consumer) <= 0) {
@@ -230,9 +238,9 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, int
            const __grid_constant__ TensorMap h, const __grid_constant__ TensorMap dgate,        \
            const __grid_constant__ TensorMap dup, const __grid_constant__ TensorMap scaled,     \
            const int* order, const float* weight, float* dweight, const int* offsets,           \
-           int groups, int width, int depth, int room) {                                        \
+           Tickets* tickets, int groups, int width, int depth, int room) {                      \
     swiglu_input_gradient<pair>({&dy, &w, &h, &dgate, &dup, &scaled, order, weight, dweight},   \
-                                offsets, groups, width, depth, room);                           \
+                                offsets, tickets, groups, width, depth, room);                  \
   }
 
 PERIGEE_SWIGLU_GRADIENT(grouped_swiglu_gradient, false, )

@@ -11,6 +11,10 @@ enum Layout { kForward, kSwiGlu, kInputGradient, kWeightGradient };
 
 using namespace tile_gemm;
 
+// Rows of tiles, or of pairs of them, that are walked together: about as many as the columns that the
+// walkers then cover, so that they read as little as possible at a time.
+constexpr int kBand = 8;
+
 // Coordinates in a ragged map of rows of all experts (TensorMap.ragged in Java): what lies past the
 // expert's last row reads as zero and is not written. `y` reaches the map's end, `room`, with that
 // row, and z makes up for it.
@@ -29,16 +33,14 @@ struct Ragged {
 template <Layout layout, bool pair>
 struct Tiles {
   const int* offsets;
-  int walkers;                  // blocks or pairs
   int groups, m_all, n_all;
   int group = 0, before = 0;    // tiles, or pairs of them, of all groups before `group`
   int first_row = 0, rows = 0;  // of `group`
   int m = 0, n = 0;             // the tile within the group
   bool turned = false;
 
-  __device__ Tiles(const int* offsets, int walkers, int groups, int m, int n)
+  __device__ Tiles(const int* offsets, int groups, int m, int n)
       : offsets(offsets),
-        walkers(walkers),
         groups(groups),
         m_all(m),
         n_all(n) {
@@ -72,8 +74,15 @@ struct Tiles {
                 : down() * across();
   }
 
-  // Moves to tile `index` of the whole product; false past the last. Tiles follow each other along n,
-  // then along m.
+  // Tile `at` of `rows_of_tiles` by across(): in bands of kBand rows, in each along m before n.
+  __device__ int2 in_bands(int at, int rows_of_tiles) const {
+    const int first = at / (kBand * across()) * kBand;
+    const int high = min(kBand, rows_of_tiles - first);
+    const int rest = at - first * across();
+    return make_int2(first + rest % high, rest / high);
+  }
+
+  // Moves to tile `index` of the whole product; false past the last.
   __device__ bool seek(int index) {
     while (group < groups && index - before >= in_group()) {
       before += in_group();
@@ -89,21 +98,18 @@ struct Tiles {
       const int pairs = straight() / 2 * across();
       turned = at >= pairs;
       if (!turned) {
-        m = at / across() * 2 + rank;
-        n = at % across();
+        const int2 place = in_bands(at, straight() / 2);
+        m = place.x * 2 + rank;
+        n = place.y;
       } else {
         const int halves = (across() + 1) / 2;
         m = straight() + (at - pairs) / halves;
         n = (at - pairs) % halves * 2 + rank;
       }
     } else {
-      m = at / across();
-      n = at % across();
-      if (is_narrow(across() - 1) && layout != kWeightGradient) {
-        // Rows of tiles start at another column each time the walkers come round, or the same
-        // walkers would have the narrow ones every time.
-        n = (n + m * across() / walkers) % across();
-      }
+      const int2 place = in_bands(at, down());
+      m = place.x;
+      n = place.y;
     }
     return true;
   }
@@ -132,6 +138,97 @@ struct Tiles {
   // Where `row` of the group is in a ragged map, y and z: see Ragged.
   __device__ Ragged ragged(int room, int row) const {
     return {room - rows + row, first_row + rows};
+  }
+};
+
+// In device memory, one for each stream: what no two products may use at a time. Zero between them.
+struct Tickets {
+  int drawn;
+};
+
+// What the ring of stages leaves of the shared memory.
+struct GroupedShared : Shared {
+  int ticket;
+  uint64_t drawn;  // each block's own: the ticket is there
+  uint64_t read;   // the first block's: every reader has it
+};
+
+// Who takes which tile. The first tile of each walker is that of its number; further ones are drawn,
+// so that tiles are begun in their order however long each takes, and those that share operands are
+// under way together: dealt out beforehand, walkers drift apart by more than the second-level cache
+// holds, and weights are read from memory once for each row of tiles. The first block's producer
+// draws for both of a pair.
+template <bool pair>
+struct Walk {
+  static constexpr int kBlocks = pair ? 2 : 1;
+  GroupedShared& s;
+  Tickets* tickets;
+  uint32_t phase = 0;  // of the next ticket
+
+  __device__ static void init(GroupedShared& s) {
+    hopper::barrier_init(&s.drawn, 1);
+    hopper::barrier_init(&s.read, 8 * kBlocks + kBlocks - 1);  // consumer warps, the other producer
+  }
+
+  __device__ static int walkers() { return gridDim.x / kBlocks; }
+  __device__ static int first() { return blockIdx.x / kBlocks; }
+  __device__ static bool leads() { return blockIdx.x % kBlocks == 0; }
+
+  // The first block's producer: asks for a tile.
+  __device__ int draw() const { return walkers() + atomicAdd(&tickets->drawn, 1); }
+
+  // The stage of `depth` before which it asks: a ticket drawn early would be an old one when its turn
+  // comes, one drawn late would be waited for.
+  __device__ static int asks_before(int depth) { return max(depth - 3, 0); }
+
+  // A producer: hands the drawn tile to every reader, or waits for it.
+  __device__ int next_of_producer(int drawn) {
+    hopper::barrier_expect(&s.drawn, sizeof(int));
+    if (leads()) {
+      hopper::barrier_wait(&s.read, phase ^ 1);
+#pragma unroll
+      for (int block = 0; block < kBlocks; block++) {
+        hopper::store_at(&s.ticket, drawn, &s.drawn, block);
+      }
+      phase ^= 1;
+      return drawn;
+    }
+    const int index = read();
+    done_reading();
+    return index;
+  }
+
+  // A consumer's threads.
+  __device__ int next_of_consumer() {
+    const int index = read();
+    __syncwarp();
+    done_reading();
+    return index;
+  }
+
+  // The first block's producer, past the last of all `tiles`: who drew the last ticket puts all of
+  // them back. Every tile's walker has drawn one, so that many were drawn.
+  __device__ void put_back(int drawn, int tiles) const {
+    if (leads() && drawn == walkers() + tiles - 1) {
+      tickets->drawn = 0;
+    }
+  }
+
+ private:
+  __device__ int read() {
+    hopper::barrier_wait(&s.drawn, phase);
+    return *const_cast<volatile int*>(&s.ticket);
+  }
+
+  __device__ void done_reading() {
+    if (threadIdx.x % 32 == 0) {
+      if constexpr (pair) {
+        hopper::barrier_arrive_at(&s.read, 0);
+      } else {
+        hopper::barrier_arrive(&s.read);
+      }
+    }
+    phase ^= 1;
   }
 };
 

@@ -57,6 +57,20 @@ __device__ __forceinline__ void barrier_arrive_at(uint64_t* bar, uint32_t block)
       : "memory");
 }
 
+// Stores an integer at the same place in block `block` of the cluster, whose barrier at the place of
+// `bar` counts its four bytes (9.7.9.12). A cluster of one block is its own.
+__device__ __forceinline__ void store_at(int* to, int value, uint64_t* bar, uint32_t block) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there, counts;\n"
+      "mapa.shared::cluster.u32 there, %0, %3;\n"
+      "mapa.shared::cluster.u32 counts, %2, %3;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.s32 [there], %1, [counts];\n"
+      "}\n" ::"r"(shared_address(to)),
+      "r"(value), "r"(shared_address(bar)), "r"(block)
+      : "memory");
+}
+
 // Every thread of every block of the cluster meets.
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");

@@ -44,6 +44,12 @@ public record Launch(
 
     /** A tensor map, passed by value. */
     record Map(TensorMap value) implements Argument {}
+
+    /**
+     * The address of a 32-bit integer of the stream that runs the kernel, by which the kernel's
+     * blocks share out their work. It is zero when a kernel begins and when it ends.
+     */
+    record Tickets() implements Argument {}
   }
 
   /** Copies the list. */
@@ -69,6 +75,11 @@ public record Launch(
   /** A tensor map argument. */
   public static Argument map(TensorMap value) {
     return new Argument.Map(value);
+  }
+
+  /** The stream's tickets as an argument. */
+  public static Argument tickets() {
+    return new Argument.Tickets();
   }
 
   /** As error messages name it. */

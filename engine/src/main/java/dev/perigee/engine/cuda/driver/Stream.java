@@ -5,6 +5,7 @@ import static dev.perigee.engine.cuda.driver.Device.check;
 import java.nio.ByteBuffer;
 import jcuda.NativePointerObject;
 import jcuda.Pointer;
+import jcuda.driver.CUdeviceptr;
 import jcuda.driver.CUevent;
 import jcuda.driver.CUevent_flags;
 import jcuda.driver.CUgraph;
@@ -19,6 +20,7 @@ import jcuda.driver.JCudaDriver;
 public final class Stream implements Queue, AutoCloseable {
   private final Device device;
   private final Handle stream = new Handle();
+  private final CUdeviceptr tickets = new CUdeviceptr();
 
   /** Gives access to the pointer that JCuda keeps to itself. */
   private static final class Handle extends CUstream {
@@ -33,6 +35,8 @@ public final class Stream implements Queue, AutoCloseable {
         JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING),
         "cuStreamCreate",
         device.name());
+    check(JCudaDriver.cuMemAlloc(tickets, Integer.BYTES), "cuMemAlloc", "a stream's tickets");
+    check(JCudaDriver.cuMemsetD32(tickets, 0, 1), "cuMemsetD32", "a stream's tickets");
   }
 
   /** A point in a stream's order. */
@@ -106,6 +110,7 @@ public final class Stream implements Queue, AutoCloseable {
             case Launch.Argument.Int64 n -> Pointer.to(new long[] {n.value()});
             case Launch.Argument.Float32 x -> Pointer.to(new float[] {x.value()});
             case Launch.Argument.Map m -> Pointer.to(m.value().encode());
+            case Launch.Argument.Tickets _ -> Pointer.to(tickets);
           };
     }
     check(
@@ -255,5 +260,6 @@ public final class Stream implements Queue, AutoCloseable {
   @Override
   public void close() {
     check(JCudaDriver.cuStreamDestroy(stream), "cuStreamDestroy", "a stream");
+    check(JCudaDriver.cuMemFree(tickets), "cuMemFree", "a stream's tickets");
   }
 }

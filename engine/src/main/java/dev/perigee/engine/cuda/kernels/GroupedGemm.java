@@ -3,6 +3,7 @@ package dev.perigee.engine.cuda.kernels;
 import static dev.perigee.engine.cuda.driver.Launch.address;
 import static dev.perigee.engine.cuda.driver.Launch.integer;
 import static dev.perigee.engine.cuda.driver.Launch.map;
+import static dev.perigee.engine.cuda.driver.Launch.tickets;
 
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.Launch;
@@ -29,9 +30,9 @@ public final class GroupedGemm {
   /** The share of an expert's tiles that may be left without a partner on average. */
   private static final double MOST_ALONE = 1 / 16.0;
 
-  /** Shared memory of a block: the stages, four output blocks, barriers, and room to align. */
+  /** Shared memory of a block: stages, four output blocks, barriers, a ticket, room to align. */
   static final int SHARED_BYTES =
-      STAGES * (TILE_M + TILE_N) * TILE_K * 2 + 4 * 64 * 64 * 2 + 2 * STAGES * 8 + 1024;
+      STAGES * (TILE_M + TILE_N) * TILE_K * 2 + 4 * 64 * 64 * 2 + 2 * STAGES * 8 + 3 * 8 + 1024;
 
   /**
    * Sizes of a product y_SO = x_SI · w_EOIᵀ.
@@ -98,6 +99,7 @@ public final class GroupedGemm {
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, TILE_N / 2)),
             map(rows(s, y_SO, s.outputs, 64)),
             address(offsets_E1),
+            tickets(),
             integer(s.experts),
             integer(s.rows),
             integer(s.outputs),
@@ -137,6 +139,7 @@ public final class GroupedGemm {
             map(up(s, h_SG, f, 64)),
             map(rows(s, a_SF, f, 64)),
             address(offsets_E1),
+            tickets(),
             integer(s.experts),
             integer(s.rows),
             integer(f),
@@ -162,6 +165,7 @@ public final class GroupedGemm {
             map(TensorMap.of(w_EOI, s.experts, s.outputs, s.inputs, 64)),
             map(rows(s, dx_SI, s.inputs, 64)),
             address(offsets_E1),
+            tickets(),
             integer(s.experts),
             integer(s.rows),
             integer(s.inputs),
@@ -213,6 +217,7 @@ public final class GroupedGemm {
             address(weight),
             address(dweight_PS),
             address(offsets_E1),
+            tickets(),
             integer(s.experts),
             integer(s.inputs),
             integer(s.outputs),
@@ -269,6 +274,7 @@ public final class GroupedGemm {
             map(transposed ? dy : x),
             map(TensorMap.of(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
             address(offsets_E1),
+            tickets(),
             integer(s.experts),
             integer(m),
             integer(n)));
@@ -302,6 +308,7 @@ public final class GroupedGemm {
             map(TensorMap.of(x_SI, 1, s.rows, s.inputs, 64)),
             map(TensorMap.ofFloats(dw_EOI, s.experts, s.outputs, s.inputs, 64)),
             address(offsets_E1),
+            tickets(),
             integer(s.experts),
             integer(s.outputs),
             integer(s.inputs),
