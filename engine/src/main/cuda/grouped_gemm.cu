@@ -50,7 +50,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
       hopper::barrier_init(&s.full[i], 1);
       hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
     }
-    Walk<pair>::init(s);
+    Deal<layout, pair>::init(s);
     hopper::barrier_init_fence();
     hopper::prefetch_map(map_a);
     hopper::prefetch_map(map_b);
@@ -62,21 +62,17 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
     __syncthreads();
   }
 
-  Tiles<layout, pair> tile(offsets, groups, m, n);
-  Walk<pair> walk{s, tickets};
-  int index = walk.first();
+  Tile<layout, pair> tile{{}, m, n};
+  Deal<layout, pair> deal{s};
   int stage = 0;
   uint32_t phase = 0;
   if (warp_group == 0) {
-    hopper::registers_fewer<72>();
+    hopper::registers_fewer<56>();
     if (threadIdx.x == 0) {
-      while (tile.seek(index)) {
+      while (deal.next(tile)) {
         const int depth = tile.depth(k);
-        int drawn = 0;
         for (int i = 0;; i++) {
-          if (i == walk.asks_before(depth) && walk.leads()) {
-            drawn = walk.draw();
-          }
+          deal.ask(i, depth);
           if (i == depth) {
             break;
           }
@@ -87,17 +83,17 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
             phase ^= 1;
           }
         }
-        index = walk.next_of_producer(drawn);
       }
-      walk.put_back(index, tile.before);
+    } else if (threadIdx.x == 32) {
+      deal.run(Tiles<layout, pair>(offsets, groups, m, n), tickets);
     }
   } else {
-    hopper::registers_more<216>();
+    hopper::registers_more<224>();
     const int consumer = warp_group - 1;
     const int thread = threadIdx.x % 128;
     Writer writer{s, consumer, thread};
     float acc[128];
-    for (; tile.seek(index); index = walk.next_of_consumer()) {
+    while (deal.next_of_consumer(tile)) {
       const int depth = tile.depth(k);
       const int row = tile.m * kTileM + consumer * 64;  // within the group, or of dw
       const int valid = tile.rows_from(consumer);

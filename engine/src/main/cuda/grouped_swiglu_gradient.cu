@@ -78,7 +78,7 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tic
       hopper::barrier_init(&s.full[i], 1);
       hopper::barrier_init(&s.empty[i], pair ? 16 : 8);  // one arrival a consumer warp
     }
-    Walk<pair>::init(s);
+    Deal<kInputGradient, pair>::init(s);
     hopper::barrier_init_fence();
     for (const TensorMap* map : {o.dy, o.w, o.h, o.dgate, o.dup, o.scaled}) {
       hopper::prefetch_map(map);
@@ -91,9 +91,8 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tic
   }
 
   const int stages = (depth + kTileK - 1) / kTileK;
-  Tiles<kInputGradient, pair> tile(offsets, groups, 0, width);
-  Walk<pair> walk{s, tickets};
-  int index = walk.first();
+  Tile<kInputGradient, pair> tile{{}, 0, width};
+  Deal<kInputGradient, pair> deal{s};
   int stage = 0;
   uint32_t phase = 0;
   const auto next_stage = [&] {
@@ -103,14 +102,11 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tic
     }
   };
   if (threadIdx.x < 128) {
-    hopper::registers_fewer<72>();
+    hopper::registers_fewer<56>();
     if (threadIdx.x == 0) {
-      while (tile.seek(index)) {
-        int drawn = 0;
+      while (deal.next(tile)) {
         for (int i = 0; i < stages; i++, next_stage()) {
-          if (i == walk.asks_before(stages) && walk.leads()) {
-            drawn = walk.draw();
-          }
+          deal.ask(i, stages);
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
           load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, room, i * kTileK);
         }
@@ -126,18 +122,18 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tic
             }
           }
         }
-        index = walk.next_of_producer(drawn);
       }
-      walk.put_back(index, tile.before);
+    } else if (threadIdx.x == 32) {
+      deal.run(Tiles<kInputGradient, pair>(offsets, groups, 0, width), tickets);
     }
   } else {
-    hopper::registers_more<216>();
+    hopper::registers_more<224>();
     const int consumer = threadIdx.x / 128 - 1;
     const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
     // This lane's place in a block of 16 x 16 numbers, as ldmatrix and stmatrix want it.
     const int block_row = ((lane >> 3) & 1) * 8 + (lane & 7);
     float acc[128];
-    for (; tile.seek(index); index = walk.next_of_consumer()) {
+    while (deal.next_of_consumer(tile)) {
       const int first = tile.m * kTileM + consumer * 64;  // within the group
       const bool narrow = tile.narrow();
       if (tile.rows_from(consumer) <= 0) {

@@ -22,37 +22,18 @@ struct Ragged {
   int y, z;
 };
 
-// Walks the tiles of all experts in order; every role of a block walks the same sequence, and so do
-// both blocks of a pair, each on its own tile of two.
-//
-// Two tiles of a pair lie one below the other, where they share the columns of b: the wider operand,
-// so that a pair fetches a fifth less than side by side. What is left over at a group's bottom (an
-// odd tile, or one of at most half the height, whose block would wait for its partner) pairs along
-// n, `turned`, and shares rows of a; where that comes out odd, a block has a tile that lies outside,
-// and rests.
+// Where a tile is: its group, that group's rows, and its place among the group's tiles.
+struct Place {
+  int group, first_row, rows;
+  int m, n;
+  int turned;  // of a pair that lies along n
+  int exists;  // 0: no tile is left
+};
+
+// A tile of the product.
 template <Layout layout, bool pair>
-struct Tiles {
-  const int* offsets;
-  int groups, m_all, n_all;
-  int group = 0, before = 0;    // tiles, or pairs of them, of all groups before `group`
-  int first_row = 0, rows = 0;  // of `group`
-  int m = 0, n = 0;             // the tile within the group
-  bool turned = false;
-
-  __device__ Tiles(const int* offsets, int groups, int m, int n)
-      : offsets(offsets),
-        groups(groups),
-        m_all(m),
-        n_all(n) {
-    load();
-  }
-
-  __device__ void load() {
-    if (group < groups) {
-      first_row = offsets[group];
-      rows = offsets[group + 1] - first_row;
-    }
-  }
+struct Tile : Place {
+  int m_all, n_all;
 
   // Rows of the group's result: of dw, or the group's own.
   __device__ int height() const { return layout == kWeightGradient ? m_all : rows; }
@@ -61,57 +42,6 @@ struct Tiles {
   __device__ int down() const { return (height() + kTileM - 1) / kTileM; }
   __device__ int across() const {
     return layout == kSwiGlu ? (n_all + kTileN / 2 - 1) / (kTileN / 2) : (n_all + kTileN - 1) / kTileN;
-  }
-
-  // Of the tiles along m, those that pair with the one below or above.
-  __device__ int straight() const {
-    const int last = height() % kTileM;
-    return (down() - (last != 0 && last <= kTileM / 2)) / 2 * 2;
-  }
-
-  __device__ int in_group() const {
-    return pair ? straight() / 2 * across() + (down() - straight()) * ((across() + 1) / 2)
-                : down() * across();
-  }
-
-  // Tile `at` of `rows_of_tiles` by across(): in bands of kBand rows, in each along m before n.
-  __device__ int2 in_bands(int at, int rows_of_tiles) const {
-    const int first = at / (kBand * across()) * kBand;
-    const int high = min(kBand, rows_of_tiles - first);
-    const int rest = at - first * across();
-    return make_int2(first + rest % high, rest / high);
-  }
-
-  // Moves to tile `index` of the whole product; false past the last.
-  __device__ bool seek(int index) {
-    while (group < groups && index - before >= in_group()) {
-      before += in_group();
-      group++;
-      load();
-    }
-    if (group == groups) {
-      return false;
-    }
-    const int at = index - before;
-    if constexpr (pair) {
-      const int rank = blockIdx.x % 2;
-      const int pairs = straight() / 2 * across();
-      turned = at >= pairs;
-      if (!turned) {
-        const int2 place = in_bands(at, straight() / 2);
-        m = place.x * 2 + rank;
-        n = place.y;
-      } else {
-        const int halves = (across() + 1) / 2;
-        m = straight() + (at - pairs) / halves;
-        n = (at - pairs) % halves * 2 + rank;
-      }
-    } else {
-      const int2 place = in_bands(at, down());
-      m = place.x;
-      n = place.y;
-    }
-    return true;
   }
 
   // At most half of the columns of tile n exist.
@@ -141,6 +71,78 @@ struct Tiles {
   }
 };
 
+// The tiles of all experts in order.
+//
+// Two tiles of a pair lie one below the other, where they share the columns of b: the wider operand,
+// so that a pair fetches a fifth less than side by side. What is left over at a group's bottom (an
+// odd tile, or one of at most half the height, whose block would wait for its partner) pairs along
+// n, `turned`, and shares rows of a; where that comes out odd, a block has a tile that lies outside,
+// and rests.
+template <Layout layout, bool pair>
+struct Tiles : Tile<layout, pair> {
+  using Base = Tile<layout, pair>;
+  const int* offsets;
+  int groups;
+  int before = 0;  // tiles, or pairs of them, of all groups before this tile's
+
+  __device__ Tiles(const int* offsets, int groups, int m, int n)
+      : Base{{}, m, n}, offsets(offsets), groups(groups) {
+    load();
+  }
+
+  __device__ void load() {
+    if (this->group < groups) {
+      this->first_row = offsets[this->group];
+      this->rows = offsets[this->group + 1] - this->first_row;
+    }
+  }
+
+  // Of the tiles along m, those that pair with the one below or above.
+  __device__ int straight() const {
+    const int last = this->height() % kTileM;
+    return (this->down() - (last != 0 && last <= kTileM / 2)) / 2 * 2;
+  }
+
+  __device__ int in_group() const {
+    const int across = this->across();
+    return pair ? straight() / 2 * across + (this->down() - straight()) * ((across + 1) / 2)
+                : this->down() * across;
+  }
+
+  // Tile `at` of `rows_of_tiles` by across(): in bands of kBand rows, in each along m before n.
+  __device__ int2 in_bands(int at, int rows_of_tiles) const {
+    const int first = at / (kBand * this->across()) * kBand;
+    const int high = min(kBand, rows_of_tiles - first);
+    const int rest = at - first * this->across();
+    return make_int2(first + rest % high, rest / high);
+  }
+
+  // Moves to tile `index` of the whole product, or past the last.
+  __device__ void seek(int index) {
+    while (this->group < groups && index - before >= in_group()) {
+      before += in_group();
+      this->group++;
+      load();
+    }
+    this->exists = this->group < groups;
+    if (!this->exists) {
+      return;
+    }
+    const int at = index - before;
+    const int pairs = pair ? straight() / 2 * this->across() : 0;
+    this->turned = pair && at >= pairs;
+    if (this->turned) {
+      const int halves = (this->across() + 1) / 2;
+      this->m = straight() + (at - pairs) / halves;
+      this->n = (at - pairs) % halves * 2 + blockIdx.x % 2;
+    } else {
+      const int2 place = in_bands(at, pair ? straight() / 2 : this->down());
+      this->m = pair ? place.x * 2 + blockIdx.x % 2 : place.x;
+      this->n = place.y;
+    }
+  }
+};
+
 // In device memory, one for each stream: what no two products may use at a time. Zero between them.
 struct Tickets {
   int drawn;
@@ -148,87 +150,92 @@ struct Tickets {
 
 // What the ring of stages leaves of the shared memory.
 struct GroupedShared : Shared {
+  Place place;            // of the tile that is dealt
   int ticket;
-  uint64_t drawn;  // each block's own: the ticket is there
-  uint64_t read;   // the first block's: every reader has it
+  uint64_t dealt;         // a place is there
+  uint64_t asked;         // consumers have it, and the producer is soon through
+  uint64_t ticket_there;  // in the second block
+  uint64_t ticket_read;   // in the first: the second has it
 };
 
-// Who takes which tile. The first tile of each walker is that of its number; further ones are drawn,
-// so that tiles are begun in their order however long each takes, and those that share operands are
-// under way together: dealt out beforehand, walkers drift apart by more than the second-level cache
-// holds, and weights are read from memory once for each row of tiles. The first block's producer
-// draws for both of a pair.
-template <bool pair>
-struct Walk {
+// Who takes which tile. The first tile of each block, or pair, is that of its number; for further
+// ones tickets are drawn, so that tiles are begun in their order however long each takes. Tiles that
+// share operands are then under way together. Dealt out beforehand, blocks drift apart by more than
+// the second-level cache holds, and weights come from memory once for each row of tiles.
+//
+// One thread of each block, the dealer, finds the tiles; the first block's draws for both of a pair.
+// It does so when the producer asks, a few stages before it needs another tile: a ticket drawn early
+// would be an old one when its turn comes.
+template <Layout layout, bool pair>
+struct Deal {
   static constexpr int kBlocks = pair ? 2 : 1;
+  static constexpr int kAhead = 6;
   GroupedShared& s;
-  Tickets* tickets;
-  uint32_t phase = 0;  // of the next ticket
+  uint32_t phase = 0;  // of the next tile
 
   __device__ static void init(GroupedShared& s) {
-    hopper::barrier_init(&s.drawn, 1);
-    hopper::barrier_init(&s.read, 8 * kBlocks + kBlocks - 1);  // consumer warps, the other producer
+    hopper::barrier_init(&s.dealt, 1);
+    hopper::barrier_init(&s.asked, 9);  // the consumers' warps and the producer
+    hopper::barrier_init(&s.ticket_there, 1);
+    hopper::barrier_init(&s.ticket_read, 1);
   }
 
-  __device__ static int walkers() { return gridDim.x / kBlocks; }
-  __device__ static int first() { return blockIdx.x / kBlocks; }
-  __device__ static bool leads() { return blockIdx.x % kBlocks == 0; }
-
-  // The first block's producer: asks for a tile.
-  __device__ int draw() const { return walkers() + atomicAdd(&tickets->drawn, 1); }
-
-  // The stage of `depth` before which it asks: a ticket drawn early would be an old one when its turn
-  // comes, one drawn late would be waited for.
-  __device__ static int asks_before(int depth) { return max(depth - 3, 0); }
-
-  // A producer: hands the drawn tile to every reader, or waits for it.
-  __device__ int next_of_producer(int drawn) {
-    hopper::barrier_expect(&s.drawn, sizeof(int));
-    if (leads()) {
-      hopper::barrier_wait(&s.read, phase ^ 1);
-#pragma unroll
-      for (int block = 0; block < kBlocks; block++) {
-        hopper::store_at(&s.ticket, drawn, &s.drawn, block);
+  // The dealer: until no tile is left.
+  __device__ void run(Tiles<layout, pair> tile, Tickets* tickets) {
+    const int walkers = gridDim.x / kBlocks;
+    const bool draws = blockIdx.x % kBlocks == 0;
+    int index = blockIdx.x / kBlocks;
+    while (true) {
+      tile.seek(index);
+      s.place = tile;
+      hopper::barrier_arrive(&s.dealt);
+      if (!tile.exists) {
+        break;
+      }
+      hopper::barrier_wait(&s.asked, phase);
+      if (draws) {
+        index = walkers + atomicAdd(&tickets->drawn, 1);
+        if constexpr (pair) {
+          hopper::barrier_wait(&s.ticket_read, phase ^ 1);
+          hopper::store_at(&s.ticket, index, &s.ticket_there, 1);
+        }
+      } else {
+        hopper::barrier_expect(&s.ticket_there, sizeof(int));
+        hopper::barrier_wait(&s.ticket_there, phase);
+        index = *const_cast<volatile int*>(&s.ticket);
+        hopper::barrier_arrive_at(&s.ticket_read, 0);
       }
       phase ^= 1;
-      return drawn;
     }
-    const int index = read();
-    done_reading();
-    return index;
-  }
-
-  // A consumer's threads.
-  __device__ int next_of_consumer() {
-    const int index = read();
-    __syncwarp();
-    done_reading();
-    return index;
-  }
-
-  // The first block's producer, past the last of all `tiles`: who drew the last ticket puts all of
-  // them back. Every tile's walker has drawn one, so that many were drawn.
-  __device__ void put_back(int drawn, int tiles) const {
-    if (leads() && drawn == walkers() + tiles - 1) {
+    // A ticket was drawn for every tile, so this one is the last.
+    if (draws && index == walkers + tile.before - 1) {
       tickets->drawn = 0;
     }
   }
 
- private:
-  __device__ int read() {
-    hopper::barrier_wait(&s.drawn, phase);
-    return *const_cast<volatile int*>(&s.ticket);
+  // A consumer's threads.
+  __device__ bool next_of_consumer(Tile<layout, pair>& tile) {
+    const bool exists = next(tile);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      hopper::barrier_arrive(&s.asked);
+    }
+    return exists;
   }
 
-  __device__ void done_reading() {
-    if (threadIdx.x % 32 == 0) {
-      if constexpr (pair) {
-        hopper::barrier_arrive_at(&s.read, 0);
-      } else {
-        hopper::barrier_arrive(&s.read);
-      }
-    }
+  // The producer, which then asks in time.
+  __device__ bool next(Tile<layout, pair>& tile) {
+    hopper::barrier_wait(&s.dealt, phase);
+    static_cast<Place&>(tile) = s.place;
     phase ^= 1;
+    return tile.exists;
+  }
+
+  // Before stage i of `depth`: a tile of no stage asks as well.
+  __device__ void ask(int i, int depth) {
+    if (i == max(depth - kAhead, 0)) {
+      hopper::barrier_arrive(&s.asked);
+    }
   }
 };
 
@@ -281,7 +288,7 @@ __device__ __forceinline__ void load_operands(uint8_t* sa, uint8_t* sb, uint64_t
 
 template <Layout layout, bool pair>
 __device__ void load_stage(Shared& s, int stage, const TensorMap* a, const TensorMap* b,
-                           const Tiles<layout, pair>& tile, int room, int k0) {
+                           const Tile<layout, pair>& tile, int room, int k0) {
   uint64_t* full = &s.full[stage];
   uint8_t* sa = s.a[stage];
   uint8_t* sb = s.b[stage];

@@ -181,15 +181,15 @@ __device__ __forceinline__ void registers_fewer() {
 // stride is 1024, eight rows; for an M/N-major tile leading separates blocks of 64 along M/N and
 // stride separates groups of eight along K.
 __device__ __forceinline__ uint64_t operand(const void* tile, uint32_t leading, uint32_t stride) {
-  uint64_t d = (shared_address(tile) & 0x3FFFF) >> 4;
-  d |= static_cast<uint64_t>((leading & 0x3FFFF) >> 4) << 16;
-  d |= static_cast<uint64_t>((stride & 0x3FFFF) >> 4) << 32;
-  return d | (1ull << 62);
+  // Beyond 18 bits an address tells which block of a cluster it belongs to.
+  const uint32_t low = (shared_address(tile) & 0x3FFFF) >> 4 | leading >> 4 << 16;
+  const uint32_t high = stride >> 4 | 1u << 30;
+  return static_cast<uint64_t>(high) << 32 | low;
 }
 
-// The operand that lies `bytes` further.
+// The operand that lies `bytes` further: one addition, as nothing is carried out of the address.
 __device__ __forceinline__ uint64_t moved(uint64_t operand, int bytes) {
-  return operand + (bytes >> 4);
+  return (operand & ~0xFFFFFFFFull) | (static_cast<uint32_t>(operand) + (bytes >> 4));
 }
 
 // Keeps the compiler from knowing x: where it sees through a condition it may thread its way around

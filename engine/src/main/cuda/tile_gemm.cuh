@@ -154,14 +154,14 @@ __device__ __forceinline__ void release(uint64_t* empty, int thread) {
 template <bool kTransposeA, bool kTransposeB, bool narrow, int terms>
 __device__ __forceinline__ void multiply_stage(const uint8_t* sa, const uint8_t* sb,
                                                float (&acc)[128], bool first) {
+  // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
+  constexpr int kStepA = kTransposeA ? 2048 : 32, kStepB = kTransposeB ? 2048 : 32;
+  const uint64_t first_a = hopper::operand(sa, kTransposeA ? kBlock : 16, 1024);
+  const uint64_t first_b = hopper::operand(sb, kTransposeB ? kBlock : 16, 1024);
   hopper::wgmma_fence();
 #pragma unroll
   for (int kk = 0; kk < terms; kk++) {
-    // 16 further along K: 32 bytes of each row, or 16 rows of 128 bytes.
-    const uint64_t a = kTransposeA ? hopper::operand(sa + kk * 2048, kBlock, 1024)
-                                   : hopper::operand(sa + kk * 32, 16, 1024);
-    const uint64_t b = kTransposeB ? hopper::operand(sb + kk * 2048, kBlock, 1024)
-                                   : hopper::operand(sb + kk * 32, 16, 1024);
+    const uint64_t a = hopper::moved(first_a, kk * kStepA), b = hopper::moved(first_b, kk * kStepB);
     if constexpr (narrow) {
       hopper::wgmma_64x128x16<kTransposeA, kTransposeB>(acc, a, b, kk > 0 || !first);
     } else {

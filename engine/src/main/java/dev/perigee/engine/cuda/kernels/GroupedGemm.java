@@ -30,9 +30,9 @@ public final class GroupedGemm {
   /** The share of an expert's tiles that may be left without a partner on average. */
   private static final double MOST_ALONE = 1 / 16.0;
 
-  /** Shared memory of a block: stages, four output blocks, barriers, a ticket, room to align. */
+  /** Shared memory of a block: stages, four output blocks, barriers, a tile, room to align. */
   static final int SHARED_BYTES =
-      STAGES * (TILE_M + TILE_N) * TILE_K * 2 + 4 * 64 * 64 * 2 + 2 * STAGES * 8 + 3 * 8 + 1024;
+      STAGES * (TILE_M + TILE_N) * TILE_K * 2 + 4 * 64 * 64 * 2 + 2 * STAGES * 8 + 8 * 8 + 1024;
 
   /**
    * Sizes of a product y_SO = x_SI · w_EOIᵀ.
