@@ -13,17 +13,18 @@
 // rows of g: offsets[g] <= r < offsets[g + 1], read on the device: no count visits the host, and a
 // captured graph replays with other counts. Offsets need no alignment.
 //
-// One block an SM stays for the whole product and walks tiles of 128 x 256. Its first warp group
-// is the producer: one thread feeds a ring of 64-deep stages through the copy engine. The other two
-// own 64 rows each, multiply with wgmma into 128 float32 registers a thread, and write bf16 through
-// shared memory. A warp group whose rows lie past the expert's end computes nothing, so an expert
-// is padded to 64 rows in arithmetic, with zeros, which cost less power than the next expert's
-// numbers, and to none in memory: the maps of rows are ragged.
+// One block an SM stays for the whole product and takes tiles of 128 x 256. In its first warp group
+// one thread, the dealer, finds the next tile (grouped_deal.cuh), and another, the producer, feeds a
+// ring of 64-deep stages through the copy engine. The other two groups own 64 rows each, multiply
+// with wgmma into 128 float32 registers a thread, and write bf16 through shared memory. A warp group
+// whose rows lie past the expert's end computes nothing, so an expert is padded to 64 rows in
+// arithmetic, with zeros, which cost less power than the next expert's numbers, and to none in
+// memory: the maps of rows are ragged.
 //
 // The second-level cache limits this kernel next to power. So two blocks form a pair that shares one
 // operand: each fetches half of it and the copy engine writes the half into both. Neighbours along m
 // share columns of b, neighbours along n rows of a; grouped_tiles.cuh says which are neighbours.
-#include "grouped_tiles.cuh"
+#include "grouped_deal.cuh"
 
 using namespace grouped;
 
@@ -194,39 +195,39 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
 #ifdef PERIGEE_HOPPER
 
 // Each layout alone and in pairs.
-#define PERIGEE_ROWS(name, layout, pair, cluster)                                              \
-  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
-      name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,           \
-           const __grid_constant__ TensorMap d, const int* offsets, Tickets* tickets,          \
-           int groups, int room, int n, int k) {                                               \
-    multiply<layout, pair>(&a, &b, &d, nullptr, nullptr, offsets, tickets, groups, room, 0, n, k);      \
+#define PERIGEE_ROWS(name, layout, pair, cluster)                                                \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                              \
+      name(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,             \
+           const __grid_constant__ TensorMap d, const int* offsets, Tickets* tickets, int groups,\
+           int room, int n, int k) {                                                             \
+    multiply<layout, pair>(&a, &b, &d, nullptr, nullptr, offsets, tickets, groups, room, 0, n, k);\
   }
 
-#define PERIGEE_SWIGLU(name, pair, cluster)                                                    \
-  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
-      name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,           \
-           const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,       \
-           const __grid_constant__ TensorMap a, const int* offsets, Tickets* tickets,          \
-           int groups, int room, int n, int k) {                                               \
-    multiply<kSwiGlu, pair>(&x, &w, &gate, &up, &a, offsets, tickets, groups, room, 0, n, k);           \
+#define PERIGEE_SWIGLU(name, pair, cluster)                                                      \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                              \
+      name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,             \
+           const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,         \
+           const __grid_constant__ TensorMap a, const int* offsets, Tickets* tickets, int groups,\
+           int room, int n, int k) {                                                             \
+    multiply<kSwiGlu, pair>(&x, &w, &gate, &up, &a, offsets, tickets, groups, room, 0, n, k);    \
   }
 
-#define PERIGEE_WEIGHTS(name, pair, output, cluster)                                                   \
-  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
-      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
-           const __grid_constant__ TensorMap dw, const int* offsets, Tickets* tickets,         \
-           int groups, int m, int n) {                                                         \
-    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, offsets, tickets, groups,\
-                                            0, m, n, 0);                                       \
+#define PERIGEE_WEIGHTS(name, pair, output, cluster)                                             \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                              \
+      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,            \
+           const __grid_constant__ TensorMap dw, const int* offsets, Tickets* tickets,           \
+           int groups, int m, int n) {                                                           \
+    multiply<kWeightGradient, pair, output>(&dy, &x, &dw, nullptr, nullptr, offsets, tickets,    \
+                                            groups, 0, m, n, 0);                                 \
   }
 
-#define PERIGEE_WEIGHTS_FLOAT32(name, pair, cluster)                                           \
-  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                            \
-      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,          \
-           const __grid_constant__ TensorMap dw, const int* offsets, Tickets* tickets,         \
-           int groups, int m, int n, int accumulate) {                                         \
-    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, offsets, tickets, groups, \
-                                              0, m, n, 0, accumulate != 0);                    \
+#define PERIGEE_WEIGHTS_FLOAT32(name, pair, cluster)                                             \
+  extern "C" __global__ void cluster __launch_bounds__(kThreads, 1)                              \
+      name(const __grid_constant__ TensorMap dy, const __grid_constant__ TensorMap x,            \
+           const __grid_constant__ TensorMap dw, const int* offsets, Tickets* tickets,           \
+           int groups, int m, int n, int accumulate) {                                           \
+    multiply<kWeightGradient, pair, kFloat32>(&dy, &x, &dw, nullptr, nullptr, offsets, tickets,  \
+                                              groups, 0, m, n, 0, accumulate != 0);              \
   }
 
 PERIGEE_ROWS(grouped_gemm_forward, kForward, false, )

@@ -11,7 +11,7 @@
 // operands through the same ring of stages, so they are under way while the products still run. A
 // warp overwrites its 16 rows of a stage with the results, hands them to the copy engine and gives
 // the stage back when that has read them: no barrier between warps, no further shared memory.
-#include "grouped_tiles.cuh"
+#include "grouped_deal.cuh"
 
 #ifdef PERIGEE_HOPPER
 using namespace grouped;
@@ -105,13 +105,14 @@ __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tic
     hopper::registers_fewer<56>();
     if (threadIdx.x == 0) {
       while (deal.next(tile)) {
+        const int blocks = blocks_of_h(tile.narrow());
         for (int i = 0; i < stages; i++, next_stage()) {
-          deal.ask(i, stages);
+          deal.ask(i, stages + blocks);
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
           load_stage<kInputGradient, pair>(s, stage, o.dy, o.w, tile, room, i * kTileK);
         }
         const int consumers = tile.low() ? 1 : 2;
-        for (int c = 0; c < blocks_of_h(tile.narrow()); c++, next_stage()) {
+        for (int c = 0; c < blocks; c++, next_stage()) {
           hopper::barrier_wait(&s.empty[stage], phase ^ 1);
           hopper::barrier_expect(&s.full[stage], consumers * 2 * kBlock);
           for (int i = 0; i < consumers; i++) {

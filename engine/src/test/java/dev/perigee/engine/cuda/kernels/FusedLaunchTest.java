@@ -182,7 +182,7 @@ class FusedLaunchTest {
     assertThat(map(l, 2))
         .isEqualTo(
             new TensorMap(1 << 20, 64, 72, 4, 256, 256 * 72, 32, 64, TensorMap.Element.FLOAT32));
-    assertThat(integer(l, 7)).as("accumulate").isEqualTo(1);
+    assertThat(integer(l, 8)).as("accumulate").isEqualTo(1);
   }
 
   @Test

@@ -66,6 +66,9 @@ public final class KernelSources {
   }
 
   private static Class<?> kind(String parameter) {
+    if (parameter.startsWith("Tickets*")) {
+      return Launch.Argument.Tickets.class;
+    }
     if (parameter.contains("*")) {
       return Launch.Argument.Address.class;
     }

@@ -66,7 +66,8 @@ class LaunchTest {
         .isEqualTo(new TensorMap(2L << 30, 2048, 2816, 64, 4096, 4096L * 2816, 64, 128));
     assertThat(map(l, 2)).isEqualTo(TensorMap.ragged(y, 49152, 2816, 2816, 64));
     assertThat(l.arguments().get(3)).isEqualTo(new Launch.Argument.Address(3L << 30));
-    assertThat(List.of(integer(l, 4), integer(l, 5), integer(l, 6), integer(l, 7)))
+    assertThat(l.arguments().get(4)).isEqualTo(new Launch.Argument.Tickets());
+    assertThat(List.of(integer(l, 5), integer(l, 6), integer(l, 7), integer(l, 8)))
         .containsExactly(64, 49152, 2816, 2048);
   }
 
@@ -113,7 +114,7 @@ class LaunchTest {
     assertThat(l.kernel())
         .as("16 x 6 tiles of 128 x 256 one way, 11 x 8 the other")
         .isEqualTo("grouped_gemm_weight_gradient_transposed_pair");
-    assertThat(List.of(integer(l, 4), integer(l, 5), integer(l, 6)))
+    assertThat(List.of(integer(l, 5), integer(l, 6), integer(l, 7)))
         .containsExactly(64, 1408, 2048);
     assertThat(map(l, 2).x()).as("dw itself is not turned").isEqualTo(1408);
     GroupedGemm.Sizes up = new GroupedGemm.Sizes(64, 49152, 2048, 2816);
