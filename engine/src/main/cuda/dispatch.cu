@@ -3,8 +3,7 @@
 // An assignment i = t * k + j is the j-th expert of token t. Experts' rows lie in memory one expert
 // after the other, each in the order of assignments, whatever the timing: slot[i] is the row of
 // assignment i, order[row] the assignment of a row, offsets[e] the first row of expert e.
-#include <cuda_bf16.h>
-#include <stdint.h>
+#include "hopper.cuh"
 
 namespace {
 
@@ -140,6 +139,37 @@ extern "C" __global__ void __launch_bounds__(256)
     }
   }
 }
+
+#ifdef PERIGEE_HOPPER
+// The same through the copy engine, which reads a row once and writes it k times without a register.
+// A warp a token; shared: a row for each of the eight, divisible by 16 bytes.
+extern "C" __global__ void __launch_bounds__(256)
+    dispatch_rows_hopper(const uint4* x, const int* slot, uint4* y, int tokens, int chosen,
+                         int width8) {
+  extern __shared__ uint4 rows[];
+  __shared__ uint64_t there[8];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int t = blockIdx.x * 8 + warp;
+  if (t >= tokens) {
+    return;
+  }
+  uint4* row = rows + warp * width8;
+  if (lane == 0) {
+    hopper::barrier_init(&there[warp], 1);
+    hopper::barrier_init_fence();
+    hopper::barrier_expect(&there[warp], width8 * sizeof(uint4));
+    hopper::bulk_load(row, x + static_cast<long>(t) * width8, width8 * sizeof(uint4), &there[warp]);
+  }
+  __syncwarp();
+  if (lane < chosen) {
+    const long to = slot[t * chosen + lane];
+    hopper::barrier_wait(&there[warp], 0);
+    hopper::bulk_store(y + to * width8, row, width8 * sizeof(uint4));
+    hopper::tma_store_commit();
+    hopper::tma_store_wait_read<0>();
+  }
+}
+#endif  // PERIGEE_HOPPER
 
 // out[t] = sum_j weight[t, j] y[slot[t * k + j]] + a[t] + b[t]; without weights each counts once,
 // a and b may be null. Sums in float32, in the order of j. A warp a token.

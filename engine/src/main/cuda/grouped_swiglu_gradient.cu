@@ -18,8 +18,10 @@ using namespace grouped;
 
 namespace {
 
-// Stages of h that follow the operands of a tile, one for 64 columns.
+// Stages of h that follow the operands of a tile, one for 64 columns. A producer asks for its next
+// tile among the operands' stages, so these must not be more than it asks ahead.
 __device__ __forceinline__ int blocks_of_h(bool narrow) {
+  static_assert(kTileN / 64 < Deal<kInputGradient, true>::kAhead);
   return narrow ? kTileN / 128 : kTileN / 64;
 }
 

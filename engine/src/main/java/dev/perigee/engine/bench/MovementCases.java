@@ -161,7 +161,7 @@ final class MovementCases implements GpuCases {
     DeviceBuffer y = lab.normal(arena, row * chosen.length, 10, 1);
     DeviceBuffer out = arena.allocate(row * tokens);
     long bytes = (long) tokens * (CHOSEN + 1) * row;
-    cases.add(of(lab, "permute", bytes, List.of(dispatch.rowsToExperts(x, slot, y, HIDDEN))));
+    cases.add(of(lab, "permute", bytes, List.of(dispatch.rowsToExperts(true, x, slot, y, HIDDEN))));
     DeviceBuffer none = Dispatch.NONE;
     cases.add(
         of(

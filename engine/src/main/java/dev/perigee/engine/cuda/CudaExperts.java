@@ -96,7 +96,7 @@ final class CudaExperts {
     if (work.areWide(x_TC, y_SC) && chosen <= MOST_CHOSEN) {
       work.launch(
           new Dispatch(tokens, 1, chosen)
-              .rowsToExperts(Work.at(x_TC), slot_TK, Work.written(y_SC), width));
+              .rowsToExperts(work.hopper(), Work.at(x_TC), slot_TK, Work.written(y_SC), width));
       return;
     }
     if (areWords(x_TC, y_SC)) {

@@ -74,7 +74,7 @@ class CudaBackendTest {
             "fused_rope/fused_rope",
             "swiglu/swiglu_backward",
             "grouped_gemm/grouped_gemm_swiglu",
-            "dispatch/dispatch_rows",
+            "dispatch/dispatch_rows_hopper",
             "dispatch/combine_rows",
             "rows/rows_combine_backward_bf16")) {
       assertThat(launched.contains(fast)).as(fast).isEqualTo(precision == Precision.BF16);

@@ -20,6 +20,10 @@ import java.util.List;
  */
 public record Dispatch(int tokens, int experts, int chosen) {
   private static final int CHUNK = 512;
+  private static final int TOKENS_OF_A_BLOCK = 8;
+
+  /** Of the 227 KiB that a block on Hopper can have, beside its barriers. */
+  private static final int MOST_ROWS_BYTES = 226 << 10;
 
   /** Checks the sizes. */
   public Dispatch {
@@ -93,14 +97,21 @@ public record Dispatch(int tokens, int experts, int chosen) {
             integer(experts)));
   }
 
-  /** y[slot[t, j]] = x[t] for every j; bf16, {@code width} divisible by 8. */
+  /**
+   * y[slot[t, j]] = x[t] for every j; bf16.
+   *
+   * @param hopper whether the GPU has a copy engine, which then carries rows that fit
+   * @param width C, divisible by 8
+   */
   public Launch rowsToExperts(
-      DeviceBuffer x_TC, DeviceBuffer slot_TK, DeviceBuffer y_SC, int width) {
+      boolean hopper, DeviceBuffer x_TC, DeviceBuffer slot_TK, DeviceBuffer y_SC, int width) {
+    int rowsBytes = TOKENS_OF_A_BLOCK * 2 * width;
+    boolean engine = hopper && rowsBytes <= MOST_ROWS_BYTES;
     return launch(
-        "dispatch_rows",
-        (tokens + 7) / 8,
+        engine ? "dispatch_rows_hopper" : "dispatch_rows",
+        (tokens + TOKENS_OF_A_BLOCK - 1) / TOKENS_OF_A_BLOCK,
         256,
-        0,
+        engine ? rowsBytes : 0,
         address(x_TC),
         address(slot_TK),
         address(y_SC),
@@ -129,7 +140,7 @@ public record Dispatch(int tokens, int experts, int chosen) {
       int width) {
     return launch(
         "combine_rows",
-        (tokens + 7) / 8,
+        (tokens + TOKENS_OF_A_BLOCK - 1) / TOKENS_OF_A_BLOCK,
         256,
         0,
         address(y_SC),

@@ -23,7 +23,7 @@ public record FusedNorm(int rows, int width, float epsilon) {
   private static final int WIDE = 8192;
 
   /** Blocks of backward, which each keep a part of the gain's gradient. */
-  private static final int BLOCKS = 1056; // eight for each multiprocessor of an H100
+  private static final int BLOCKS = 528; // as many as fit on an H100's or H200's multiprocessors
 
   /** Checks the sizes. */
   public FusedNorm {

@@ -61,6 +61,9 @@ public final class MoeLayer {
     }
   }
 
+  /** The layer's products run nowhere else. */
+  private static final boolean HOPPER = true;
+
   private final Sizes z;
   private final int sms;
   private final int parts; // of the gradient of a routing weight
@@ -158,7 +161,7 @@ public final class MoeLayer {
     beside.after(main);
     main.launch(router.forward(sms, x_TH, w.router_EH, bias_E, expert_TK, score_TK, weight_TK));
     dispatch.plan(expert_TK, counts, offsets_E1, slot_TK, order_S).forEach(main::launch);
-    main.launch(dispatch.rowsToExperts(x_TH, slot_TK, x_SH, z.hidden));
+    main.launch(dispatch.rowsToExperts(HOPPER, x_TH, slot_TK, x_SH, z.hidden));
     main.launch(GroupedGemm.forwardSwiGlu(sms, up, x_SH, w.up_EGH, offsets_E1, h_SG, a_SF));
     main.launch(GroupedGemm.forward(sms, down, a_SF, w.down_EHF, offsets_E1, wide_SH));
 
@@ -184,7 +187,7 @@ public final class MoeLayer {
       DeviceBuffer dx_TH,
       Weights dw) {
     beside.after(main);
-    main.launch(dispatch.rowsToExperts(dout_TH, slot_TK, wide_SH, z.hidden));
+    main.launch(dispatch.rowsToExperts(HOPPER, dout_TH, slot_TK, wide_SH, z.hidden));
     main.launch(
         GroupedGemm.inputGradientSwiGlu(
             sms,

@@ -189,7 +189,7 @@ class FusedLaunchTest {
   void fusedPassesCoverEveryNumberAndRefuseWhatTheyCannotTake() {
     FusedNorm norm = new FusedNorm(5000, 2056, 1e-5f);
     assertThat(norm.forward(big, big, big, big, big, big).kernel()).endsWith("_8192");
-    assertThat(norm.scratchBytes()).isEqualTo(1056L * 2056 * 4);
+    assertThat(norm.scratchBytes()).isEqualTo(528L * 2056 * 4);
     assertThatThrownBy(() -> new FusedNorm(1, 8200, 0)).hasMessageContaining("8200");
     assertThatThrownBy(() -> new FusedRope(1, 1, 64, 72)).hasMessageContaining("72 of 64");
     assertThatThrownBy(

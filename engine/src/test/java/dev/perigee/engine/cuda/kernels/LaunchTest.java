@@ -198,7 +198,14 @@ class LaunchTest {
     assertThat(plan.get(0).grid().x() * 512L).isGreaterThanOrEqualTo(8192 * 8);
     assertThat(plan.get(1).block().x()).as("a power of two above the experts").isEqualTo(512);
     assertThat(d.scratchBytes()).isEqualTo(128L * 384 * 4);
-    assertThat(d.rowsToExperts(any, any, any, 7168).grid().x() * 8).isEqualTo(8192);
+    Launch rows = d.rowsToExperts(true, any, any, any, 7168);
+    assertThat(rows.grid().x() * 8).isEqualTo(8192);
+    assertThat(rows.kernel()).isEqualTo("dispatch_rows_hopper");
+    assertThat(rows.sharedBytes()).as("a row for each of eight warps").isEqualTo(8 * 7168 * 2);
+    assertThat(d.rowsToExperts(false, any, any, any, 7168).kernel()).isEqualTo("dispatch_rows");
+    Launch wide = d.rowsToExperts(true, any, any, any, 16384);
+    assertThat(wide.kernel()).as("rows of 32 KiB do not fit").isEqualTo("dispatch_rows");
+    assertThat(wide.sharedBytes()).isZero();
   }
 
   @Test
