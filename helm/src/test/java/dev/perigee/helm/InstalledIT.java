@@ -15,7 +15,9 @@ import io.fabric8.kubeapitest.KubeAPIServer;
 import io.fabric8.kubeapitest.KubeAPIServerConfigBuilder;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.NamespaceBuilder;
+import io.fabric8.kubernetes.api.model.ServiceAccount;
 import io.fabric8.kubernetes.api.model.authentication.TokenRequestBuilder;
+import io.fabric8.kubernetes.api.model.coordination.v1.Lease;
 import io.fabric8.kubernetes.client.Config;
 import io.fabric8.kubernetes.client.ConfigBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -58,6 +60,9 @@ class InstalledIT {
             KubeAPIServerConfigBuilder.anAPIServerConfig()
                 .withOfflineMode(true)
                 .withUpdateKubeConfig(false)
+                // Some distributions have it: owner references need rights of their own.
+                .withApiServerFlag(
+                    "--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
                 .build());
     server.start();
     admin = Config.fromKubeconfig(server.getKubeConfigYaml());
@@ -160,14 +165,38 @@ class InstalledIT {
     }
   }
 
+  /** The garbage collector deletes it then; the account can make no other, as it is gone. */
+  @Test
+  void theLeaseBelongsToTheChartsAccountAndSoGoesWithTheRelease() {
+    namespaces("owner");
+    install(Rendered.with(""), "ops", "owner");
+    try (KubernetesClient operator = as("owner", "perigee");
+        OperatorRuntime replica = replica(operator, Set.of("owner"), "owner", "only")) {
+      await().until(() -> holder("owner").equals("only") && leads(replica));
+      ServiceAccount account =
+          client.serviceAccounts().inNamespace("owner").withName("perigee").get();
+      assertThat(lease("owner").orElseThrow().getMetadata().getOwnerReferences())
+          .singleElement()
+          .satisfies(
+              owner -> {
+                assertThat(owner.getApiVersion()).isEqualTo("v1");
+                assertThat(owner.getKind()).isEqualTo("ServiceAccount");
+                assertThat(owner.getName()).isEqualTo("perigee");
+                assertThat(owner.getUid()).isEqualTo(account.getMetadata().getUid());
+              });
+    }
+  }
+
   private static boolean leads(OperatorRuntime replica) {
     return replica.metrics().text().contains("perigee_operator_leader 1.0");
   }
 
   private static String holder(String namespace) {
-    return Optional.ofNullable(client.leases().inNamespace(namespace).withName("perigee").get())
-        .map(lease -> lease.getSpec().getHolderIdentity())
-        .orElse("");
+    return lease(namespace).map(lease -> lease.getSpec().getHolderIdentity()).orElse("");
+  }
+
+  private static Optional<Lease> lease(String namespace) {
+    return Optional.ofNullable(client.leases().inNamespace(namespace).withName("perigee").get());
   }
 
   private static OperatorRuntime replica(

@@ -234,7 +234,20 @@ public final class LeaderElector implements AutoCloseable {
     @Override
     public void write(Lease lease) {
       boolean isNew = lease.getMetadata().getResourceVersion() == null;
-      soon(c -> isNew ? c.resource(lease).create() : c.resource(lease).update());
+      soon(c -> isNew ? c.resource(owned(lease, c)).create() : c.resource(lease).update());
+    }
+
+    /** Only at first: some clusters ask of whoever changes owners that he may delete. */
+    private Lease owned(Lease lease, KubernetesClient asking) {
+      return LeaseOwner.ask(asking, election.namespace())
+          .map(
+              owner ->
+                  new LeaseBuilder(lease)
+                      .editMetadata()
+                      .withOwnerReferences(owner)
+                      .endMetadata()
+                      .build())
+          .orElse(lease);
     }
 
     private <T> T soon(Function<KubernetesClient, T> request) {
