@@ -34,6 +34,7 @@ import io.javaoperatorsdk.operator.api.reconciler.UpdateControl;
 import io.javaoperatorsdk.operator.processing.event.ResourceID;
 import io.javaoperatorsdk.operator.processing.event.source.EventSource;
 import io.javaoperatorsdk.operator.processing.event.source.informer.InformerEventSource;
+import java.net.HttpURLConnection;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
@@ -122,7 +123,15 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
             job.getMetadata().getNamespace(),
             context.resourceOperations()::create,
             context.resourceOperations()::serverSideApply);
-    step.remember().ifPresent(record -> writer.write(List.of(record)));
+    try {
+      step.remember().ifPresent(record -> writer.write(List.of(record)));
+    } catch (KubernetesClientException e) {
+      // A conflict is no news: the Service has changed, and the next look sees it.
+      if (e.getCode() != HttpURLConnection.HTTP_CONFLICT) {
+        tell(e, job, step.known(), Optional.ofNullable(job.getStatus()), context, now);
+      }
+      throw e; // nothing is done that is not on record
+    }
     PretrainJobStatus announced = step.announced();
     if (!announced.equals(job.getStatus())) {
       report(job, step.known(), announced, context, now);
@@ -130,10 +139,7 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     try {
       writer.write(step.actions());
     } catch (KubernetesClientException e) {
-      PretrainJobStatus refused = StatusReport.refused(job, announced, e.getMessage(), now);
-      if (!refused.equals(announced)) {
-        report(job, announced, refused, context, now);
-      }
+      tell(e, job, announced, Optional.of(announced), context, now);
       throw e; // to be tried again, later and later
     }
     if (!step.status().equals(announced)) {
@@ -146,6 +152,25 @@ public final class PretrainJobReconciler implements Reconciler<PretrainJob> {
     }
     step.lookAgain().ifPresent(done::rescheduleAfter);
     return done;
+  }
+
+  /**
+   * Says what was refused.
+   *
+   * @param known what holds of the job all the same
+   * @param written its status as it stands there
+   */
+  private void tell(
+      KubernetesClientException refusal,
+      PretrainJob job,
+      PretrainJobStatus known,
+      Optional<PretrainJobStatus> written,
+      Context<PretrainJob> context,
+      Instant now) {
+    PretrainJobStatus refused = StatusReport.refused(job, known, refusal.getMessage(), now);
+    if (written.filter(refused::equals).isEmpty()) {
+      report(job, known, refused, context, now);
+    }
   }
 
   /** Writes a status, and an Event for what is news, and counts. */

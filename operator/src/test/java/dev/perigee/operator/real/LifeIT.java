@@ -6,6 +6,7 @@ import static org.awaitility.Awaitility.await;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
+import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.operator.OperatorRuntime;
 import dev.perigee.operator.StatusProbe;
 import dev.perigee.operator.real.FaultProxy.Fate;
@@ -250,6 +251,69 @@ class LifeIT {
                                 .endsWith(": injected by the test");
                           }));
     }
+  }
+
+  /** Nothing is done about a failure before it is on record, so a job would stand still unsaid. */
+  @Test
+  void aRecordThatCannotBeWrittenIsInTheStatusUntilItIsWritten() {
+    String namespace = api.namespace("record");
+    api.createJob(namespace, "unwritten");
+    PodPlay play = new PodPlay(api.client());
+    AtomicBoolean refused = new AtomicBoolean();
+    try (FaultProxy proxy =
+            new FaultProxy(
+                api.config(),
+                request ->
+                    refused.get()
+                            && request.method().equals("PATCH")
+                            && request.path().contains("/services/")
+                        ? new Fate.Refuse(403)
+                        : new Fate.Pass());
+        KubernetesClient client = proxy.client();
+        OperatorRuntime operator =
+            OperatorRuntime.start(
+                client,
+                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+      assertThat(operator).isNotNull();
+      play.runGang(namespace, "unwritten");
+      refused.set(true);
+      play.end(play.pods(namespace, "unwritten").getFirst(), 137);
+      await()
+          .untilAsserted(
+              () ->
+                  assertThat(status(namespace, "unwritten").condition(ConditionType.Ready))
+                      .hasValueSatisfying(
+                          ready -> {
+                            assertThat(ready.reason()).isEqualTo("CreationRefused");
+                            assertThat(ready.message())
+                                .isEqualTo("apply Service unwritten: injected by the test");
+                          }));
+      assertThat(status(namespace, "unwritten").restarts()).as("not on record yet").isZero();
+      await().until(() -> events(namespace).contains("CreationRefused"));
+      refused.set(false);
+      await()
+          .atMost(Duration.ofSeconds(60))
+          .until(() -> Integer.valueOf(1).equals(status(namespace, "unwritten").restarts()));
+      await()
+          .until(
+              () ->
+                  !status(namespace, "unwritten")
+                      .condition(ConditionType.Ready)
+                      .orElseThrow()
+                      .reason()
+                      .equals("CreationRefused"));
+      assertThat(events(namespace)).filteredOn("CreationRefused"::equals).hasSize(1);
+    }
+  }
+
+  private static PretrainJobStatus status(String namespace, String job) {
+    return api.job(namespace, job).getStatus();
+  }
+
+  private static List<String> events(String namespace) {
+    return api.client().v1().events().inNamespace(namespace).list().getItems().stream()
+        .map(event -> event.getReason())
+        .toList();
   }
 
   private static long questions(FaultProxy proxy) {
