@@ -10,9 +10,11 @@ import dev.perigee.run.RunStatus;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.SequencedSet;
 import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -39,6 +41,12 @@ public record GangLife(
 
   /** How long a program may take to notice that a peer is gone, and to end. */
   private static final Duration NOTICING = Duration.ofSeconds(30);
+
+  /** What the operator does; names of nodes come after it. */
+  private static final String ELSEWHERE = "; the next start prefers other nodes than ";
+
+  /** So many nodes are remembered: were there more, something else is wrong than some nodes. */
+  private static final int SHUNNED = 8;
 
   /** What a person can do; the node's name stands before it. */
   private static final String TURNED_AWAY_AGAIN =
@@ -190,7 +198,7 @@ public record GangLife(
         HangWatch.getsOn(said),
         now)) {
       case Breakage.Finding.Broken(var breakage) ->
-          life.after(breakage, wish.policy(), observed.members().size(), now);
+          life.after(breakage, wish.policy(), gang, observed.members().size(), now);
       case Breakage.Finding.Settling() -> life;
       case Breakage.Finding.Intact() -> life.proceed(wish, observed, said, now);
     };
@@ -226,7 +234,7 @@ public record GangLife(
     GangLife life = new GangLife(new State.Running(), advanced, restarts, disruptions, lastFailure);
     return StartPhase.overdue(advanced, wish.policy().deadlines(), gang, now)
         .or(() -> HangWatch.find(wish.policy(), gang, said))
-        .map(breakage -> life.after(breakage, wish.policy(), observed.members().size(), now))
+        .map(breakage -> life.after(breakage, wish.policy(), gang, observed.members().size(), now))
         .orElse(life);
   }
 
@@ -248,19 +256,26 @@ public record GangLife(
         : breakage;
   }
 
-  private GangLife after(Breakage found, FailurePolicy policy, int pods, Instant now) {
+  private GangLife after(
+      Breakage found, FailurePolicy policy, List<PodState> gang, int pods, Instant now) {
     Breakage breakage = told(found);
     FailurePolicy.Action action = FailureRules.action(policy, breakage);
     boolean counts = action == FailurePolicy.Action.Restart;
     boolean exhausted = counts && restarts >= policy.maxRestarts();
     boolean turnedAwayAgain = breakage.reason() == PodReason.Rejected && wasTurnedAway();
+    boolean over = action == FailurePolicy.Action.Fail || exhausted;
+    List<String> rejectedBy =
+        breakage.reason() == PodReason.Rejected ? rejectedBy(gang) : List.of();
     GangFailure failure =
         failure(
             breakage,
-            message(breakage) + (turnedAwayAgain ? TURNED_AWAY_AGAIN : ""),
-            exhausted ? FailurePolicy.Action.Fail : action,
+            message(breakage)
+                + (over || rejectedBy.isEmpty() ? "" : ELSEWHERE + String.join(", ", rejectedBy))
+                + (turnedAwayAgain ? TURNED_AWAY_AGAIN : ""),
+            over ? FailurePolicy.Action.Fail : action,
+            rejectedBy,
             now);
-    if (action == FailurePolicy.Action.Fail || exhausted) {
+    if (over) {
       ConditionReason reason = exhausted ? ConditionReason.TooManyRestarts : finalReason(breakage);
       String message =
           exhausted
@@ -279,6 +294,17 @@ public record GangLife(
     GangLife after = next.withNextAttempt(notBefore.toString());
     return after.in(
         after.deactivated() ? new State.Deactivated(pods) : new State.Waiting(pods, notBefore));
+  }
+
+  /** Nodes that turned pods away in this attempt and in those in a row before it. */
+  private List<String> rejectedBy(List<PodState> gang) {
+    SequencedSet<String> nodes = new LinkedHashSet<>();
+    broke().map(GangFailure::rejectedBy).ifPresent(nodes::addAll);
+    gang.stream()
+        .filter(pod -> pod.end().reason() == PodReason.Rejected && pod.binding().bound())
+        .map(pod -> pod.binding().nodeName())
+        .forEach(nodes::addLast); // also one that was there before
+    return nodes.stream().skip(Math.max(0, nodes.size() - SHUNNED)).toList();
   }
 
   private boolean wasTurnedAway() {
@@ -313,7 +339,8 @@ public record GangLife(
             DEADLINE_EXCEEDED,
             message,
             FailurePolicy.Action.Fail,
-            now.truncatedTo(ChronoUnit.SECONDS).toString()));
+            now.truncatedTo(ChronoUnit.SECONDS).toString(),
+            null));
   }
 
   /** Why the attempt before this one ended, empty when it ended for no failure. */
@@ -391,7 +418,11 @@ public record GangLife(
   }
 
   private GangFailure failure(
-      Breakage breakage, String message, FailurePolicy.Action action, Instant now) {
+      Breakage breakage,
+      String message,
+      FailurePolicy.Action action,
+      List<String> rejectedBy,
+      Instant now) {
     return new GangFailure(
         attempt.number(),
         breakage.pod(),
@@ -399,7 +430,8 @@ public record GangLife(
         reason(breakage),
         message,
         action,
-        now.truncatedTo(ChronoUnit.SECONDS).toString());
+        now.truncatedTo(ChronoUnit.SECONDS).toString(),
+        rejectedBy.isEmpty() ? null : rejectedBy);
   }
 
   private static String message(Breakage breakage) {

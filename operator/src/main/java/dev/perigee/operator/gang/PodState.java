@@ -70,10 +70,10 @@ public record PodState(
    * @param gated whether a queue or quota has yet to let it in
    * @param unschedulable why no node takes it, or no queue lets it in, as far as they say; null
    *     when a node did or none was tried
-   * @param bound whether it has a node
+   * @param nodeName the name of its node, null when it has none
    * @param node its node, null when it has none or nodes are not watched
    */
-  public record Binding(boolean gated, String unschedulable, boolean bound, NodeState node) {
+  public record Binding(boolean gated, String unschedulable, String nodeName, NodeState node) {
     /** Reasons of pods for which no node was found wanting: Volcano has one and waits for more. */
     private static final Set<String> NO_FAULT = Set.of("SchedulingGated", "Schedulable");
 
@@ -89,8 +89,13 @@ public record PodState(
               .map(c -> Objects.requireNonNullElse(c.getMessage(), "no node takes the pod"))
               .findFirst()
               .orElse(null),
-          node.isPresent(),
+          node.orElse(null),
           node.flatMap(nodes).orElse(null));
+    }
+
+    /** Whether it has a node. */
+    public boolean bound() {
+      return nodeName != null;
     }
   }
 
@@ -353,7 +358,8 @@ public record PodState(
 
   /** The same pod, with more to say of why no node takes it. */
   PodState unschedulable(String because) {
-    return with(new Binding(binding.gated(), because, binding.bound(), binding.node()), container);
+    return with(
+        new Binding(binding.gated(), because, binding.nodeName(), binding.node()), container);
   }
 
   /** The same pod, with more to say of why its container does not start. */

@@ -19,6 +19,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Predicate;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
@@ -65,6 +66,10 @@ record JobRecord(
   private static final int LONGEST_REASON = 64;
 
   private static final int LONGEST_MESSAGE = 32768;
+
+  private static final int LONGEST_NODE = 253;
+  private static final Pattern NODE =
+      Pattern.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*");
 
   /**
    * How a job ended.
@@ -186,7 +191,16 @@ record JobRecord(
   }
 
   private static boolean isWhole(GangFailure failure) {
-    return failure.attempt() != null && failure.reason() != null && failure.action() != null;
+    return failure.attempt() != null
+        && failure.reason() != null
+        && failure.action() != null
+        && (failure.rejectedBy() == null
+            || failure.rejectedBy().stream().allMatch(JobRecord::isNode));
+  }
+
+  /** Whether it may be the name of a node; of another the API server takes no affinity. */
+  private static boolean isNode(String name) {
+    return name != null && name.length() <= LONGEST_NODE && NODE.matcher(name).matches();
   }
 
   /** A source without a checkpoint would let a job begin with random weights. */

@@ -111,6 +111,7 @@ final class TrainerPods {
         .withAutomountServiceAccountToken(false)
         .withTerminationGracePeriodSeconds(grace)
         .withNodeSelector(overrides.nodeSelector())
+        .withAffinity(OtherNodes.preferred(job, ranks.generation()))
         .withTolerations(Objects.requireNonNullElse(overrides.tolerations(), List.of()))
         .withServiceAccountName(overrides.serviceAccountName())
         .withPriorityClassName(overrides.priorityClassName())

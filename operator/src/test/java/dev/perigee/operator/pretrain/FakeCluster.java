@@ -67,6 +67,7 @@ final class FakeCluster {
   int writes;
 
   private final Map<String, FakePod> pods = new TreeMap<>();
+  private final Map<String, Pod> made = new TreeMap<>();
   private Optional<Service> service = Optional.empty();
   private Optional<NetworkPolicy> policy = Optional.empty();
   private final Map<String, ConfigMap> configMaps = new TreeMap<>();
@@ -202,6 +203,16 @@ final class FakeCluster {
     with(pod, p -> p.lose(reason, nodeTime()));
   }
 
+  /** The kubelet of a node turns a pod away. */
+  void reject(String pod, String node) {
+    with(pod, p -> p.reject(node, nodeTime()));
+  }
+
+  /** A pod as it was last made. */
+  Pod made(String pod) {
+    return made.get(pod);
+  }
+
   void vanish(String pod) {
     pods.remove(pod);
   }
@@ -299,6 +310,7 @@ final class FakeCluster {
 
   private void create(Pod pod) {
     FakePod created = new FakePod(pod, uids++);
+    made.put(created.name(), pod);
     if (pods.putIfAbsent(created.name(), created) != null) {
       throw new IllegalStateException(created.name() + " is there already");
     }

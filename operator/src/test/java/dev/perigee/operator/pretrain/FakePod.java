@@ -30,6 +30,7 @@ final class FakePod {
   private int shown;
   private NodeState node;
   private boolean bound;
+  private String host;
   private int restarts;
   private boolean waits;
   private boolean returns;
@@ -38,6 +39,7 @@ final class FakePod {
   FakePod(Pod pod, int number) {
     Map<String, String> labels = pod.getMetadata().getLabels();
     this.name = pod.getMetadata().getName();
+    this.host = "node-of-" + name;
     this.number = number;
     this.grace = pod.getSpec().getTerminationGracePeriodSeconds();
     this.gangSize = Integer.parseInt(labels.get(GangLabels.SIZE));
@@ -59,7 +61,7 @@ final class FakePod {
         deleting,
         ip,
         grace,
-        new PodState.Binding(gated, unschedulable, bound, node),
+        new PodState.Binding(gated, unschedulable, bound ? host : null, node),
         new PodState.Container(waiting, trouble, restarts, waits, returns),
         end);
   }
@@ -83,6 +85,12 @@ final class FakePod {
   /** Somebody deletes it. */
   void delete() {
     deleting = true;
+  }
+
+  /** A kubelet turns it away. */
+  void reject(String by, Instant when) {
+    host = by;
+    lose(PodReason.Rejected, when);
   }
 
   /** What is now said of its node. */

@@ -214,7 +214,7 @@ class JobStoryTest {
     assertThat(cluster.job.getStatus().disruptions()).isEqualTo(3);
   }
 
-  /** A node that turns pods away gets the next start's again: only a person can keep them off. */
+  /** Where all nodes turn pods away nothing else can be done. */
   @Test
   void aNodeThatTurnsPodsAwayForEverCountsNothingAndIsAskedLessAndLess() {
     List<Duration> waits = new ArrayList<>();

@@ -164,6 +164,10 @@ class BadInputIT {
             job.withObject("/spec/failurePolicy").put("maxRestarts", 0).put("backoffSeconds", 1));
     for (int start = 1; start <= 2; start++) {
       awaitPods("away", 2);
+      boolean first = start == 1;
+      assertThat(pods("away"))
+          .as("whether start %d prefers other nodes", start)
+          .allMatch(pod -> (pod.getSpec().getAffinity() == null) == first);
       pods("away").forEach(play::bind);
       play.reject(
           pods("away").getFirst(),
