@@ -65,7 +65,7 @@ record JobRecord(
   /** What the API server takes of a condition; more would be refused at each look. */
   private static final int LONGEST_REASON = 64;
 
-  private static final int LONGEST_MESSAGE = 32768;
+  static final int LONGEST_MESSAGE = 32768;
 
   private static final int LONGEST_NODE = 253;
   private static final Pattern NODE =

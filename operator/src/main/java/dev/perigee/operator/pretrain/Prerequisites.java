@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.stream.Collectors;
 
 /**
  * What has to be so before a job can begin, and is decided by other jobs: nothing is left of an
@@ -41,7 +42,7 @@ sealed interface Prerequisites {
       return new Held(
           ConditionReason.Starting,
           "Waits until what is left of an earlier job of this name is deleted: "
-              + String.join(", ", observed.leftovers())
+              + some(observed.leftovers())
               + ".",
           false);
     }
@@ -66,6 +67,13 @@ sealed interface Prerequisites {
     return waits && job.getSpec().suspend()
         ? new Held(ConditionReason.Suspended, "Suspended; its source is not looked at.", false)
         : source;
+  }
+
+  /** The first few: a gang may have had a thousand pods. */
+  private static String some(List<String> names) {
+    int few = 10;
+    return names.stream().limit(few).collect(Collectors.joining(", "))
+        + (names.size() > few ? " and " + (names.size() - few) + " more" : "");
   }
 
   private static Prerequisites source(PretrainJob job, String name, Neighbours neighbours) {

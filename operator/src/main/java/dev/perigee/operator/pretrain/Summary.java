@@ -22,7 +22,7 @@ import java.util.stream.Collectors;
  * Why things are as they are with a job, for its conditions.
  *
  * @param reason one word
- * @param message one line about it
+ * @param message one line about it, cut to what the API server takes of a condition
  */
 record Summary(ConditionReason reason, String message) {
   private static final Set<ConditionReason> WORKING =
@@ -35,6 +35,13 @@ record Summary(ConditionReason reason, String message) {
       "; all its nodes are silent or gone, and its programs may still train and save: this goes on"
           + " when one of the nodes is back, or when all are deleted or have the taint"
           + " node.kubernetes.io/out-of-service";
+
+  Summary {
+    message =
+        message.length() <= JobRecord.LONGEST_MESSAGE
+            ? message
+            : message.substring(0, JobRecord.LONGEST_MESSAGE - 1) + "…";
+  }
 
   /**
    * Of a gang that has a plan.

@@ -65,7 +65,7 @@ record Transition(int attempt, boolean warning, String reason, String message) {
     return List.of(
         new Transition(
             after.attempt() == null ? 0 : after.attempt().number(),
-            ConditionReason.of(ready.reason()).map(TROUBLE::contains).orElse(false),
+            brokeAgain || ConditionReason.of(ready.reason()).map(TROUBLE::contains).orElse(false),
             ready.reason(),
             ready.message()));
   }

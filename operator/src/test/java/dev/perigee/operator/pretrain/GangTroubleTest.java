@@ -22,6 +22,19 @@ class GangTroubleTest {
 
   private final FakeCluster cluster = new FakeCluster(Jobs.small());
 
+  /** Of a webhook or a scheduler; the API server takes no condition that is longer. */
+  @Test
+  void aMessageThatNoConditionTakesIsCut() {
+    cluster.reconcile();
+    cluster.refuse("demo-1", "x".repeat(40_000));
+    cluster.reconcile();
+    assertThat(cluster.reason()).isEqualTo("InsufficientCapacity");
+    assertThat(cluster.message())
+        .startsWith("No node takes demo-1: xxx")
+        .endsWith("x…")
+        .hasSize(32768);
+  }
+
   @Test
   void theStatusSaysHowFarAStartHasCome() {
     assertThat(phase()).isEqualTo(Phase.Admission);

@@ -106,6 +106,8 @@ class PlacementStoryTest {
     cluster.lose("demo-1", PodReason.Deactivated);
     cluster.reconcile();
     assertThat(cluster.reason()).isEqualTo("AwaitingAdmission");
+    assertThat(cluster.events.getLast().reason()).isEqualTo("AwaitingAdmission");
+    assertThat(cluster.events.getLast().warning()).as("no wait that ends by itself").isTrue();
     assertThat(cluster.message())
         .isEqualTo(
             "Workload demo-attempt-1 was deactivated; the pods save and go; the job goes to its"

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 /** Jobs that need other jobs, or stand in each other's way. */
@@ -124,6 +125,19 @@ class PrerequisitesTest {
     cluster.leftovers = List.of();
     cluster.reconcile();
     assertThat(cluster.podNames()).hasSize(2);
+  }
+
+  /** The API server takes no condition of more than 32768 characters. */
+  @Test
+  void ofThousandsThatAreLeftSomeAreNamed() {
+    FakeCluster cluster = cluster(add(job("again", null)));
+    cluster.leftovers =
+        IntStream.range(0, 2000).mapToObj(i -> "Pod again-and-again-and-again-" + i).toList();
+    cluster.reconcile();
+    assertThat(cluster.message())
+        .contains("Pod again-and-again-and-again-0, ")
+        .endsWith(" and 1990 more.")
+        .hasSizeLessThan(1000);
   }
 
   @Test
