@@ -136,15 +136,30 @@ public final class CheckpointStore {
   public void prepare(String writer) throws StorageException {
     try {
       Files.createDirectories(directory);
-      tenure = Tenure.begin(directory, writer);
-      for (Path entry : list(LEFTOVER)) {
-        if (entry.toString().endsWith(PARTIAL)) {
-          files.delete(entry);
+      try {
+        tenure = Tenure.begin(directory, writer, files);
+      } catch (IOException e) { // what is half-written may have filled the volume
+        if (!removePartials()) {
+          throw e;
         }
+        tenure = Tenure.begin(directory, writer, files);
       }
+      removePartials();
     } catch (IOException e) {
       throw new StorageException("cannot write to " + directory + ": " + reason(e), e);
     }
+  }
+
+  /** Whether there were any. */
+  private boolean removePartials() throws IOException {
+    boolean any = false;
+    for (Path entry : list(LEFTOVER)) {
+      if (entry.toString().endsWith(PARTIAL)) {
+        files.delete(entry);
+        any = true;
+      }
+    }
+    return any;
   }
 
   /**

@@ -88,6 +88,37 @@ class CheckpointStoreTest {
     assertThat(names()).containsExactly("history.jsonl", "step-00000005", "writer.json");
   }
 
+  /** A writer that is killed cannot clear away what it has filled the volume with. */
+  @Test
+  void whatAWriterLeftHalfWrittenIsRemovedAlsoWhereItFillsTheVolume() throws Exception {
+    save(store(2), 5);
+    Path partial = Files.createDirectories(directory.resolve("step-00000006.partial/trainer"));
+    Files.writeString(partial.resolve("state.json"), "{");
+    CheckpointFiles crowded =
+        new Full(1 << 20) {
+          @Override
+          public OutputStream create(Path file) throws IOException {
+            return Files.exists(partial)
+                ? new FilterOutputStream(OutputStream.nullOutputStream()) {
+                  @Override
+                  public void write(byte[] bytes, int from, int count) throws IOException {
+                    throw new IOException("No space left on device");
+                  }
+                }
+                : super.create(file);
+          }
+        };
+    CheckpointStore store = new CheckpointStore(directory, 2, warnings::add, crowded);
+    store.prepare("a test");
+    assertThat(names()).containsExactly("step-00000005", "writer.json");
+    save(store, 7);
+
+    CheckpointStore full = new CheckpointStore(directory, 2, warnings::add, new Full(0));
+    assertThatThrownBy(() -> full.prepare("another"))
+        .isInstanceOf(StorageException.class)
+        .hasMessageContaining("cannot write to " + directory + ": No space left on device");
+  }
+
   @Test
   void aRunThatIsStillAliveSavesNothingWhereALaterOneHasBegun() throws Exception {
     CheckpointStore first = store(9);
