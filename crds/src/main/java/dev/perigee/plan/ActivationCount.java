@@ -12,8 +12,9 @@ import java.util.List;
  * Bytes of activations of one micro-batch, tensor by tensor.
  *
  * <p>On a CPU they are what the engine takes from its arena, sizes rounded up as the arena does. On
- * a GPU they are what backward needs: in bf16 attention keeps the logarithms of its sums and no
- * probabilities, and what only passes through is given back.
+ * a GPU they are what backward needs: attention keeps the logarithms of its sums and no
+ * probabilities where it can ({@link Hardware#keepsProbabilities}), and what only passes through is
+ * given back, but for their gradient, which is as large.
  *
  * <p>T tokens of a micro-batch, H hidden, A query rank, L latent rank, R rotary width, Q = heads ·
  * (nope + rope), X = heads · (nope + value), O = heads · value, E experts, K chosen, F width.
@@ -40,9 +41,9 @@ final class ActivationCount {
     EXPERT_OUTPUT,
     /** Kept in float32: scales of norms, scores of the router. */
     PRECISE,
-    /** Probabilities of attention, which the CPU keeps, and a GPU in float32. */
+    /** Probabilities of attention, where they are kept. */
     PROBABILITIES,
-    /** Logarithms of attention's sums, which a GPU keeps in bf16 instead. */
+    /** Logarithms of attention's sums, which are kept instead. */
     LOG_SUMS,
     /** Passes through: the CPU's arena gives it back with the rest. */
     PASSING
@@ -75,7 +76,7 @@ final class ActivationCount {
     this.length = workload.sequenceLength();
     this.arena = hardware instanceof Hardware.Cpu;
     this.activationBytes = hardware.precision().activation();
-    this.keepsProbabilities = !hardware.precision().equals(Hardware.Precision.BF16);
+    this.keepsProbabilities = hardware.keepsProbabilities(workload.model());
     this.expertRanks = layout.mesh().expert();
     this.t = (long) layout.microBatch() * length;
   }
@@ -171,6 +172,14 @@ final class ActivationCount {
       part += cut ? 2 : 0;
     }
     return Arrays.stream(sums).mapToLong(Math::round).toArray();
+  }
+
+  /**
+   * What passes through any one layer's backward and is too large to be left out: on a GPU the
+   * gradient of one sequence's probabilities.
+   */
+  long passing() {
+    return arena || !keepsProbabilities ? 0 : 4L * c.numAttentionHeads() * length * length;
   }
 
   /** The gradient of the chunk's output: received, or made by the head. */

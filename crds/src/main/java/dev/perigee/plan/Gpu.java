@@ -10,6 +10,7 @@ import java.util.Optional;
  * and one direction of a link; what of them a program reaches is {@link Calibration}'s.
  *
  * @param name as it stands in node labels, for example {@code NVIDIA-H100-80GB-HBM3}
+ * @param computeCapability ten times the major version plus the minor
  * @param memoryBytes what the driver reports
  * @param bf16Flops operations a second of bf16 products with float32 sums, without sparsity
  * @param memoryBytesPerSecond of its own memory
@@ -19,6 +20,7 @@ import java.util.Optional;
  */
 public record Gpu(
     String name,
+    int computeCapability,
     long memoryBytes,
     double bf16Flops,
     double memoryBytesPerSecond,
@@ -37,12 +39,12 @@ public record Gpu(
    */
   private static final List<Gpu> KNOWN =
       List.of(
-          new Gpu("A100", 81_920 * MIB, 312e12, 2.04e12, 300e9, 25e9, 32e9),
-          new Gpu("H20", 97_871 * MIB, 148e12, 4.0e12, 450e9, 50e9, 64e9),
-          new Gpu("H100", 81_559 * MIB, 989.4e12, 3.35e12, 450e9, 50e9, 64e9),
-          new Gpu("H800", 81_559 * MIB, 989.4e12, 3.35e12, 200e9, 50e9, 64e9),
-          new Gpu("H200", 143_771 * MIB, 989.4e12, 4.8e12, 450e9, 50e9, 64e9),
-          new Gpu("B200", 183_359 * MIB, 2250e12, 7.7e12, 900e9, 50e9, 64e9));
+          new Gpu("A100", 80, 81_920 * MIB, 312e12, 2.04e12, 300e9, 25e9, 32e9),
+          new Gpu("H20", 90, 97_871 * MIB, 148e12, 4.0e12, 450e9, 50e9, 64e9),
+          new Gpu("H100", 90, 81_559 * MIB, 989.4e12, 3.35e12, 450e9, 50e9, 64e9),
+          new Gpu("H800", 90, 81_559 * MIB, 989.4e12, 3.35e12, 200e9, 50e9, 64e9),
+          new Gpu("H200", 90, 143_771 * MIB, 989.4e12, 4.8e12, 450e9, 50e9, 64e9),
+          new Gpu("B200", 100, 183_359 * MIB, 2250e12, 7.7e12, 900e9, 50e9, 64e9));
 
   /** All of them. */
   public static List<Gpu> known() {
@@ -69,6 +71,13 @@ public record Gpu(
   /** The same on links of other speeds. */
   public Gpu withLinks(double nodeLink, double network) {
     return new Gpu(
-        name, memoryBytes, bf16Flops, memoryBytesPerSecond, nodeLink, network, hostBytesPerSecond);
+        name,
+        computeCapability,
+        memoryBytes,
+        bf16Flops,
+        memoryBytesPerSecond,
+        nodeLink,
+        network,
+        hostBytesPerSecond);
   }
 }

@@ -1,5 +1,6 @@
 package dev.perigee.plan;
 
+import dev.perigee.run.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -78,6 +79,23 @@ public sealed interface Hardware {
     }
   }
 
+  /**
+   * Whether attention keeps its probabilities for backward, in float32. The kernel that does
+   * without multiplies bf16 on Hopper's tensor cores and knows one width of heads, Kimi K2's. Of
+   * GPUs of an unknown kind it is hoped that they are Hopper's.
+   */
+  default boolean keepsProbabilities(ModelConfig model) {
+    boolean hopper =
+        switch (this) {
+          case Cpu _ -> false;
+          case Gpus(var gpu, var _, var _) -> gpu.computeCapability() == 90;
+          case UnknownGpus _ -> true;
+        };
+    boolean known =
+        model.qkNopeHeadDim() == 128 && model.qkRopeHeadDim() == 64 && model.vHeadDim() == 128;
+    return !(hopper && known && precision().equals(Precision.BF16));
+  }
+
   /** In a few words, for people. */
   default String text() {
     List<String> parts = new ArrayList<>();
@@ -96,7 +114,7 @@ public sealed interface Hardware {
                       Figures.bytes(gpu.networkBytesPerSecond())));
       case UnknownGpus(var _, var precision) ->
           parts.add(
-              "GPUs of an unknown kind, %s (name one with --gpu: %s)"
+              "GPUs of an unknown kind, %s (name one with --gpu: %s; until then attention is taken for Hopper's)"
                   .formatted(precision.text(), Gpu.names()));
     }
     return String.join(", ", parts);

@@ -93,18 +93,23 @@ public record RankMemory(
     for (Step step : schedule.steps().get(stage)) {
       int chunk = step.chunk();
       boolean first = step.part() == 0;
+      long passing = 0;
       switch (step.action()) {
         case FORWARD -> live += keptByPart[chunk][step.part()];
-        case BACKWARD -> held = working[chunk];
+        case BACKWARD -> {
+          held = working[chunk];
+          passing = stages.layers().get(chunk) > 0 ? activations.passing() : 0;
+        }
         case BACKWARD_INPUT -> {
           live += delayed[chunk][step.part()];
           held += again[chunk][step.part()];
+          passing = stages.layers().get(chunk) > 0 ? activations.passing() : 0;
         }
         case BACKWARD_WEIGHT -> heldForWeights += weightAgain[chunk][step.part()];
         case LOAD -> live += kept[chunk];
         default -> {}
       }
-      peak = Math.max(peak, live + held + heldForWeights);
+      peak = Math.max(peak, live + held + heldForWeights + passing);
       switch (step.action()) {
         case BACKWARD -> {
           live -= first ? kept[chunk] : 0;

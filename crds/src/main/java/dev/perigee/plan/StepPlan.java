@@ -27,6 +27,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
   /** The same on a GPU, which wants work for all of its multiprocessors. */
   private static final int GPU_MICRO_BATCH_TOKENS = 8192;
 
+  /** Numbers of the engine's largest tensor: an array's length. */
+  private static final int LARGEST_TENSOR = Integer.MAX_VALUE - 8;
+
   /** Micro-batches for each stage that are aimed at: the bubble is then a third or less. */
   private static final int MICRO_BATCHES_PER_STAGE = 2;
 
@@ -130,6 +133,9 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
             ? StageLayout.problemsOf(chunks, model.numHiddenLayers())
             : new StageLayout(pipeline.layout()).problems(chunks, model.numHiddenLayers()));
     found.addAll(tiedEmbeddings(model, mesh.pipeline()));
+    if (asked == null || share % asked == 0) {
+      found.addAll(tooManyProbabilities(run, model));
+    }
     if (model.nRoutedExperts() == 0) {
       found.addAll(forExpertsOnly(run.memory()));
     }
@@ -137,6 +143,42 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
       found.addAll(nothingToOffload(run));
     }
     return found;
+  }
+
+  /** Attention that would need a larger tensor than there can be, whatever the memory. */
+  private static List<String> tooManyProbabilities(RunConfig run, ModelConfig model) {
+    RunConfig.Compute compute = run.compute();
+    boolean kept =
+        compute.backend() == RunConfig.Compute.Backend.cpu
+            || new Hardware.UnknownGpus(
+                    1,
+                    compute.precision() == RunConfig.Compute.Precision.bf16
+                        ? Hardware.Precision.BF16
+                        : Hardware.Precision.FLOAT32)
+                .keepsProbabilities(model);
+    int length = run.sequenceLength();
+    int sequences = microBatchSequences(run);
+    double perHead = (double) length * length;
+    double all = perHead * sequences * model.numAttentionHeads();
+    if (!kept || all <= LARGEST_TENSOR) {
+      return List.of();
+    }
+    double possible = LARGEST_TENSOR / (perHead * model.numAttentionHeads());
+    return List.of(
+        ("sequenceLength: %d in micro-batches of %d sequences gives attention %.0f probabilities of"
+                + " %d heads, and a tensor holds at most %d numbers; use %s")
+            .formatted(
+                length,
+                sequences,
+                all,
+                model.numAttentionHeads(),
+                LARGEST_TENSOR,
+                possible >= 1
+                    ? "microBatchSequences of at most %d".formatted((long) possible)
+                    : "a sequenceLength of at most %d"
+                        .formatted(
+                            (long)
+                                Math.sqrt((double) LARGEST_TENSOR / model.numAttentionHeads()))));
   }
 
   private static List<String> forExpertsOnly(RunConfig.Memory memory) {

@@ -92,7 +92,11 @@ class PlanTest {
 
   /** Two sequences of one micro-batch or one of twice the length: the same tokens. */
   private static Plan onOneGpu(Precision precision, int sequenceLength) {
-    ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
+    return onOneGpu("quickstart", "H100", precision, sequenceLength);
+  }
+
+  private static Plan onOneGpu(String preset, String gpu, Precision precision, int sequenceLength) {
+    ModelConfig model = ModelPresets.find(preset).orElseThrow();
     int sequences = 2048 / sequenceLength;
     Layout layout =
         new Layout(
@@ -106,7 +110,7 @@ class PlanTest {
     return Plan.of(
         new Workload(model, sequenceLength, 2048, 5, RunConfig.Memory.DEFAULT),
         layout,
-        new Hardware.Gpus(Gpu.find("H100").orElseThrow(), 1, precision),
+        new Hardware.Gpus(Gpu.find(gpu).orElseThrow(), 1, precision),
         Calibration.DEFAULT);
   }
 
@@ -121,20 +125,40 @@ class PlanTest {
     assertThat(float32.buffers()).isEqualTo(2 * bf16.buffers());
   }
 
-  /** The kernel that keeps only the logarithms of attention's sums multiplies bf16. */
-  @Test
-  void inFloat32AGpuKeepsTheProbabilitiesOfAttention() {
-    ModelConfig model = ModelPresets.find("quickstart").orElseThrow();
-    long probabilities =
-        4L * 2048 * model.numAttentionHeads() * 1024 * model.numHiddenLayers(); // of length 1024
+  /**
+   * The kernel that keeps only the logarithms of attention's sums multiplies bf16, on Hopper's
+   * tensor cores, with heads as wide as Kimi K2's. Elsewhere all probabilities wait for backward,
+   * in float32, and backward has those of one sequence twice.
+   */
+  @ParameterizedTest
+  @CsvSource({
+    "moonlight-16b-a3b, H100, false, false",
+    "moonlight-16b-a3b, H20, false, false",
+    "moonlight-16b-a3b, H100, true, true",
+    "moonlight-16b-a3b, A100, false, true",
+    "moonlight-16b-a3b, B200, false, true",
+    "quickstart, H100, false, true",
+    "quickstart, A100, true, true"
+  })
+  void attentionsProbabilitiesAreCountedWhereTheyAreKept(
+      String preset, String gpu, boolean float32, boolean kept) {
+    Precision precision = float32 ? Precision.FLOAT32 : Precision.BF16;
+    ModelConfig model = ModelPresets.find(preset).orElseThrow();
+    // of length 2048, more than of length 1024
+    long probabilities = 4L * 2048 * model.numAttentionHeads() * 1024 * model.numHiddenLayers();
+    long gradient = 4L * model.numAttentionHeads() * (2048 * 2048 - 1024 * 1024);
     long more =
-        onOneGpu(Precision.FLOAT32, 2048).fullest().activations()
-            - onOneGpu(Precision.FLOAT32, 1024).fullest().activations();
-    assertThat(more).isEqualTo(probabilities);
+        onOneGpu(preset, gpu, precision, 2048).fullest().activations()
+            - onOneGpu(preset, gpu, precision, 1024).fullest().activations();
+    assertThat(more).isEqualTo(kept ? probabilities + gradient : 0);
+  }
 
-    long bf16 = onOneGpu(Precision.BF16, 1024).fullest().activations();
-    long float32 = onOneGpu(Precision.FLOAT32, 1024).fullest().activations() - probabilities;
-    assertThat((double) float32 / bf16).isBetween(1.9, 2.0);
+  @Test
+  void theOtherActivationsOfFloat32AreTwiceAsWide() {
+    long bf16 = onOneGpu("moonlight-16b-a3b", "A100", Precision.BF16, 64).fullest().activations();
+    long float32 =
+        onOneGpu("moonlight-16b-a3b", "A100", Precision.FLOAT32, 64).fullest().activations();
+    assertThat((double) float32 / bf16).isBetween(1.8, 2.0);
   }
 
   /** The vendor's figures are for bf16. */

@@ -64,6 +64,48 @@ class StepPlanTest {
         .contains("1048576 micro-batches");
   }
 
+  /** A tensor has as many numbers as an array at most. */
+  @ParameterizedTest
+  @CsvSource({
+    "quickstart, cpu, fp32, 23170, 1, true", // four heads
+    "quickstart, cpu, fp32, 23171, 1, false",
+    "quickstart, cuda, bf16, 23171, 1, false",
+    "moonlight-16b-a3b, cpu, fp32, 11585, 1, true", // sixteen
+    "moonlight-16b-a3b, cpu, fp32, 11586, 1, false",
+    "moonlight-16b-a3b, cuda, fp32, 11586, 1, false",
+    "moonlight-16b-a3b, cuda, bf16, 32768, 1, true", // where Hopper's kernel keeps none
+    "moonlight-16b-a3b, cpu, fp32, 4096, 8, false"
+  })
+  void aSequenceThatNoTensorHoldsTheProbabilitiesOfIsRefused(
+      String preset,
+      RunConfig.Compute.Backend backend,
+      RunConfig.Compute.Precision precision,
+      int length,
+      int microBatch,
+      boolean possible) {
+    ModelConfig model = ModelPresets.find(preset).orElseThrow();
+    RunConfig run =
+        run(64L * length, length, false)
+            .with(new RunConfig.Pipeline(1, microBatch, false, false, null))
+            .with(new RunConfig.Compute(backend, precision));
+    List<String> problems = StepPlan.problems(run, model);
+    if (possible) {
+      assertThat(problems).isEmpty();
+    } else {
+      assertThat(problems)
+          .singleElement()
+          .asString()
+          .startsWith(
+              "sequenceLength: %d in micro-batches of %d sequences gives attention %d probabilities"
+                  .formatted(
+                      length,
+                      microBatch,
+                      (long) microBatch * model.numAttentionHeads() * length * length))
+          .contains("a tensor holds at most 2147483639")
+          .contains(microBatch == 1 ? "a sequenceLength of at most" : "microBatchSequences");
+    }
+  }
+
   private static final ModelConfig QUICKSTART = ModelPresets.find("quickstart").orElseThrow();
 
   private static RunConfig run(long batchTokens, int sequenceLength, boolean offload) {

@@ -248,7 +248,7 @@ final class RankRun {
     }
   }
 
-  private void tellResumed(Durable durable) throws StorageException {
+  private void tellResumed(Durable durable) throws IOException, StorageException {
     TrainerState state = durable.state();
     if (speaks) {
       pod.progress().resumed(state.step(), state.tokens());
@@ -257,10 +257,8 @@ final class RankRun {
       pod.metrics().durable(state.step());
     }
     log("resuming after step " + state.step() + " from " + durable.folder());
-    if (state.seed() != config.seed()) {
-      log(
-          "warning: seed is %d now and was %d: the data comes in another order"
-              .formatted(config.seed(), state.seed()));
+    if (rank == 0) {
+      durable.changes(state(0), hfConfig()).forEach(change -> log("warning: " + change));
     }
   }
 
@@ -273,17 +271,7 @@ final class RankRun {
   private void save(long step, Optimizer optimizer) throws StorageException {
     enter(Phase.Saving);
     long started = System.nanoTime();
-    TrainerState state =
-        new TrainerState(
-            step,
-            tokens,
-            step * config.batchSequences() + sequenceShift,
-            config.seed(),
-            config.sequenceLength(),
-            config.batchTokens(),
-            config.mesh());
-    HfConfig hf = new HfConfig(shape, data.tokenizer().begin(), data.tokenizer().end());
-    Path folder = store.save(contribution(optimizer), state, hf, world);
+    Path folder = store.save(contribution(optimizer), state(step), hfConfig(), world);
     double seconds = (System.nanoTime() - started) / 1e9;
     if (speaks) {
       pod.progress().saved(step, folder.toString(), CheckpointStore.digest(folder), seconds);
@@ -291,6 +279,22 @@ final class RankRun {
     }
     log("checkpoint %s (%.1f s)".formatted(folder, seconds));
     enter(Phase.Training);
+  }
+
+  private TrainerState state(long step) {
+    return new TrainerState(
+        step,
+        tokens,
+        step * config.batchSequences() + sequenceShift,
+        config.seed(),
+        config.sequenceLength(),
+        config.batchTokens(),
+        config.mesh(),
+        data.composition());
+  }
+
+  private HfConfig hfConfig() {
+    return new HfConfig(shape, data.tokenizer().begin(), data.tokenizer().end());
   }
 
   /**

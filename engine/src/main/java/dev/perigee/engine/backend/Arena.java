@@ -4,6 +4,7 @@ import dev.perigee.engine.tensor.Storage;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Deque;
 import java.util.IdentityHashMap;
 import java.util.Iterator;
@@ -25,6 +26,7 @@ import java.util.function.IntFunction;
  */
 public final class Arena {
   private static final int SMALLEST = 256;
+  static final int LARGEST = Integer.MAX_VALUE - 8; // an array's length
 
   /** Memory of one kind that nobody uses, by its size, and where more comes from. */
   private static final class Pool {
@@ -188,12 +190,22 @@ public final class Arena {
     return entered.element().takeFloats(shape);
   }
 
-  private synchronized Tensor takeInto(Region region, Pool pool, int... shape) {
-    int n = 1;
+  /** In an int, for an {@link ArithmeticException} of a step means that the model has diverged. */
+  private static int numbers(int... shape) {
+    double n = 1;
     for (int d : shape) {
-      n = Math.multiplyExact(n, d);
+      n *= d;
     }
-    int size = sizeClass(n);
+    if (n > LARGEST) {
+      throw new IllegalArgumentException(
+          "a tensor of shape %s has %.0f numbers and can have %d; %s"
+              .formatted(Arrays.toString(shape), n, LARGEST, AttentionShape.SMALLER));
+    }
+    return (int) n;
+  }
+
+  private synchronized Tensor takeInto(Region region, Pool pool, int... shape) {
+    int size = sizeClass(numbers(shape));
     Deque<Storage> reusable = pool.free.get(size);
     Storage storage;
     if (reusable == null || reusable.isEmpty()) {
@@ -305,6 +317,6 @@ public final class Arena {
     }
     int eighth = Integer.highestOneBit(n - 1) / 4;
     long rounded = ((long) n + eighth - 1) / eighth * eighth;
-    return (int) Math.min(rounded, Integer.MAX_VALUE - 8);
+    return (int) Math.min(rounded, LARGEST);
   }
 }

@@ -14,8 +14,23 @@ package dev.perigee.engine.backend;
 public record AttentionShape(
     int batch, int length, int heads, int nope, int rope, int value, float scale) {
 
-  /** Elements that the probabilities of all heads take: B · H · T · T. */
+  /** What to do about a tensor that is too large. */
+  static final String SMALLER =
+      "use smaller micro-batches (microBatchSequences) or shorter sequences";
+
+  /**
+   * Elements that the probabilities of all heads take: B · H · T · T.
+   *
+   * @throws IllegalArgumentException when no tensor has as many
+   */
   public int probabilities() {
-    return Math.multiplyExact(Math.multiplyExact(batch, heads), Math.multiplyExact(length, length));
+    double all = (double) batch * heads * length * length;
+    if (all > Arena.LARGEST) {
+      throw new IllegalArgumentException(
+          ("attention over %d sequences of %d tokens keeps %.0f probabilities of %d heads in a"
+                  + " tensor, which can have %d numbers; %s")
+              .formatted(batch, length, all, heads, Arena.LARGEST, SMALLER));
+    }
+    return (int) all;
   }
 }

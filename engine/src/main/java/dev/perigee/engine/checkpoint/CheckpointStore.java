@@ -97,6 +97,19 @@ public final class CheckpointStore {
     }
 
     /**
+     * What is otherwise in a run that goes on from here than it was in the one that wrote this, as
+     * far as it shows in no error: its data, and those parts of the model that no shape tells. One
+     * line each; empty when nothing is.
+     *
+     * @param now of the run that goes on, its position aside
+     */
+    public List<String> changes(TrainerState now, HfConfig config) throws IOException {
+      List<String> found = new ArrayList<>(state.changes(now));
+      found.addAll(HfConfig.read(folder.resolve(HfConfig.FILE)).changes(config));
+      return found;
+    }
+
+    /**
      * Fills in optimizer state by name, whichever ranks of whichever mesh wrote it.
      *
      * @throws CheckpointFormatException when some is not there or has another shape
@@ -136,15 +149,30 @@ public final class CheckpointStore {
   public void prepare(String writer) throws StorageException {
     try {
       Files.createDirectories(directory);
-      tenure = Tenure.begin(directory, writer);
-      for (Path entry : list(LEFTOVER)) {
-        if (entry.toString().endsWith(PARTIAL)) {
-          files.delete(entry);
+      try {
+        tenure = Tenure.begin(directory, writer, files);
+      } catch (IOException e) { // what is half-written may have filled the volume
+        if (!removePartials()) {
+          throw e;
         }
+        tenure = Tenure.begin(directory, writer, files);
       }
+      removePartials();
     } catch (IOException e) {
       throw new StorageException("cannot write to " + directory + ": " + reason(e), e);
     }
+  }
+
+  /** Whether there were any. */
+  private boolean removePartials() throws IOException {
+    boolean any = false;
+    for (Path entry : list(LEFTOVER)) {
+      if (entry.toString().endsWith(PARTIAL)) {
+        files.delete(entry);
+        any = true;
+      }
+    }
+    return any;
   }
 
   /**

@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.regex.Pattern;
 
 /**
@@ -88,8 +89,27 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
         .replaceAll(name -> name.group().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT));
   }
 
+  /** What another one says otherwise, one line for each field of the file. */
+  List<String> changes(HfConfig now) {
+    List<String> found = new ArrayList<>();
+    ObjectNode then = json();
+    for (Map.Entry<String, JsonNode> field : now.json().properties()) {
+      JsonNode was = then.get(field.getKey());
+      if (!field.getValue().equals(was)) {
+        found.add(
+            "%s of %s is %s now and was %s: another model goes on from these weights"
+                .formatted(field.getKey(), FILE, field.getValue(), was));
+      }
+    }
+    return found;
+  }
+
   /** The file's text, in the spelling that transformers 4 and 5 both read. */
   public String toJson() {
+    return json().toPrettyString() + "\n";
+  }
+
+  private ObjectNode json() {
     ModelConfig m = model;
     ObjectNode o = JSON.createObjectNode();
     o.putArray("architectures").add("DeepseekV3ForCausalLM");
@@ -147,7 +167,7 @@ public record HfConfig(ModelConfig model, Integer bosTokenId, Integer eosTokenId
     o.put("use_cache", true);
     o.put("bos_token_id", bosTokenId);
     o.put("eos_token_id", eosTokenId);
-    return o.toPrettyString() + "\n";
+    return o;
   }
 
   /** Picks fields, noting what is wrong with each instead of stopping at the first. */

@@ -2,6 +2,7 @@ package dev.perigee.engine.checkpoint;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -37,14 +38,19 @@ final class Tenure {
   record Mark(String writer, String since, String token) {}
 
   /** Takes the directory over from whoever wrote to it. */
-  static Tenure begin(Path directory, String writer) throws IOException {
+  static Tenure begin(Path directory, String writer, CheckpointFiles files) throws IOException {
     Mark mark =
         new Mark(
             writer,
             Instant.now().truncatedTo(ChronoUnit.SECONDS).toString(),
             UUID.randomUUID().toString());
     Path file = directory.resolve(FILE);
-    WholeFile.write(file, TrainerFiles.JSON.writeValueAsBytes(mark));
+    Path fresh = directory.resolve(FILE + ".partial");
+    try (OutputStream out = files.create(fresh)) {
+      out.write(TrainerFiles.JSON.writeValueAsBytes(mark));
+    }
+    files.sync(fresh);
+    files.rename(fresh, file);
     return new Tenure(file, mark);
   }
 

@@ -42,11 +42,21 @@ public record Fingerprint(String part, Path path, int files, long bytes, long di
 
     /** Takes the next file, all of it. */
     void file(byte[] content) {
+      file(content.length);
+      part(content, content.length);
+    }
+
+    /** Begins the next file, of which all parts follow. */
+    void file(long length) {
       files++;
-      bytes += content.length;
+      bytes += length;
       // The length first: where one file ends and the next begins is a matter of the data too.
-      sha256.update(ByteBuffer.allocate(Long.BYTES).putLong(content.length).flip());
-      sha256.update(content);
+      sha256.update(ByteBuffer.allocate(Long.BYTES).putLong(length).flip());
+    }
+
+    /** Takes the first {@code count} bytes of an array as the next ones of the file. */
+    void part(byte[] content, int count) {
+      sha256.update(content, 0, count);
     }
 
     Fingerprint of(String part, Path path) {

@@ -11,6 +11,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.exc.MismatchedInputException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
@@ -18,6 +19,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
@@ -43,6 +45,7 @@ final class TextFiles {
 
   private static final List<String> OTHER_DATA =
       List.of(".gz", ".zst", ".xz", ".bz2", ".zip", ".parquet", ".arrow", ".json");
+  private static final int PART = 1 << 20; // bytes that are read in one go
   private static final int LARGEST = Integer.MAX_VALUE - 8; // an array's length
 
   private TextFiles() {}
@@ -155,46 +158,111 @@ final class TextFiles {
       String at, Path file, List<String> documents, Fingerprint.Taker fingerprint)
       throws DataException, IOException {
     long size = Files.size(file);
+    if (lowerCaseName(file).endsWith(".txt")) {
+      readText(at, file, size, documents, fingerprint);
+    } else {
+      readLines(at, file, size, documents, fingerprint);
+    }
+  }
+
+  private static void readText(
+      String at, Path file, long size, List<String> documents, Fingerprint.Taker fingerprint)
+      throws DataException, IOException {
     if (size > LARGEST) {
       throw DataException.misplaced(
           at + file + " has " + size + " bytes; expected at most " + LARGEST + ": split it");
     }
     byte[] bytes = Files.readAllBytes(file);
-    if (bytes.length != size) { // pods that read it earlier and later would train on different data
+    checkSize(at, file, size, bytes.length);
+    fingerprint.file(bytes);
+    int start = start(at, file, bytes, bytes.length);
+    checkUtf8(at, file, bytes);
+    String text = new String(bytes, start, bytes.length - start, StandardCharsets.UTF_8);
+    if (!text.isBlank()) {
+      documents.add(text);
+    }
+  }
+
+  /** Reads a file of any size, of which no more than one line is in memory at a time. */
+  private static void readLines(
+      String at, Path file, long size, List<String> documents, Fingerprint.Taker fingerprint)
+      throws DataException, IOException {
+    fingerprint.file(size);
+    byte[] part = new byte[PART];
+    byte[] line = new byte[PART];
+    int length = 0;
+    int number = 1;
+    long read = 0;
+    try (InputStream in = Files.newInputStream(file)) {
+      for (int n = in.readNBytes(part, 0, PART);
+          n > 0 || read == 0;
+          n = in.readNBytes(part, 0, PART)) {
+        int from = read == 0 ? start(at, file, part, n) : 0;
+        fingerprint.part(part, n);
+        read += n;
+        while (from < n) {
+          int to = from;
+          while (to < n && part[to] != '\n') {
+            to++;
+          }
+          line = withRoom(at + file + " line " + number, line, length, to - from);
+          System.arraycopy(part, from, line, length, to - from);
+          length += to - from;
+          if (to < n) {
+            add(at, file, number, ByteBuffer.wrap(line, 0, length), documents);
+            number++;
+            length = 0;
+          }
+          from = to + 1;
+        }
+      }
+    }
+    checkSize(at, file, size, read);
+    add(at, file, number, ByteBuffer.wrap(line, 0, length), documents);
+  }
+
+  private static void add(String at, Path file, int number, ByteBuffer line, List<String> documents)
+      throws DataException {
+    String text = text(at + file + " line " + number + ": ", line);
+    if (!text.isEmpty()) {
+      documents.add(text);
+    }
+  }
+
+  /** The same array, or a larger one with what is in it. */
+  private static byte[] withRoom(String at, byte[] line, int length, int more)
+      throws DataException {
+    long needed = (long) length + more;
+    if (needed <= line.length) {
+      return line;
+    }
+    if (needed > LARGEST) {
+      throw DataException.misplaced(
+          at + " has more than " + LARGEST + " bytes; split the document");
+    }
+    return Arrays.copyOf(line, (int) Math.min(LARGEST, Math.max(needed, 2L * line.length)));
+  }
+
+  /** Pods that read it earlier and later would train on different data. */
+  private static void checkSize(String at, Path file, long size, long read) throws DataException {
+    if (read != size) {
       throw DataException.damaged(
           "%s%s had %d bytes and then %d; do not write to it while a job reads it"
-              .formatted(at, file, size, bytes.length));
+              .formatted(at, file, size, read));
     }
-    fingerprint.file(bytes);
-    if (isUtf16(bytes)) {
+  }
+
+  /** Where the text begins in a file of which the first {@code count} bytes are given. */
+  private static int start(String at, Path file, byte[] bytes, int count) throws DataException {
+    if (isUtf16(bytes, count)) {
       throw DataException.damaged(
           at + file + " is UTF-16; convert the file: iconv -f UTF-16 -t UTF-8");
     }
-    int start = hasByteOrderMark(bytes) ? 3 : 0;
-    if (bytes.length == start) {
+    int start = hasByteOrderMark(bytes, count) ? 3 : 0;
+    if (count == start) {
       throw DataException.misplaced(at + file + " is empty; expected text");
     }
-    if (lowerCaseName(file).endsWith(".txt")) {
-      checkUtf8(at, file, bytes);
-      String text = new String(bytes, start, bytes.length - start, StandardCharsets.UTF_8);
-      if (!text.isBlank()) {
-        documents.add(text);
-      }
-      return;
-    }
-    int line = 1;
-    for (int from = start; from < bytes.length; line++) {
-      int to = from;
-      while (to < bytes.length && bytes[to] != '\n') {
-        to++;
-      }
-      String text =
-          text(at + file + " line " + line + ": ", ByteBuffer.wrap(bytes, from, to - from));
-      if (!text.isEmpty()) {
-        documents.add(text);
-      }
-      from = to + 1;
-    }
+    return start;
   }
 
   /** The text of one line of JSON, empty for an empty line. */
@@ -243,15 +311,15 @@ final class TextFiles {
   }
 
   /** What some editors put before UTF-8. */
-  private static boolean hasByteOrderMark(byte[] bytes) {
-    return bytes.length >= 3
+  private static boolean hasByteOrderMark(byte[] bytes, int count) {
+    return count >= 3
         && bytes[0] == (byte) 0xef
         && bytes[1] == (byte) 0xbb
         && bytes[2] == (byte) 0xbf;
   }
 
-  private static boolean isUtf16(byte[] bytes) {
-    return bytes.length >= 2
+  private static boolean isUtf16(byte[] bytes, int count) {
+    return count >= 2
         && ((bytes[0] == (byte) 0xff && bytes[1] == (byte) 0xfe)
             || (bytes[0] == (byte) 0xfe && bytes[1] == (byte) 0xff));
   }

@@ -4,7 +4,10 @@ import dev.perigee.run.RunConfig;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.SequencedMap;
 
 /**
  * All the data of a run, loaded once in a pod and shared by its ranks: training sequences by
@@ -16,6 +19,7 @@ public final class TrainingData {
   private final List<HeldOutText> heldOutTexts;
   private final List<Problem> heldOutProblems;
   private final List<Fingerprint> fingerprints;
+  private final SequencedMap<String, String> composition;
   private final String summary;
 
   private TrainingData(
@@ -24,12 +28,14 @@ public final class TrainingData {
       List<HeldOutText> heldOutTexts,
       List<Problem> heldOutProblems,
       List<Fingerprint> fingerprints,
+      SequencedMap<String, String> composition,
       String summary) {
     this.mixture = mixture;
     this.tokenizer = tokenizer;
     this.heldOutTexts = List.copyOf(heldOutTexts);
     this.heldOutProblems = List.copyOf(heldOutProblems);
     this.fingerprints = List.copyOf(fingerprints);
+    this.composition = Collections.unmodifiableSequencedMap(composition);
     this.summary = summary;
   }
 
@@ -54,16 +60,21 @@ public final class TrainingData {
     RunConfig.Evaluation evaluation =
         config.evaluation() == null ? new RunConfig.Evaluation(0, 0, 0) : config.evaluation();
     List<SequenceSource> sources = new ArrayList<>();
-    List<HeldOutText> texts = new ArrayList<>();
+    List<HeldOutText> heldOutTexts = new ArrayList<>();
     List<Problem> problems = new ArrayList<>();
     List<Fingerprint> fingerprints = new ArrayList<>();
     tokenizer.fingerprint().ifPresent(fingerprints::add);
+    SequencedMap<String, String> composition = new LinkedHashMap<>();
+    composition.put(
+        "tokenizer",
+        config.tokenizer().kind() + tokenizer.fingerprint().map(f -> ", " + f).orElse(""));
     List<String> summary = new ArrayList<>();
     double[] weights = new double[config.data().size()];
     for (int k = 0; k < weights.length; k++) {
       RunConfig.DataSource source = config.data().get(k);
       weights[k] = source.weight();
       long seed = config.seed() * 31 + k;
+      String read;
       if (source.builtin() != null) {
         if (!source.builtin().equals(Arithmetic.NAME)) {
           throw DataException.misplaced(
@@ -77,18 +88,20 @@ public final class TrainingData {
         sources.add(ArithmeticSource.of(source.name(), tokenizer, config.sequenceLength(), seed));
         Arithmetic.checkHeldOut(evaluation.problems());
         problems.addAll(Arithmetic.heldOut(evaluation.problems(), config.seed()));
-        summary.add(source.name() + ": builtin " + source.builtin());
+        read = "builtin " + source.builtin();
+        summary.add(source.name() + ": " + read);
       } else {
         Path path = root.resolve(source.path());
-        TextFiles.Texts read = TextFiles.read(source.name(), path);
-        fingerprints.add(read.fingerprint());
-        HoldOut split = HoldOut.of(read.documents(), evaluation.heldOutFraction());
+        TextFiles.Texts texts = TextFiles.read(source.name(), path);
+        read = texts.fingerprint().toString();
+        fingerprints.add(texts.fingerprint());
+        HoldOut split = HoldOut.of(texts.documents(), evaluation.heldOutFraction());
         TextSource text =
             TextSource.of(
                 source.name(), split.training(), tokenizer, config.sequenceLength(), seed);
         sources.add(text);
         for (String heldOut : split.heldOut()) {
-          texts.add(heldOut(heldOut, tokenizer));
+          heldOutTexts.add(heldOut(heldOut, tokenizer));
         }
         summary.add(
             "%s: %d documents of %d tokens, %d held out%s"
@@ -99,13 +112,18 @@ public final class TrainingData {
                     split.heldOut().size(),
                     leftAlone(TextFiles.foldersIn(path))));
       }
+      composition.put(
+          "data[" + k + "]",
+          "%s with weight %s, %s".formatted(source.name(), source.weight(), read));
     }
+    composition.put("evaluation.heldOutFraction", "" + evaluation.heldOutFraction());
     return new TrainingData(
         new Mixture(sources, weights, config.seed()),
         tokenizer,
-        texts,
+        heldOutTexts,
         problems,
         fingerprints,
+        composition,
         String.join("; ", summary));
   }
 
@@ -149,6 +167,14 @@ public final class TrainingData {
    */
   public List<Fingerprint> fingerprints() {
     return fingerprints;
+  }
+
+  /**
+   * What it is made of, by the configuration's fields and in words: as long as all of them, the
+   * seed and the length of a sequence stay as they are, each number stands for the same sequence.
+   */
+  public SequencedMap<String, String> composition() {
+    return composition;
   }
 
   /** One line for a person. */

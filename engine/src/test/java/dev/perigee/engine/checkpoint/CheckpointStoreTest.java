@@ -88,6 +88,37 @@ class CheckpointStoreTest {
     assertThat(names()).containsExactly("history.jsonl", "step-00000005", "writer.json");
   }
 
+  /** A writer that is killed cannot clear away what it has filled the volume with. */
+  @Test
+  void whatAWriterLeftHalfWrittenIsRemovedAlsoWhereItFillsTheVolume() throws Exception {
+    save(store(2), 5);
+    Path partial = Files.createDirectories(directory.resolve("step-00000006.partial/trainer"));
+    Files.writeString(partial.resolve("state.json"), "{");
+    CheckpointFiles crowded =
+        new Full(1 << 20) {
+          @Override
+          public OutputStream create(Path file) throws IOException {
+            return Files.exists(partial)
+                ? new FilterOutputStream(OutputStream.nullOutputStream()) {
+                  @Override
+                  public void write(byte[] bytes, int from, int count) throws IOException {
+                    throw new IOException("No space left on device");
+                  }
+                }
+                : super.create(file);
+          }
+        };
+    CheckpointStore store = new CheckpointStore(directory, 2, warnings::add, crowded);
+    store.prepare("a test");
+    assertThat(names()).containsExactly("step-00000005", "writer.json");
+    save(store, 7);
+
+    CheckpointStore full = new CheckpointStore(directory, 2, warnings::add, new Full(0));
+    assertThatThrownBy(() -> full.prepare("another"))
+        .isInstanceOf(StorageException.class)
+        .hasMessageContaining("cannot write to " + directory + ": No space left on device");
+  }
+
   @Test
   void aRunThatIsStillAliveSavesNothingWhereALaterOneHasBegun() throws Exception {
     CheckpointStore first = store(9);
@@ -389,6 +420,43 @@ class CheckpointStoreTest {
     Tensor last = Tensor.zeros(2, 3);
     durable.readOptimizer(Map.of("w2.momentum", last));
     assertThat(last.floats()).isEqualTo(numbers(6, 12));
+  }
+
+  @Test
+  void whoGoesOnIsToldWhatIsNotAsItWas() throws Exception {
+    Map<String, String> data = Map.of("data[0]", "web, 2 files", "data[1]", "code, 1 file");
+    TrainerState then = new TrainerState(3, 300, 30, 1, 10, 100, Mesh.SINGLE, data);
+    Contribution all = new Contribution(tensors("w", 3), 0, 1, tensors("w.momentum", 3));
+    store(1).save(all, then, HF, Collectives.solo());
+    Durable durable = store(1).latestDurable().orElseThrow();
+    assertThat(durable.state()).isEqualTo(then);
+    assertThat(durable.changes(then, HF)).isEmpty();
+
+    TrainerState now =
+        new TrainerState(
+            0, 0, 0, 2, 20, 200, Mesh.SINGLE, Map.of("data[0]", "web, 3 files", "x", "y"));
+    HfConfig hotter = HfConfig.read(durable.folder().resolve(HfConfig.FILE));
+    Path other = Files.createDirectories(directory.resolve("other")).resolve(HfConfig.FILE);
+    Files.writeString(
+        other, hotter.toJson().replaceFirst("(\"rope_theta\" : )[^,]*", "$1 250000.0"));
+    assertThat(durable.changes(now, HfConfig.read(other)))
+        .containsExactly(
+            "seed is 2 now and was 1: the data comes in another order",
+            "sequenceLength is 20 now and was 10: texts may come twice or never",
+            "data[0] is web, 3 files now and was web, 2 files: texts may come twice or never",
+            "data[1] is nothing now and was code, 1 file: texts may come twice or never",
+            "x is y now and was nothing: texts may come twice or never",
+            "rope_theta of config.json is 250000.0 now and was 10000.0: another model goes on from"
+                + " these weights");
+  }
+
+  /** Before, checkpoints did not say which data they were trained on. */
+  @Test
+  void aCheckpointThatDoesNotSayWhatItsDataWasIsTakenAsItIs() throws Exception {
+    Path folder = save(store(1), 3);
+    assertThat(Files.readString(folder.resolve("trainer/state.json"))).doesNotContain("null");
+    TrainerState now = new TrainerState(0, 0, 0, 1, 10, 100, Mesh.SINGLE, Map.of("data[0]", "web"));
+    assertThat(store(1).read(3).changes(now, HF)).isEmpty();
   }
 
   @Test

@@ -3,6 +3,7 @@ package dev.perigee.engine.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.perigee.engine.backend.AttentionShape;
 import dev.perigee.engine.cuda.driver.DeviceBuffer;
 import dev.perigee.engine.cuda.driver.OutOfDeviceMemoryException;
 import dev.perigee.engine.cuda.kernels.KernelSources;
@@ -14,8 +15,10 @@ import dev.perigee.engine.parallel.Collectives;
 import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
+import dev.perigee.plan.Hardware;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.ModelPresets;
 import dev.perigee.run.RunConfig;
 import java.util.Arrays;
 import java.util.List;
@@ -28,6 +31,34 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** What the backend asks of a GPU, and how it keeps memory; on a fake, without one. */
 class CudaBackendTest {
+  @ParameterizedTest
+  @CsvSource({"A100", "H100", "H20", "B200"})
+  void thePlannerKnowsWhereAttentionKeepsItsProbabilities(String name) {
+    dev.perigee.plan.Gpu known = dev.perigee.plan.Gpu.find(name).orElseThrow();
+    for (Precision precision : Precision.values()) {
+      Hardware hardware =
+          new Hardware.Gpus(
+              known,
+              1,
+              precision == Precision.BF16 ? Hardware.Precision.BF16 : Hardware.Precision.FLOAT32);
+      CudaBackend backend = new FakeGpu().backend(known.computeCapability(), precision, true);
+      for (ModelConfig model : ModelPresets.all().values()) {
+        AttentionShape shape =
+            new AttentionShape(
+                2,
+                256,
+                model.numAttentionHeads(),
+                model.qkNopeHeadDim(),
+                model.qkRopeHeadDim(),
+                model.vHeadDim(),
+                1);
+        assertThat(hardware.keepsProbabilities(model))
+            .as("%s, %s, heads of %d", name, precision, model.qkHeadDim())
+            .isEqualTo(backend.attentionMemory(shape) == shape.probabilities());
+      }
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"FP32, true", "FP32, false", "BF16, true", "BF16, false"})
   void everyLaunchOfTrainingAndDecodingFitsItsKernelAndItsMemory(Precision precision, boolean tiled)

@@ -75,8 +75,13 @@ public final class FakeGpu implements Queue, DeviceMemory {
 
   /** A backend on it, with our own products or with ones that are only recorded. */
   public CudaBackend backend(Precision precision, boolean tiled) {
+    return backend(90, precision, tiled);
+  }
+
+  /** The same on a chip of another compute capability. */
+  CudaBackend backend(int computeCapability, Precision precision, boolean tiled) {
     return new CudaBackend(
-        new CudaBackend.Chip(132, 90),
+        new CudaBackend.Chip(132, computeCapability),
         this,
         this,
         this,

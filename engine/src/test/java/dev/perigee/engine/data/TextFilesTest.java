@@ -12,6 +12,7 @@ import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import org.assertj.core.api.InstanceOfAssertFactories;
@@ -200,6 +201,33 @@ class TextFilesTest {
       sparse.setLength(1L << 31);
     }
     fails(file, ExitCode.BAD_CONFIG, "a.txt has 2147483648 bytes; expected at most 2147483639");
+  }
+
+  @Test
+  void linesMayFillAFileOfAnySize() throws IOException {
+    Path file = write("a.jsonl", "{\"text\": \"a\"}\n{\"text\": oops}\n");
+    try (var sparse = new RandomAccessFile(file.toFile(), "rw")) {
+      sparse.setLength(5L << 30);
+    }
+    fails(file, ExitCode.CORRUPT_DATA, "a.jsonl line 2: not JSON: Unrecognized token 'oops'");
+  }
+
+  /** Lines end in every place of what is read in one go. */
+  @Test
+  void linesOfAllLengthsAreReadWhole() throws Exception {
+    List<String> texts = new ArrayList<>();
+    StringBuilder lines = new StringBuilder();
+    for (int n : new int[] {1 << 20, 3, (1 << 20) - 14, 1, 3 << 20, (1 << 16) - 13, 70_000, 2}) {
+      texts.add("é".repeat(n / 2) + "x".repeat(n % 2));
+      lines.append("{\"text\": \"").append(texts.getLast()).append("\"}\n");
+    }
+    Path file = write("a.jsonl", lines.toString());
+    assertThat(documents(file)).isEqualTo(texts);
+    Path same = Files.writeString(folder.resolve("b.txt"), lines.toString());
+    assertThat(TextFiles.read("books", file).fingerprint().digest())
+        .isEqualTo(TextFiles.read("books", same).fingerprint().digest());
+    Path open = write("c.jsonl", lines.substring(0, lines.length() - 1));
+    assertThat(documents(open)).isEqualTo(texts);
   }
 
   @Test
