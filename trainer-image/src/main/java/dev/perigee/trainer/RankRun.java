@@ -165,19 +165,12 @@ final class RankRun {
     return ExitCode.DONE;
   }
 
-  /** The first rank looks, the others hear of it. */
   private Optional<Durable> newestCheckpoint()
       throws IOException, StorageException, CorruptCheckpointsException, TrainerException {
-    Optional<Durable> found = Optional.empty();
     if (rank == 0) {
       store.prepare("start %d of %s".formatted(launch.ranks().generation(), config.job()));
-      found = store.latestDurable();
     }
-    double[] step = {found.map(d -> d.state().step() + 1.0).orElse(0.0)};
-    world.allReduceSum(step);
-    if (rank != 0 && step[0] > 0) {
-      found = Optional.of(store.read((long) step[0] - 1));
-    }
+    Optional<Durable> found = store.latestDurable(world);
     if (found.isPresent() && found.get().state().step() > config.steps()) {
       throw new TrainerException(
           ExitCode.BAD_CONFIG,

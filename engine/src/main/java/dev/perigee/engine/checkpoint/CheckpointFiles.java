@@ -19,7 +19,7 @@ public interface CheckpointFiles {
   /** Returns when a file's bytes, or a folder's names, are on the device. */
   void sync(Path path) throws IOException;
 
-  /** Gives a folder its final name, in one step. */
+  /** Gives a file or folder its final name, in one step. */
   void rename(Path from, Path to) throws IOException;
 
   /** Removes a folder with all in it, if there is one. */

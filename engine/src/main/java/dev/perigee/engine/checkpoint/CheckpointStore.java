@@ -80,6 +80,11 @@ public final class CheckpointStore {
     this.files = files;
   }
 
+  /** What the first rank says where there is no step to name. */
+  private static final long NO_CHECKPOINT = -1;
+
+  private static final long ALL_DAMAGED = -2;
+
   /**
    * A checkpoint that is complete on the volume.
    *
@@ -175,41 +180,112 @@ public final class CheckpointStore {
     return any;
   }
 
+  /** {@link #latestDurable(Collectives)} for a program of one rank. */
+  public Optional<Durable> latestDurable() throws CorruptCheckpointsException, StorageException {
+    return latestDurable(Collectives.solo());
+  }
+
   /**
    * The newest checkpoint whose files are all as they were written. Damaged ones that are newer are
-   * set aside, with a warning each. Only one process of the job may call this.
+   * set aside, with a warning each. Collective over all ranks of the job, which share the reading:
+   * a checkpoint of Kimi K2 has terabytes.
    *
-   * @throws CorruptCheckpointsException when there are checkpoints and all are damaged
+   * @throws CorruptCheckpointsException on every rank when there are checkpoints and all are
+   *     damaged
    */
-  public Optional<Durable> latestDurable() throws CorruptCheckpointsException, StorageException {
+  public Optional<Durable> latestDurable(Collectives world)
+      throws CorruptCheckpointsException, StorageException {
+    boolean first = world.index() == 0;
     try {
-      List<String> faults = new ArrayList<>();
-      List<Path> newestFirst = list(NAME).reversed();
-      for (Path folder : newestFirst) {
-        Optional<String> fault = Manifest.fault(folder);
-        if (fault.isEmpty()) {
-          setAside(newestFirst.subList(0, faults.size()));
+      List<Path> newestFirst = first ? list(NAME).reversed() : List.of();
+      List<String> faults = new ArrayList<>(); // of the first rank: one for each that was looked at
+      while (true) {
+        Optional<Path> whole = first ? nextWhole(newestFirst, faults) : Optional.empty();
+        long none = faults.isEmpty() ? NO_CHECKPOINT : ALL_DAMAGED;
+        long found = tell(world, whole.map(folder -> step(NAME, folder)).orElse(none));
+        if (found == NO_CHECKPOINT) {
+          return Optional.empty();
+        }
+        if (found == ALL_DAMAGED) {
+          throw allDamaged(faults);
+        }
+        Path folder = folder(found);
+        Optional<String> damaged = damagedFile(folder, world);
+        if (damaged.isEmpty()) {
+          setAside(first ? newestFirst.subList(0, faults.size()) : List.of());
           return Optional.of(read(folder));
         }
-        faults.add(folder + " is damaged: " + fault.get());
-        warnings.accept("checkpoint " + faults.getLast() + "; using the one before");
+        if (first) {
+          note(folder, damaged.get() + " does not match its checksum", faults);
+        }
       }
-      if (!faults.isEmpty()) {
-        throw new CorruptCheckpointsException(
-            "every checkpoint is damaged; restore one from a copy, or empty "
-                + directory
-                + " to start again: "
-                + String.join("; ", faults));
-      }
-      return Optional.empty();
     } catch (IOException e) {
       throw new StorageException("cannot read " + directory + ": " + reason(e), e);
     }
   }
 
-  /** A checkpoint that another process of the job has found to be durable. */
-  public Durable read(long step) throws IOException {
-    return read(folder(step));
+  /** The next checkpoint that is whole as far as the sizes of its files tell. */
+  private Optional<Path> nextWhole(List<Path> newestFirst, List<String> faults) throws IOException {
+    for (Path folder : newestFirst.subList(faults.size(), newestFirst.size())) {
+      try {
+        Manifest.read(folder).checkSizes(folder);
+        return Optional.of(folder);
+      } catch (Manifest.DamagedException e) {
+        note(folder, e.getMessage(), faults);
+      }
+    }
+    return Optional.empty();
+  }
+
+  private void note(Path folder, String fault, List<String> faults) {
+    faults.add(folder + " is damaged: " + fault);
+    warnings.accept("checkpoint " + faults.getLast() + "; using the one before");
+  }
+
+  private CorruptCheckpointsException allDamaged(List<String> faults) {
+    return new CorruptCheckpointsException(
+        "every checkpoint is damaged; restore one from a copy, or empty "
+            + directory
+            + " to start again"
+            + (faults.isEmpty() ? "" : ": " + String.join("; ", faults)));
+  }
+
+  /** What the first rank says. */
+  private static long tell(Collectives world, long said) {
+    double[] number = {world.index() == 0 ? said : 0};
+    world.allReduceSum(number);
+    return (long) number[0];
+  }
+
+  /** A file that is not as it was written. Every rank reads its share of all. */
+  private static Optional<String> damagedFile(Path folder, Collectives world) throws IOException {
+    List<String> names = List.of();
+    int damaged = -1;
+    IOException unreadable = null;
+    try {
+      Manifest manifest = Manifest.read(folder);
+      names = manifest.largestFirst();
+      for (String name : manifest.share(world.index(), world.size())) {
+        if (!manifest.isWhole(folder, name)) {
+          damaged = names.indexOf(name);
+          break;
+        }
+      }
+    } catch (IOException e) {
+      unreadable = e;
+    } catch (Manifest.DamagedException e) { // the first rank has read it
+      unreadable = new IOException(e.getMessage(), e);
+    }
+    Tensor worst = Tensor.of(new float[] {unreadable != null ? Float.MAX_VALUE : damaged}, 1);
+    world.allReduceMax(worst);
+    float all = worst.floats()[0];
+    if (unreadable != null) {
+      throw unreadable;
+    }
+    if (all == Float.MAX_VALUE) {
+      throw new IOException("another rank could not read " + folder);
+    }
+    return all < 0 ? Optional.empty() : Optional.of(names.get((int) all));
   }
 
   private static Durable read(Path folder) throws IOException {

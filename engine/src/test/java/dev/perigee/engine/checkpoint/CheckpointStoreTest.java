@@ -216,6 +216,72 @@ class CheckpointStoreTest {
   }
 
   @Test
+  void ranksShareTheReadingAndAllHearWhatAnyOfThemFinds() throws Exception {
+    save(store(9), 1);
+    List<Path> files = new ArrayList<>(filesOf(save(store(9), 2)));
+    files.remove(directory.resolve("step-00000002").resolve(Manifest.FILE));
+    assertThat(files).as("more than ranks").hasSize(4);
+    for (Path file : files) {
+      byte[] good = Files.readAllBytes(file);
+      byte[] bad = good.clone();
+      bad[bad.length / 2] ^= 1;
+      Files.write(file, bad);
+      warnings.clear();
+      assertThat(stepsFound(3)).as(file.toString()).containsExactly("1", "1", "1");
+      assertThat(warnings).as("of the first rank").hasSize(1);
+      Path relative = directory.resolve("step-00000002").relativize(file);
+      assertThat(warnings.getFirst()).contains(relative.toString());
+      Path aside = directory.resolve("step-00000002.damaged");
+      Files.write(aside.resolve(relative), good);
+      Files.move(aside, directory.resolve("step-00000002"));
+    }
+    assertThat(stepsFound(3)).containsExactly("2", "2", "2");
+    for (int step = 1; step <= 2; step++) {
+      Path weights = directory.resolve("step-0000000" + step).resolve(Safetensors.SINGLE);
+      byte[] bytes = Files.readAllBytes(weights);
+      bytes[bytes.length - 1] ^= 1;
+      Files.write(weights, bytes);
+    }
+    assertThat(stepsFound(3)).allMatch(end -> end.startsWith("every checkpoint is damaged"));
+    assertThat(names()).containsExactly("step-00000001", "step-00000002");
+  }
+
+  private List<String> stepsFound(int ranks) throws Exception {
+    Fabric fabric = Fabric.local(ranks);
+    return fabric.run(
+        rank -> {
+          Collectives world = fabric.collectives(rank, IntStream.range(0, ranks).boxed().toList());
+          try {
+            return store(9)
+                .latestDurable(world)
+                .map(found -> Long.toString(found.state().step()))
+                .orElse("none");
+          } catch (CorruptCheckpointsException e) {
+            return e.getMessage();
+          }
+        });
+  }
+
+  @Test
+  void everyFileIsReadByOneRankAndTheBytesAreSharedOut() {
+    Map<String, Manifest.Entry> files = new LinkedHashMap<>();
+    for (int i = 0; i < 40; i++) {
+      files.put("f" + i, new Manifest.Entry(1000 + 17L * i, ""));
+    }
+    files.put("small", new Manifest.Entry(1, ""));
+    Manifest manifest = new Manifest(files);
+    List<String> read = new ArrayList<>();
+    for (int rank = 0; rank < 8; rank++) {
+      List<String> share = manifest.share(rank, 8);
+      assertThat(share.stream().mapToLong(name -> files.get(name).bytes()).sum())
+          .isBetween(6100L, 7300L);
+      read.addAll(share);
+    }
+    assertThat(read).containsExactlyInAnyOrderElementsOf(files.keySet());
+    assertThat(manifest.share(50, 64)).as("more ranks than files").isEmpty();
+  }
+
+  @Test
   void aFileCutShortOrMissingIsNoticed() throws Exception {
     save(store(9), 1);
     Path weights = save(store(9), 2).resolve(Safetensors.SINGLE);
@@ -456,7 +522,7 @@ class CheckpointStoreTest {
     Path folder = save(store(1), 3);
     assertThat(Files.readString(folder.resolve("trainer/state.json"))).doesNotContain("null");
     TrainerState now = new TrainerState(0, 0, 0, 1, 10, 100, Mesh.SINGLE, Map.of("data[0]", "web"));
-    assertThat(store(1).read(3).changes(now, HF)).isEmpty();
+    assertThat(store(1).latestDurable().orElseThrow().changes(now, HF)).isEmpty();
   }
 
   @Test
