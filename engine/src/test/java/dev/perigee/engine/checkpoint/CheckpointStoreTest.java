@@ -196,10 +196,7 @@ class CheckpointStoreTest {
     List<Path> files = filesOf(save(store(9), 2));
     assertThat(files).hasSize(5);
     for (Path file : files) {
-      byte[] good = Files.readAllBytes(file);
-      byte[] bad = good.clone();
-      bad[bad.length / 2] ^= 1;
-      Files.write(file, bad);
+      byte[] good = flipABit(file);
       warnings.clear();
       Durable used = store(9).latestDurable().orElseThrow();
       assertThat(used.state().step()).as(file.toString()).isEqualTo(1);
@@ -215,6 +212,15 @@ class CheckpointStoreTest {
     assertThat(store(9).latestDurable().orElseThrow().state().step()).isEqualTo(2);
   }
 
+  /** Damages a file, and returns what it held. */
+  private static byte[] flipABit(Path file) throws IOException {
+    byte[] good = Files.readAllBytes(file);
+    byte[] bad = good.clone();
+    bad[bad.length / 2] ^= 1;
+    Files.write(file, bad);
+    return good;
+  }
+
   @Test
   void ranksShareTheReadingAndAllHearWhatAnyOfThemFinds() throws Exception {
     save(store(9), 1);
@@ -222,10 +228,7 @@ class CheckpointStoreTest {
     files.remove(directory.resolve("step-00000002").resolve(Manifest.FILE));
     assertThat(files).as("more than ranks").hasSize(4);
     for (Path file : files) {
-      byte[] good = Files.readAllBytes(file);
-      byte[] bad = good.clone();
-      bad[bad.length / 2] ^= 1;
-      Files.write(file, bad);
+      byte[] good = flipABit(file);
       warnings.clear();
       assertThat(stepsFound(3)).as(file.toString()).containsExactly("1", "1", "1");
       assertThat(warnings).as("of the first rank").hasSize(1);
@@ -237,10 +240,7 @@ class CheckpointStoreTest {
     }
     assertThat(stepsFound(3)).containsExactly("2", "2", "2");
     for (int step = 1; step <= 2; step++) {
-      Path weights = directory.resolve("step-0000000" + step).resolve(Safetensors.SINGLE);
-      byte[] bytes = Files.readAllBytes(weights);
-      bytes[bytes.length - 1] ^= 1;
-      Files.write(weights, bytes);
+      flipABit(directory.resolve("step-0000000" + step).resolve(Safetensors.SINGLE));
     }
     assertThat(stepsFound(3)).allMatch(end -> end.startsWith("every checkpoint is damaged"));
     assertThat(names()).containsExactly("step-00000001", "step-00000002");
