@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import dev.perigee.run.ModelConfig;
+import dev.perigee.run.RunConfig;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -32,6 +33,11 @@ public sealed interface Hardware {
 
     /** bf16 with float32 gradients and masters (Kimi K2 report, section 2.4). */
     public static final Precision BF16 = new Precision(2, 4, 2);
+
+    /** That of a run on a GPU. */
+    public static Precision of(RunConfig.Compute.Precision precision) {
+      return precision == RunConfig.Compute.Precision.fp32 ? FLOAT32 : BF16;
+    }
 
     /** Its name, for people. */
     String text() {

@@ -150,11 +150,7 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
     RunConfig.Compute compute = run.compute();
     boolean kept =
         compute.backend() == RunConfig.Compute.Backend.cpu
-            || new Hardware.UnknownGpus(
-                    1,
-                    compute.precision() == RunConfig.Compute.Precision.bf16
-                        ? Hardware.Precision.BF16
-                        : Hardware.Precision.FLOAT32)
+            || new Hardware.UnknownGpus(1, Hardware.Precision.of(compute.precision()))
                 .keepsProbabilities(model);
     int length = run.sequenceLength();
     int sequences = microBatchSequences(run);

@@ -114,7 +114,8 @@ final class SliceTraining {
                 config.seed(),
                 config.sequenceLength(),
                 config.batchTokens(),
-                mesh),
+                mesh,
+                null),
             new HfConfig(work.shape().model(), 0, 1),
             self.groups().world());
     return (System.nanoTime() - start) / 1e9;

@@ -35,18 +35,6 @@ public record TrainerState(
     Mesh mesh,
     Map<String, String> data) {
 
-  /** Of data that is not described. */
-  public TrainerState(
-      long step,
-      long tokens,
-      long nextSequence,
-      long seed,
-      int sequenceLength,
-      long batchTokens,
-      Mesh mesh) {
-    this(step, tokens, nextSequence, seed, sequenceLength, batchTokens, mesh, null);
-  }
-
   /** What is otherwise in a run that goes on from here, one line each; empty when nothing is. */
   List<String> changes(TrainerState now) {
     List<String> found = new ArrayList<>();

@@ -548,7 +548,7 @@ class CheckpointStoreTest {
   }
 
   private static TrainerState state(long step) {
-    return new TrainerState(step, step * 100, step * 10, 1, 10, 100, Mesh.SINGLE);
+    return new TrainerState(step, step * 100, step * 10, 1, 10, 100, Mesh.SINGLE, null);
   }
 
   private static SequencedMap<String, Tensor> tensors(String name, int from) {

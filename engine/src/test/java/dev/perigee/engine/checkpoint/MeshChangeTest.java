@@ -81,7 +81,7 @@ class MeshChangeTest {
           if (rank % data == 0) {
             weights.putAll(model.buffers());
           }
-          TrainerState state = new TrainerState(1, 1, 1, 1, 2, 2, writer);
+          TrainerState state = new TrainerState(1, 1, 1, 1, 2, 2, writer, null);
           return store()
               .save(
                   new Contribution(

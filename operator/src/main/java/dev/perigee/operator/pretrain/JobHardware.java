@@ -73,8 +73,8 @@ public final class JobHardware {
       return new Hardware.Cpu(memory, ranksPerPod);
     }
     Hardware.Precision precision =
-        cuda && spec.compute().toCompute().precision() == RunConfig.Compute.Precision.fp32
-            ? Hardware.Precision.FLOAT32
+        cuda
+            ? Hardware.Precision.of(spec.compute().toCompute().precision())
             : Hardware.Precision.BF16;
     Map<String, String> selector = spec.podOverrides().nodeSelector();
     return Optional.ofNullable(selector)

@@ -3,6 +3,7 @@ package dev.perigee.operator.real;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.perigee.api.Condition;
 import dev.perigee.api.ConditionType;
 import dev.perigee.api.GangAttempt;
 import dev.perigee.api.PretrainJob;
@@ -206,10 +207,7 @@ class LifeIT {
                         ? new Fate.Refuse(403)
                         : new Fate.Pass());
         KubernetesClient client = proxy.client();
-        OperatorRuntime operator =
-            OperatorRuntime.start(
-                client,
-                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+        OperatorRuntime operator = start(client, namespace)) {
       assertThat(operator.notReady()).isEmpty();
       refused.set(true);
       proxy.cutWatches();
@@ -232,24 +230,16 @@ class LifeIT {
                         ? new Fate.Refuse(403)
                         : new Fate.Pass());
         KubernetesClient client = proxy.client();
-        OperatorRuntime operator =
-            OperatorRuntime.start(
-                client,
-                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+        OperatorRuntime operator = start(client, namespace)) {
       assertThat(operator).isNotNull();
       play.runGang(namespace, "kept");
       play.end(play.pods(namespace, "kept").getFirst(), 137);
       await()
           .untilAsserted(
               () ->
-                  assertThat(api.job(namespace, "kept").getStatus().condition(ConditionType.Ready))
-                      .hasValueSatisfying(
-                          ready -> {
-                            assertThat(ready.reason()).isEqualTo("CreationRefused");
-                            assertThat(ready.message())
-                                .startsWith("delete Pod kept-")
-                                .endsWith(": injected by the test");
-                          }));
+                  assertThat(refusal(namespace, "kept"))
+                      .startsWith("delete Pod kept-")
+                      .endsWith(": injected by the test"));
     }
   }
 
@@ -270,10 +260,7 @@ class LifeIT {
                         ? new Fate.Refuse(403)
                         : new Fate.Pass());
         KubernetesClient client = proxy.client();
-        OperatorRuntime operator =
-            OperatorRuntime.start(
-                client,
-                RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()))) {
+        OperatorRuntime operator = start(client, namespace)) {
       assertThat(operator).isNotNull();
       play.runGang(namespace, "unwritten");
       refused.set(true);
@@ -281,13 +268,8 @@ class LifeIT {
       await()
           .untilAsserted(
               () ->
-                  assertThat(status(namespace, "unwritten").condition(ConditionType.Ready))
-                      .hasValueSatisfying(
-                          ready -> {
-                            assertThat(ready.reason()).isEqualTo("CreationRefused");
-                            assertThat(ready.message())
-                                .isEqualTo("apply Service unwritten: injected by the test");
-                          }));
+                  assertThat(refusal(namespace, "unwritten"))
+                      .isEqualTo("apply Service unwritten: injected by the test"));
       assertThat(status(namespace, "unwritten").restarts()).as("not on record yet").isZero();
       await().until(() -> events(namespace).contains("CreationRefused"));
       refused.set(false);
@@ -304,6 +286,18 @@ class LifeIT {
                       .equals("CreationRefused"));
       assertThat(events(namespace)).filteredOn("CreationRefused"::equals).hasSize(1);
     }
+  }
+
+  private static OperatorRuntime start(KubernetesClient client, String namespace) {
+    return OperatorRuntime.start(
+        client, RealApi.options(namespace, (host, port) -> Optional.empty(), Clock.systemUTC()));
+  }
+
+  /** What the status says of a write that was refused; that it says so is asserted. */
+  private static String refusal(String namespace, String job) {
+    Optional<Condition> ready = status(namespace, job).condition(ConditionType.Ready);
+    assertThat(ready.map(Condition::reason)).hasValue("CreationRefused");
+    return ready.orElseThrow().message();
   }
 
   private static PretrainJobStatus status(String namespace, String job) {
