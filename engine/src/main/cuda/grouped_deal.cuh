@@ -33,6 +33,7 @@ struct GroupedShared : Shared {
 template <Layout layout, bool pair>
 struct Deal {
   static constexpr int kBlocks = pair ? 2 : 1;
+  static constexpr int kWords = sizeof(Place) / sizeof(int);
   static constexpr int kAhead = 6;  // stages, in which a ticket can be drawn and its tile be found
   GroupedShared& s;
   uint32_t phase = 0;  // of the next tile
@@ -66,7 +67,7 @@ struct Deal {
       } else {
         hopper::barrier_expect(&s.ticket_there, sizeof(int));
         hopper::barrier_wait(&s.ticket_there, phase);
-        index = *const_cast<volatile int*>(&s.ticket);
+        index = hopper::load_shared(&s.ticket);
         hopper::barrier_arrive_at(&s.ticket_read, 0);
       }
       phase ^= 1;
@@ -77,20 +78,26 @@ struct Deal {
     }
   }
 
-  // A consumer's threads.
+  // A consumer's threads. One of each warp reads, and says so: a barrier orders what the thread that
+  // arrives has read, and no more.
   __device__ bool next_of_consumer(Tile<layout, pair>& tile) {
-    const bool exists = next(tile);
-    __syncwarp();
     if (threadIdx.x % 32 == 0) {
+      read(tile);
       hopper::barrier_arrive(&s.asked);
     }
-    return exists;
+    __syncwarp();
+    int* words = reinterpret_cast<int*>(static_cast<Place*>(&tile));
+#pragma unroll
+    for (int i = 0; i < kWords; i++) {
+      words[i] = __shfl_sync(~0u, words[i], 0);
+    }
+    phase ^= 1;
+    return tile.exists;
   }
 
   // The producer, which asks for the one after it.
   __device__ bool next(Tile<layout, pair>& tile) {
-    hopper::barrier_wait(&s.dealt, phase);
-    static_cast<Place&>(tile) = s.place;
+    read(tile);
     phase ^= 1;
     return tile.exists;
   }
@@ -99,6 +106,16 @@ struct Deal {
   __device__ void ask(int i, int depth) {
     if (i == max(depth - kAhead, 0)) {
       hopper::barrier_arrive(&s.asked);
+    }
+  }
+
+ private:
+  __device__ void read(Place& place) const {
+    hopper::barrier_wait(&s.dealt, phase);
+    int* words = reinterpret_cast<int*>(&place);
+#pragma unroll
+    for (int i = 0; i < kWords; i++) {
+      words[i] = hopper::load_shared(reinterpret_cast<const int*>(&s.place) + i);
     }
   }
 };

@@ -43,8 +43,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
                          bool accumulate = false) {
   extern __shared__ uint8_t raw[];
   // The swizzle repeats every 1024 bytes of address.
-  GroupedShared& s =
-      *reinterpret_cast<GroupedShared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  GroupedShared& s = *reinterpret_cast<GroupedShared*>(raw + hopper::padding(raw, 1024));
   const int warp_group = threadIdx.x / 128;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {

@@ -73,8 +73,7 @@ template <bool pair>
 __device__ void swiglu_input_gradient(const Operands& o, const int* offsets, Tickets* tickets,
                                       int groups, int width, int depth, int room) {
   extern __shared__ uint8_t raw[];
-  GroupedShared& s =
-      *reinterpret_cast<GroupedShared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  GroupedShared& s = *reinterpret_cast<GroupedShared*>(raw + hopper::padding(raw, 1024));
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);

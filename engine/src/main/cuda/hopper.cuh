@@ -71,6 +71,21 @@ __device__ __forceinline__ void store_at(int* to, int value, uint64_t* bar, uint
       : "memory");
 }
 
+// An integer from shared memory: through a generic address the compiler takes the longer way.
+__device__ __forceinline__ int load_shared(const int* from) {
+  int value;
+  asm volatile("ld.shared.s32 %0, [%1];" : "=r"(value) : "r"(shared_address(from)) : "memory");
+  return value;
+}
+
+// Bytes from `p` in shared memory to the next multiple of `alignment`, a power of two. The compiler may
+// not know how they come about: it would work the address out anew in every turn of a loop.
+__device__ __forceinline__ uint32_t padding(const void* p, uint32_t alignment) {
+  uint32_t bytes = -shared_address(p) & (alignment - 1);
+  asm volatile("" : "+r"(bytes));
+  return bytes;
+}
+
 // Every thread of every block of the cluster meets.
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
