@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                          const __grid_constant__ TensorMap map_logits, float2* part, int tokens,
                          int vocabulary, int hidden) {
   extern __shared__ uint8_t raw[];
-  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Shared& s = *reinterpret_cast<Shared*>(raw + hopper::padding(raw, 1024));
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);

@@ -107,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                float* part_lse, int* first, int sequences, int heads, int table_width,
                float scale) {
   extern __shared__ uint8_t raw[];
-  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Shared& s = *reinterpret_cast<Shared*>(raw + hopper::padding(raw, 1024));
   if (threadIdx.x == 0) {
     for (int i = 0; i < 2; i++) {
       hopper::barrier_init(&s.full[i], 1);

@@ -181,7 +181,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                         const __grid_constant__ TensorMap map_kr, __nv_bfloat16* out, float* lse,
                         float* largest_H, int sequences, int tokens, int heads, float scale) {
   extern __shared__ uint8_t raw[];
-  Forward& s = *reinterpret_cast<Forward*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Forward& s = *reinterpret_cast<Forward*>(raw + hopper::padding(raw, 1024));
   if (threadIdx.x == 0) {
     start_barriers(&s.q_full, &s.q_empty, 1);
     start_barriers(s.k_full, s.k_empty, 2);
@@ -494,7 +494,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                     const float* delta, __nv_bfloat16* dkv, __nv_bfloat16* dkr_heads,
                     int sequences, int tokens, int heads, float scale) {
   extern __shared__ uint8_t raw[];
-  Backward& s = *reinterpret_cast<Backward*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Backward& s = *reinterpret_cast<Backward*>(raw + hopper::padding(raw, 1024));
   start(s, 2 * 128);  // a stage is empty when each thread has read its lse and delta
   if (threadIdx.x < 128) {
     hopper::registers_fewer<24>();
@@ -630,7 +630,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                    const __grid_constant__ TensorMap map_dout, const float* lse, const float* delta,
                    __nv_bfloat16* dq, int sequences, int tokens, int heads, float scale) {
   extern __shared__ uint8_t raw[];
-  Backward& s = *reinterpret_cast<Backward*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Backward& s = *reinterpret_cast<Backward*>(raw + hopper::padding(raw, 1024));
   start(s, 8);
   if (threadIdx.x < 128) {
     hopper::registers_fewer<24>();

@@ -113,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
                           const float* bias, int* expert, float* score, float* weight, int tokens,
                           int of_a_pass, int hidden, int experts, int chosen, float scale) {
   extern __shared__ uint8_t raw[];
-  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Shared& s = *reinterpret_cast<Shared*>(raw + hopper::padding(raw, 1024));
   if (threadIdx.x == 0) {
     hopper::prefetch_map(&x);
     hopper::prefetch_map(&w);

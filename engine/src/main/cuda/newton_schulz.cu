@@ -81,7 +81,7 @@ __device__ void multiply(const TensorMap* map_a, const TensorMap* map_b, const T
   constexpr bool kTransposeA = kind == kSymmetricTall;
   constexpr bool kTransposeB = kind == kSymmetricTall || kind == kProductWide;
   extern __shared__ uint8_t raw[];
-  Shared& s = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~1023ull);
+  Shared& s = *reinterpret_cast<Shared*>(raw + hopper::padding(raw, 1024));
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       hopper::barrier_init(&s.full[i], 1);
