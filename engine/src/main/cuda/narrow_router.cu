@@ -17,9 +17,9 @@ constexpr int kTokens = 128;  // of a pass, at most
 constexpr int kExperts = 64;
 constexpr int kEight = 8;
 constexpr int kDepth = 64;
-constexpr int kStages = 6;
+constexpr int kStages = 5;
 constexpr int kThreads = 288;
-constexpr int kChoicesOfAWord = 10;  // six bits each
+constexpr int kMostChosen = 16;
 constexpr int kBytesW = kExperts * kDepth * 2;
 constexpr float kTiny = 1e-20f;
 
@@ -33,6 +33,9 @@ struct Shared {
   Stage stages[kStages];
   float scores[8][kExperts][32];  // by warp: its tokens' scores, place() of each
   float bias[kExperts];
+  float chosen_score[8][32 * kMostChosen];  // by warp: what was chosen for its tokens, in order
+  uint8_t chosen_expert[8][32 * kMostChosen];
+  float factor[8][32];  // of a token's scores: its weights
   uint64_t full[kStages];
   uint64_t empty[kStages];
   uint64_t turn[2];  // of a group: the other has seen all stages of its pass
@@ -82,10 +85,10 @@ __device__ __forceinline__ Best best(const float (&value)[kEight], const int (&e
   return {v[0], e[0]};
 }
 
-// The best of experts 8 i to 8 i + 7 for a token, but those with a bit in `taken`.
+// The best of experts 8 i to 8 i + 7. NaN is never better than another: of a token without sense, and
+// where an expert is chosen already.
 template <typename Score>
-__device__ __forceinline__ Best best_of(int i, uint32_t taken, Score score, const float* bias,
-                                        int token) {
+__device__ __forceinline__ Best best_of(int i, Score score, const float* bias) {
   const float4 low = *reinterpret_cast<const float4*>(bias + kEight * i);
   const float4 high = *reinterpret_cast<const float4*>(bias + kEight * i + 4);
   const float biases[kEight] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
@@ -94,8 +97,7 @@ __device__ __forceinline__ Best best_of(int i, uint32_t taken, Score score, cons
 #pragma unroll
   for (int r = 0; r < kEight; r++) {
     expert[r] = kEight * i + r;
-    // fmaxf drops NaN.
-    value[r] = fmaxf(taken >> r & 1 ? -INFINITY : score(expert[r], token) + biases[r], -INFINITY);
+    value[r] = fmaxf(score(expert[r]) + biases[r], -INFINITY);  // drops NaN
   }
   return best(value, expert);
 }
@@ -207,30 +209,28 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     }
     hopper::group_sync(1 + group, 128);
 
-    const auto score_of = [&](int e, int token) { return s.scores[warp][e][place(e, token)]; };
+    const auto score_of = [&](int e) -> float& { return s.scores[warp][e][place(e, lane)]; };
     Eights eights;
 #pragma unroll
     for (int i = 0; i < kExperts / kEight; i++) {
-      const Best b = best_of(i, 0u, score_of, s.bias, lane);
+      const Best b = best_of(i, score_of, s.bias);
       eights.value[i] = b.value;
       eights.expert[i] = b.expert;
     }
-    uint64_t taken = 0;             // bit e: expert e is chosen already
-    uint64_t early = 0, late = 0;  // the chosen: at most 16
     float sum = 0;
     for (int j = 0; j < chosen; j++) {
       // Where every score is NaN: an expert that exists.
       const int found = min(best(eights.value, eights.expert).expert, experts - 1);
-      sum += score_of(found, lane);
-      if (j < kChoicesOfAWord) {
-        early |= static_cast<uint64_t>(found) << 6 * j;
-      } else {
-        late |= static_cast<uint64_t>(found) << 6 * (j - kChoicesOfAWord);
+      const float mine = score_of(found);
+      score_of(found) = NAN;
+      sum += mine;
+      s.chosen_score[warp][lane * chosen + j] = mine;
+      s.chosen_expert[warp][lane * chosen + j] = found;
+      if (j + 1 == chosen) {
+        break;  // nobody looks again
       }
-      taken |= 1ull << found;
       const int eight = found / kEight;
-      const Best b = best_of(eight, static_cast<uint32_t>(taken >> kEight * eight), score_of,
-                             s.bias, lane);
+      const Best b = best_of(eight, score_of, s.bias);
 #pragma unroll
       for (int i = 0; i < kExperts / kEight; i++) {
         if (i == eight) {
@@ -239,30 +239,21 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
         }
       }
     }
-    const float factor = scale / (sum + kTiny);
+    s.factor[warp][lane] = scale / (sum + kTiny);
+    __syncwarp();
 
     // A warp's results lie one after the other.
     const int before_it = 32 * (warp % 4);  // tokens of the pass
     const int begin = first + before_it;
     const int there = min(min(32, of_a_pass - before_it), tokens - begin) * chosen;
-    for (int i = lane; i - lane < there; i += 32) {
-      const int token = i * reciprocal >> 16;  // i / chosen
-      const int j = i - token * chosen;
-      const float its_factor = __shfl_sync(~0u, factor, token);
-      uint64_t word = __shfl_sync(~0u, early, token);
-      int place_in_word = j;
-      if (chosen > kChoicesOfAWord) {
-        const uint64_t its_late = __shfl_sync(~0u, late, token);
-        if (j >= kChoicesOfAWord) {
-          word = its_late;
-          place_in_word = j - kChoicesOfAWord;
-        }
-      }
+    for (int of_32 = 0; of_32 < there; of_32 += 32) {
+      const int i = of_32 + lane;
+      const float mine = s.chosen_score[warp][i];
+      const int its_expert = s.chosen_expert[warp][i];
+      const float its_factor = s.factor[warp][i * reciprocal >> 16];
       if (i < there) {
-        const int e = word >> 6 * place_in_word & (kExperts - 1);
-        const float mine = score_of(e, token);
         const long to = static_cast<long>(begin) * chosen + i;
-        expert[to] = e;
+        expert[to] = its_expert;
         score[to] = mine;
         weight[to] = mine * its_factor;
       }

@@ -32,14 +32,15 @@ public record Router(int tokens, int hidden, int experts, int chosen, float scal
   private static final int MOST_TOKENS_OF_A_PASS = 128;
 
   /**
-   * Six stages of 64 columns of the tokens and experts, scores of two passes, biases, barriers, and
-   * room to align.
+   * Five stages of 64 columns of the tokens and experts, scores of two passes, biases, what was
+   * chosen, barriers, and room to align.
    */
   private static final int NARROW_BYTES =
-      6 * (MOST_TOKENS_OF_A_PASS + MOST_EXPERTS_NARROW) * 64 * 2
+      5 * (MOST_TOKENS_OF_A_PASS + MOST_EXPERTS_NARROW) * 64 * 2
           + 2 * 4 * MOST_TOKENS_OF_A_PASS * MOST_EXPERTS_NARROW
           + 4 * MOST_EXPERTS_NARROW
-          + (2 * 6 + 2) * 8
+          + 2 * MOST_TOKENS_OF_A_PASS * (5 * MOST_CHOSEN_NARROW + 4)
+          + (2 * 5 + 2) * 8
           + 1024;
 
   /**
