@@ -20,6 +20,8 @@ import java.util.List;
  * @param rotated 2 P, divisible by 8
  */
 public record FusedRope(int rows, int heads, int width, int rotated) {
+  private static final int HEADS_OF_A_THREAD = 4;
+
   /** Checks the sizes. */
   public FusedRope {
     if (width % 8 != 0 || rotated % 8 != 0 || rotated < 8 || rotated > width) {
@@ -45,11 +47,12 @@ public record FusedRope(int rows, int heads, int width, int rotated) {
       DeviceBuffer cosine_LP,
       DeviceBuffer sine_LP,
       boolean back) {
-    int threads = rows * heads * (rotated / 8);
+    int step = (heads + HEADS_OF_A_THREAD - 1) / HEADS_OF_A_THREAD;
+    int threads = rows * step * (rotated / 8);
     return new Launch(
         "fused_rope",
         "fused_rope",
-        Launch.Dim.of(Math.ceilDiv(threads, 256)),
+        Launch.Dim.of((threads + 255) / 256),
         Launch.Dim.of(256),
         0,
         List.of(
@@ -59,6 +62,7 @@ public record FusedRope(int rows, int heads, int width, int rotated) {
             address(sine_LP),
             integer(threads),
             integer(heads),
+            integer(step),
             integer(width / 8),
             integer(rotated / 8),
             real(back ? -1 : 1)),
