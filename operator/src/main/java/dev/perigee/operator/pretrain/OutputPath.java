@@ -16,8 +16,12 @@ final class OutputPath {
   static String of(PretrainJob job) {
     VolumeSource volume = job.getSpec().checkpoints().volume();
     String path = RunConfigs.checkpointPath(job);
-    return volume.persistentVolumeClaim() != null
-        ? "claim " + volume.persistentVolumeClaim().claimName() + "/" + normal(path)
+    if (volume.persistentVolumeClaim() != null) {
+      return "claim " + volume.persistentVolumeClaim().claimName() + "/" + normal(path);
+    }
+    // A definition that is newer than this operator may have volumes of another kind.
+    return volume.hostPath() == null
+        ? "job " + job.getMetadata().getName()
         : "node /" + normal(volume.hostPath().path() + "/" + path);
   }
 

@@ -240,6 +240,14 @@ class PrerequisitesTest {
     assertThat(OutputPath.of(above)).isEqualTo(OutputPath.of(data));
   }
 
+  /** A newer definition may know more kinds of volumes. */
+  @Test
+  void aVolumeOfAnotherKindHoldsTheJobsOwnFolder() {
+    PretrainJob a = Jobs.with(job("a", null), "/checkpoints/volume", "{}");
+    PretrainJob b = Jobs.with(job("b", null), "/checkpoints/volume", "{}");
+    assertThat(OutputPath.of(a)).isNotEqualTo(OutputPath.of(b));
+  }
+
   /** All jobs are looked up by it: one with a path that no file can have must not stop that. */
   @Test
   void aPathThatNoFileCanHaveIsAFolderLikeAnyOther() {
