@@ -3,7 +3,9 @@ package dev.perigee.plan;
 import dev.perigee.run.Mesh;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 
@@ -14,6 +16,9 @@ public final class NearestLayouts {
 
   /** Far enough to find something, and over in a blink. */
   private static final int TRIED = 4000;
+
+  /** The same for models of many layers: each try goes through all of them. */
+  private static final int TRIED_LAYERS = 64 * TRIED;
 
   private NearestLayouts() {}
 
@@ -42,14 +47,16 @@ public final class NearestLayouts {
     Candidate wish =
         new Candidate(
             asked.pipeline(), virtualStages, asked.data(), asked.expert(), asked.ranksPerPod());
-    if (works(workload, wish, hardware)) {
+    Map<Integer, StageLayout> dealt = new HashMap<>();
+    if (works(workload, wish, hardware, dealt)) {
       return List.of();
     }
+    int layers = workload.model() == null ? 1 : Math.max(1, workload.model().numHiddenLayers());
     List<Candidate> near =
         candidates(workload, wish).stream()
             .sorted(Comparator.comparingDouble(c -> distance(c, wish)))
-            .limit(TRIED)
-            .filter(c -> works(workload, c, hardware))
+            .limit(Math.min(TRIED, TRIED_LAYERS / layers))
+            .filter(c -> works(workload, c, hardware, dealt))
             .limit(NAMED)
             .toList();
     return near.isEmpty()
@@ -101,7 +108,13 @@ public final class NearestLayouts {
     return found;
   }
 
-  private static boolean works(Workload workload, Candidate c, Hardware hardware) {
+  /**
+   * Whether one works.
+   *
+   * @param dealt layers dealt out to so many chunks, as found before
+   */
+  private static boolean works(
+      Workload workload, Candidate c, Hardware hardware, Map<Integer, StageLayout> dealt) {
     Mesh mesh = new Mesh(c.pipeline, c.data, c.expert, c.ranksPerPod);
     if (workload.model() == null) {
       return mesh.problems(-1).isEmpty();
@@ -113,7 +126,9 @@ public final class NearestLayouts {
     Layout layout =
         new Layout(
             mesh,
-            StageLayout.byCost(workload.model(), c.chunks(), workload.sequenceLength()),
+            dealt.computeIfAbsent(
+                c.chunks(),
+                chunks -> StageLayout.byCost(workload.model(), chunks, workload.sequenceLength())),
             c.virtualStages,
             1,
             false,

@@ -93,23 +93,21 @@ public record RankMemory(
     for (Step step : schedule.steps().get(stage)) {
       int chunk = step.chunk();
       boolean first = step.part() == 0;
-      long passing = 0;
       switch (step.action()) {
         case FORWARD -> live += keptByPart[chunk][step.part()];
-        case BACKWARD -> {
-          held = working[chunk];
-          passing = stages.layers().get(chunk) > 0 ? activations.passing() : 0;
-        }
+        case BACKWARD -> held = working[chunk];
         case BACKWARD_INPUT -> {
           live += delayed[chunk][step.part()];
           held += again[chunk][step.part()];
-          passing = stages.layers().get(chunk) > 0 ? activations.passing() : 0;
         }
         case BACKWARD_WEIGHT -> heldForWeights += weightAgain[chunk][step.part()];
         case LOAD -> live += kept[chunk];
         default -> {}
       }
-      peak = Math.max(peak, live + held + heldForWeights + passing);
+      boolean attends =
+          (step.action() == Step.Action.BACKWARD || step.action() == Step.Action.BACKWARD_INPUT)
+              && stages.layers().get(chunk) > 0;
+      peak = Math.max(peak, live + held + heldForWeights + (attends ? activations.passing() : 0));
       switch (step.action()) {
         case BACKWARD -> {
           live -= first ? kept[chunk] : 0;
@@ -126,7 +124,6 @@ public record RankMemory(
         case OFFLOAD -> live -= kept[chunk];
         default -> {}
       }
-      peak = Math.max(peak, live + held + heldForWeights);
     }
     return peak;
   }

@@ -41,24 +41,39 @@ public record StageLayout(List<Integer> layers) {
       upTo[i + 1] = upTo[i] + FlopCount.layer(model, i, length).forward();
     }
     double head = FlopCount.head(model).forward();
-    // best[c][n]: the first c chunks with the first n layers.
-    Cost[][] best = new Cost[chunks + 1][layers + 1];
+    // Of the best way to have the first n layers in the chunks so far: its dearest, and their sum.
+    double[] dearest = new double[layers + 1];
+    double[] squares = new double[layers + 1];
+    Arrays.fill(dearest, 1, layers + 1, Double.POSITIVE_INFINITY);
     int[][] before = new int[chunks + 1][layers + 1];
-    best[0][0] = new Cost(0, 0);
     for (int c = 1; c <= chunks; c++) {
-      boolean mayBeEmpty = c == 1 || c == chunks;
-      for (int n = 0; n <= layers; n++) {
-        for (int from = 0; from <= (mayBeEmpty ? n : n - 1); from++) {
-          if (best[c - 1][from] != null) {
-            double own = upTo[n] - upTo[from] + (c == chunks ? head : 0);
-            Cost cost = best[c - 1][from].with(own);
-            if (best[c][n] == null || cost.less(best[c][n])) {
-              best[c][n] = cost;
-              before[c][n] = from;
-            }
+      boolean last = c == chunks;
+      boolean mayBeEmpty = c == 1 || last;
+      int fewest =
+          Math.max(0, c - 2); // layers of the chunks before, of which the first may be empty
+      double[] nextDearest = new double[layers + 1];
+      double[] nextSquares = new double[layers + 1];
+      Arrays.fill(nextDearest, Double.POSITIVE_INFINITY);
+      for (int n = last ? layers : 0; n <= layers; n++) {
+        for (int from = mayBeEmpty ? n : n - 1; from >= fewest; from--) {
+          double own = upTo[n] - upTo[from] + (last ? head : 0);
+          if (own > nextDearest[n]) {
+            break; // and so are all with more layers
+          }
+          double most = Math.max(dearest[from], own);
+          double sum = squares[from] + own * own;
+          if (most < nextDearest[n]
+              || (most == nextDearest[n]
+                  && most < Double.POSITIVE_INFINITY
+                  && sum <= nextSquares[n])) {
+            nextDearest[n] = most;
+            nextSquares[n] = sum;
+            before[c][n] = from;
           }
         }
       }
+      dearest = nextDearest;
+      squares = nextSquares;
     }
     Integer[] found = new Integer[chunks];
     int end = layers;
@@ -67,16 +82,6 @@ public record StageLayout(List<Integer> layers) {
       end = before[c][end];
     }
     return new StageLayout(Arrays.asList(found));
-  }
-
-  private record Cost(double dearest, double squares) {
-    Cost with(double chunk) {
-      return new Cost(Math.max(dearest, chunk), squares + chunk * chunk);
-    }
-
-    boolean less(Cost other) {
-      return dearest < other.dearest || (dearest == other.dearest && squares < other.squares);
-    }
   }
 
   /** Chunks that a model can be cut into: its layers, and the embedding and the head alone. */

@@ -1,6 +1,7 @@
 package dev.perigee.plan;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -8,6 +9,7 @@ import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
 import dev.perigee.run.RunConfig;
+import java.time.Duration;
 import java.util.Comparator;
 import java.util.EnumSet;
 import java.util.List;
@@ -68,6 +70,21 @@ class LayoutsTest {
   void aNumberOfRanksThatTheBatchDoesNotDivideOverHasNoLayout() {
     Workload w = workload("quickstart", 8 * 4096);
     assertThat(LayoutSearch.best(7, w, layout(w, 1, 8, 1), H100, Calibration.DEFAULT, 5)).isEmpty();
+  }
+
+  /** An operator looks at such a manifest again and again, beside all others. */
+  @Test
+  void aModelOfAllTheLayersThatAreAllowedIsJudgedInTime() {
+    ObjectNode tree = new ObjectMapper().valueToTree(ModelPresets.find("kimi-k2").orElseThrow());
+    ModelConfig deep =
+        new ObjectMapper().convertValue(tree.put("numHiddenLayers", 10_000), ModelConfig.class);
+    Workload w = new Workload(deep, 4096, 1L << 26, 5, workload("kimi-k2", 1L << 26).memory());
+    assertTimeoutPreemptively(
+        Duration.ofSeconds(60),
+        () -> {
+          NearestLayouts.hints(w, new Mesh(64, 256, 256, 8), 1, H100);
+          assertThat(StageLayout.byCost(deep, 1024, 4096).problems(1024, 10_000)).isEmpty();
+        });
   }
 
   @Test

@@ -6,9 +6,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class StageLayoutTest {
   private static final ModelConfig K2 = ModelPresets.find("kimi-k2").orElseThrow();
@@ -44,6 +47,55 @@ class StageLayoutTest {
         }
       }
     }
+  }
+
+  /** Layouts stand in checkpoints' plans and rank maps: looking at fewer changes none. */
+  @ParameterizedTest
+  @ValueSource(strings = {"quickstart", "kimi-k2", "deepseek-v3"})
+  void whatIsNotLookedAtIsNeverBetter(String preset) {
+    ModelConfig model = ModelPresets.find(preset).orElseThrow();
+    for (int chunks = 1; chunks <= StageLayout.mostChunks(model.numHiddenLayers()); chunks++) {
+      for (int length : new int[] {2, 4096, 131072}) {
+        assertThat(StageLayout.byCost(model, chunks, length).layers())
+            .as("%d chunks, %d tokens", chunks, length)
+            .isEqualTo(plainly(model, chunks, length));
+      }
+    }
+  }
+
+  /** The same by looking at every cut. */
+  private static List<Integer> plainly(ModelConfig model, int chunks, int length) {
+    int layers = model.numHiddenLayers();
+    double[] upTo = new double[layers + 1];
+    for (int i = 0; i < layers; i++) {
+      upTo[i + 1] = upTo[i] + FlopCount.layer(model, i, length).forward();
+    }
+    double head = FlopCount.head(model).forward();
+    double[][][] best = new double[chunks + 1][layers + 1][];
+    int[][] before = new int[chunks + 1][layers + 1];
+    best[0][0] = new double[] {0, 0};
+    for (int c = 1; c <= chunks; c++) {
+      boolean mayBeEmpty = c == 1 || c == chunks;
+      for (int n = 0; n <= layers; n++) {
+        for (int from = 0; from <= (mayBeEmpty ? n : n - 1); from++) {
+          if (best[c - 1][from] != null) {
+            double own = upTo[n] - upTo[from] + (c == chunks ? head : 0);
+            double[] cost = {Math.max(best[c - 1][from][0], own), best[c - 1][from][1] + own * own};
+            if (best[c][n] == null || Arrays.compare(cost, best[c][n]) < 0) {
+              best[c][n] = cost;
+              before[c][n] = from;
+            }
+          }
+        }
+      }
+    }
+    List<Integer> found = new ArrayList<>();
+    int end = layers;
+    for (int c = chunks; c >= 1; c--) {
+      found.addFirst(end - before[c][end]);
+      end = before[c][end];
+    }
+    return found;
   }
 
   private static double dearest(StageLayout layout) {

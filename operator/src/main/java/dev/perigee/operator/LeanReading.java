@@ -1,6 +1,7 @@
 package dev.perigee.operator;
 
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.fabric8.kubernetes.api.model.Container;
 import io.fabric8.kubernetes.api.model.ObjectMeta;
@@ -18,6 +19,9 @@ final class LeanReading {
   static KubernetesSerialization serialization() {
     return new KubernetesSerialization(
         new ObjectMapper()
+            // One job of a newer definition that could not be read would hide all others.
+            .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+            .enable(DeserializationFeature.READ_UNKNOWN_ENUM_VALUES_AS_NULL)
             .addMixIn(ObjectMeta.class, Metadata.class)
             .addMixIn(PodSpec.class, Pods.class)
             .addMixIn(Container.class, Containers.class),

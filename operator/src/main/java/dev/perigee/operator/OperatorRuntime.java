@@ -92,12 +92,16 @@ public final class OperatorRuntime implements AutoCloseable {
    * @param client how to reach the cluster; it stays the caller's and is not closed
    * @param options how to behave
    * @param election how replicas agree on who works; empty when there is only this one
-   * @throws io.javaoperatorsdk.operator.OperatorException when the cluster cannot be reached or
-   *     lacks the custom resource definitions
+   * @throws io.javaoperatorsdk.operator.OperatorException when the cluster cannot be reached, or
+   *     lacks the custom resource definitions, or has older ones
    */
   public static OperatorRuntime start(
       KubernetesClient client, OperatorOptions options, Optional<LeaderElection> election) {
-    requireDefinitions(client);
+    Definitions.problem(client)
+        .ifPresent(
+            problem -> {
+              throw new OperatorException(problem);
+            });
     OperatorRuntime runtime = new OperatorRuntime(client, options);
     try {
       runtime.watch();
@@ -191,18 +195,6 @@ public final class OperatorRuntime implements AutoCloseable {
     return unwatched.isEmpty()
         ? Optional.empty()
         : Optional.of("not watching: " + String.join(", ", unwatched));
-  }
-
-  /** By discovery, which every account may do, unlike reading definitions. */
-  private static void requireDefinitions(KubernetesClient client) {
-    if (!client.supports(PretrainJob.class)) {
-      throw new OperatorException(
-          "the cluster does not serve "
-              + PretrainJob.GROUP
-              + "/"
-              + PretrainJob.VERSION
-              + " PretrainJob; install the definitions: kubectl apply --server-side -f crds/yaml");
-    }
   }
 
   private static Map<String, Long> byReason(Controller<PretrainJob> controller) {

@@ -2,6 +2,7 @@ package dev.perigee.operator;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.perigee.api.PretrainJob;
 import dev.perigee.operator.gang.PodState;
 import io.fabric8.kubernetes.api.model.ContainerBuilder;
 import io.fabric8.kubernetes.api.model.ManagedFieldsEntryBuilder;
@@ -99,5 +100,30 @@ class LeanReadingTest {
   @Test
   void aPodIsWrittenInFull() {
     assertThat(lean.asJson(POD)).isEqualTo(new KubernetesSerialization().asJson(POD));
+  }
+
+  /** Its operator was rolled back, say. One job that cannot be read would hide all others. */
+  @Test
+  void aJobOfANewerDefinitionIsReadAllTheSame() {
+    PretrainJob job =
+        lean.unmarshal(
+            """
+            apiVersion: perigee.dev/v1alpha1
+            kind: PretrainJob
+            metadata: {name: demo}
+            news: 1
+            spec:
+              news: 1
+              steps: 100
+              compute: {backend: tpu, news: 1}
+              failurePolicy: {rules: [{action: Ponder, podReasons: [Bored]}]}
+            status:
+              news: 1
+              attempt: {number: 2, phase: Dreaming, news: 1}
+              conditions: [{type: Ready, status: Perhaps, news: 1}]
+            """,
+            PretrainJob.class);
+    assertThat(job.getSpec().steps()).isEqualTo(100);
+    assertThat(job.getStatus().attempt().number()).isEqualTo(2);
   }
 }

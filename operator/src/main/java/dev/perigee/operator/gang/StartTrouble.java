@@ -4,7 +4,6 @@ import dev.perigee.api.GangAttempt;
 import io.fabric8.kubernetes.api.model.Event;
 import io.fabric8.kubernetes.api.model.ListOptionsBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
-import io.fabric8.kubernetes.client.KubernetesClientException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Comparator;
@@ -15,6 +14,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Why a pod that has a node does not start, in the words of its kubelet. A volume that cannot be
@@ -22,6 +23,8 @@ import java.util.stream.Stream;
  * not to the pod, which only says that its container is being created.
  */
 public final class StartTrouble {
+  private static final Logger LOG = LoggerFactory.getLogger(StartTrouble.class);
+
   /** A start that goes well needs no question; a kubelet that mounts a volume late says so. */
   private static final Duration PATIENCE = Duration.ofSeconds(10);
 
@@ -111,7 +114,8 @@ public final class StartTrouble {
                   .withLimit(EVENTS)
                   .build())
           .getItems();
-    } catch (KubernetesClientException e) {
+    } catch (RuntimeException e) { // the client's, and those of a connection that breaks
+      LOG.debug("the Events of pod {} cannot be read", pod.name(), e);
       return List.of();
     }
   }

@@ -4,10 +4,11 @@ import dev.perigee.api.PretrainJobStatus;
 import dev.perigee.api.SchedulingSpec.Adapter;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
 import io.fabric8.kubernetes.client.KubernetesClient;
-import io.fabric8.kubernetes.client.KubernetesClientException;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Why a queue has not let a gang in, in the words of the queue. Kueue writes them to its Workload
@@ -15,6 +16,7 @@ import java.util.Optional;
  * looks from its pods like any other that waits.
  */
 public final class QueuePosition {
+  private static final Logger LOG = LoggerFactory.getLogger(QueuePosition.class);
   private static final List<String> STEPS = List.of("QuotaReserved", "Admitted");
 
   private QueuePosition() {}
@@ -46,7 +48,8 @@ public final class QueuePosition {
               client
                   .getKubernetesSerialization()
                   .unmarshal(workload, GenericKubernetesResource.class));
-    } catch (KubernetesClientException e) {
+    } catch (RuntimeException e) { // the client's, and those of a connection that breaks
+      LOG.debug("what Workload {} says cannot be read", scheduling.group(), e);
       return Optional.empty();
     }
   }

@@ -2,10 +2,18 @@ package dev.perigee.operator.gang;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.perigee.api.GangAttempt;
+import dev.perigee.operator.BrokenClient;
 import io.fabric8.kubernetes.api.model.Event;
 import io.fabric8.kubernetes.api.model.EventBuilder;
 import io.fabric8.kubernetes.api.model.MicroTime;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.fabric8.kubernetes.api.model.PodBuilder;
+import io.fabric8.kubernetes.client.KubernetesClientException;
+import io.vertx.core.VertxException;
+import java.time.Instant;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -100,5 +108,45 @@ class StartTroubleTest {
         .isEmpty();
     assertThat(StartTrouble.of(List.of(event(2, "FailedMount", "x".repeat(9999)))).orElseThrow())
         .hasSizeLessThan(700);
+  }
+
+  /** The client throws what its connection throws, too. */
+  @Test
+  void eventsThatCannotBeReadHoldNothingUp() {
+    Pod pod =
+        new PodBuilder()
+            .withNewMetadata()
+            .withName("demo-0")
+            .withUid("uid-0")
+            .addToLabels(GangLabels.POD_INDEX, "0")
+            .addToLabels(GangLabels.GENERATION, "1")
+            .addToLabels(GangLabels.SIZE, "1")
+            .endMetadata()
+            .withNewSpec()
+            .withNodeName("node")
+            .endSpec()
+            .withNewStatus()
+            .withPhase("Pending")
+            .endStatus()
+            .build();
+    ObservedGang observed =
+        new ObservedGang(Optional.empty(), Optional.empty(), List.of(), List.of(PodState.of(pod)));
+    GangAttempt start =
+        new GangAttempt(1, true, null, GangAttempt.Phase.ImagePull, "2026-01-01T00:00:00Z");
+    for (RuntimeException thrown :
+        List.of(
+            new KubernetesClientException("no answer"),
+            new VertxException("Connection was closed"),
+            new IllegalArgumentException("not a list"))) {
+      assertThat(
+              new StartTrouble()
+                  .read(
+                      BrokenClient.of(thrown),
+                      "team",
+                      observed,
+                      Optional.of(start),
+                      Instant.parse("2026-01-01T00:01:00Z")))
+          .isEqualTo(observed);
+    }
   }
 }

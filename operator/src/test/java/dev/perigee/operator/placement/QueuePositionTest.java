@@ -3,8 +3,14 @@ package dev.perigee.operator.placement;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import dev.perigee.api.PretrainJobStatus;
+import dev.perigee.api.SchedulingSpec;
+import dev.perigee.operator.BrokenClient;
 import io.fabric8.kubernetes.api.model.GenericKubernetesResource;
+import io.fabric8.kubernetes.client.KubernetesClientException;
+import io.vertx.core.VertxException;
 import java.io.IOException;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class QueuePositionTest {
@@ -73,6 +79,21 @@ class QueuePositionTest {
                       - {type: QuotaReserved, status: "False", message: 100m more needed}
                     """)))
         .contains("100m more needed");
+  }
+
+  /** The client throws what its connection throws, too. */
+  @Test
+  void aQueueThatCannotBeReadSaysNothingAndHoldsNothingUp() {
+    var scheduling =
+        new PretrainJobStatus.Scheduling(
+            SchedulingSpec.Adapter.Kueue, "kueue.x-k8s.io/v1beta2", "demo-attempt-1", "gpus");
+    for (RuntimeException thrown :
+        List.of(
+            new KubernetesClientException("no answer"),
+            new VertxException("Connection was closed"),
+            new IllegalArgumentException("not a Workload"))) {
+      assertThat(QueuePosition.read(BrokenClient.of(thrown), "team", scheduling)).isEmpty();
+    }
   }
 
   @Test

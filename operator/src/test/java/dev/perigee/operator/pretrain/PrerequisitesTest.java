@@ -225,6 +225,36 @@ class PrerequisitesTest {
     assertThat(OutputPath.of(host)).isEqualTo(OutputPath.of(deep));
   }
 
+  @Test
+  void howAPathIsWrittenMakesNoOtherFolder() {
+    PretrainJob plain = Jobs.with(job("a", null), "/checkpoints/path", "runs/first");
+    for (String path : new String[] {"./runs/first", "runs//first/", "runs/./first/."}) {
+      assertThat(OutputPath.of(Jobs.with(plain, "/checkpoints/path", path)))
+          .as(path)
+          .isEqualTo(OutputPath.of(plain));
+    }
+    assertThat(OutputPath.of(Jobs.with(plain, "/checkpoints/path", "runs/second")))
+        .isNotEqualTo(OutputPath.of(plain));
+    PretrainJob above = Jobs.with(plain, "/checkpoints/volume", "{hostPath: {path: /../data}}");
+    PretrainJob data = Jobs.with(plain, "/checkpoints/volume", "{hostPath: {path: /data}}");
+    assertThat(OutputPath.of(above)).isEqualTo(OutputPath.of(data));
+  }
+
+  /** A newer definition may know more kinds of volumes. */
+  @Test
+  void aVolumeOfAnotherKindHoldsTheJobsOwnFolder() {
+    PretrainJob a = Jobs.with(job("a", null), "/checkpoints/volume", "{}");
+    PretrainJob b = Jobs.with(job("b", null), "/checkpoints/volume", "{}");
+    assertThat(OutputPath.of(a)).isNotEqualTo(OutputPath.of(b));
+  }
+
+  /** All jobs are looked up by it: one with a path that no file can have must not stop that. */
+  @Test
+  void aPathThatNoFileCanHaveIsAFolderLikeAnyOther() {
+    PretrainJob odd = Jobs.with(job("a", null), "/checkpoints/path", "\"runs\\0first\"");
+    assertThat(OutputPath.of(odd)).isNotEqualTo(OutputPath.of(job("a", null)));
+  }
+
   private FakeCluster cluster(PretrainJob job) {
     FakeCluster cluster = new FakeCluster(job);
     cluster.neighbours = neighbours;

@@ -96,6 +96,18 @@ class BadInputIT {
     awaitPods("younger", 2);
   }
 
+  /** YAML and JSON can write it, and no file system. */
+  @Test
+  void aPathThatNoFileCanHaveStopsNobodyElsesJob() {
+    create("odd", job -> job.withObject("/spec/checkpoints").put("path", "a\0b"));
+    create("next", job -> {});
+    awaitPods("next", 2);
+    operator.close();
+    operate();
+    create("last", job -> {});
+    awaitPods("last", 2);
+  }
+
   @Test
   void aGpuCountThatNoNodeHasIsSaidWithTheLargestNodesAndFailsTheJobAtItsDeadline() {
     create(

@@ -79,13 +79,23 @@ public final class RealApi {
 
   /** The server; the test is skipped when its binaries are not there. */
   public static synchronized RealApi orSkip() {
-    assumeTrue(
-        versions().findAny().isPresent(),
-        "SKIPPED: no kube-apiserver in " + BINARIES + ", so nothing was tried against a real one");
+    requireBinaries();
     if (started == null) {
       started = start(servesPodGroups());
     }
     return started;
+  }
+
+  /** Another server, for a test that changes what others rely on; skipped like them. */
+  static RealApi ownOrSkip() {
+    requireBinaries();
+    return startWithoutAlpha();
+  }
+
+  private static void requireBinaries() {
+    assumeTrue(
+        versions().findAny().isPresent(),
+        "SKIPPED: no kube-apiserver in " + BINARIES + ", so nothing was tried against a real one");
   }
 
   /** Starts a server as it comes; it stops with this JVM. */
