@@ -244,7 +244,8 @@ final class PeerLink {
     }
   }
 
-  private static String describe(IOException e) {
+  /** What became of a connection, for people. */
+  static String describe(IOException e) {
     return switch (e) {
       case EOFException _ -> "it closed the connection";
       case Frame.MalformedException m -> m.getMessage() + "; that is no peer of this job";
