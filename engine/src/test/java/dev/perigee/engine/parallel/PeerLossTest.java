@@ -19,7 +19,10 @@ import java.net.SocketException;
 import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -464,6 +467,35 @@ final class PeerLossTest {
         caller.getInputStream().readNBytes(42);
       } catch (IOException over) {
         return;
+      }
+    }
+  }
+
+  @Test
+  void aPodWithoutMemoryForWhatArrivesSaysSo() throws Exception {
+    Alarm alarm = new Alarm();
+    try (ServerSocketChannel server = ServerSocketChannel.open();
+        SocketChannel here = SocketChannel.open()) {
+      server.bind(new InetSocketAddress(Pods.address(0), 0));
+      here.connect(server.getLocalAddress());
+      PeerLink link =
+          new PeerLink(
+              here,
+              "pod 1",
+              alarm,
+              Duration.ofSeconds(5),
+              bytes -> {
+                throw new OutOfMemoryError("for a test");
+              });
+      try (SocketChannel there = server.accept()) {
+        link.start();
+        there.write(ByteBuffer.wrap(header(0x50474631, 'D', 8)));
+        assertThatThrownBy(() -> link.receive(new Frame.Channel(0, 0), 0, 8, _ -> {}))
+            .isInstanceOf(LostPeerException.class)
+            .hasMessage(
+                "pod 1 is lost: this pod has no memory for what it sends; give it more (for a"
+                    + " test)");
+        assertThat(alarm.reason()).contains("no memory");
       }
     }
   }
