@@ -13,8 +13,9 @@ import java.util.List;
  *
  * <p>On a CPU they are what the engine takes from its arena, sizes rounded up as the arena does. On
  * a GPU they are what backward needs: attention keeps the logarithms of its sums and no
- * probabilities where it can ({@link Hardware#keepsProbabilities}), and what only passes through is
- * given back, but for their gradient, which is as large.
+ * probabilities where it can ({@link Hardware#keepsProbabilities}), the loss no logits where it can
+ * ({@link LossMemory}), and what only passes through is given back, but for their gradient, which
+ * is as large.
  *
  * <p>T tokens of a micro-batch, H hidden, A query rank, L latent rank, R rotary width, Q = heads ·
  * (nope + rope), X = heads · (nope + value), O = heads · value, E experts, K chosen, F width.
@@ -67,6 +68,7 @@ final class ActivationCount {
   private final boolean arena;
   private final int activationBytes;
   private final boolean keepsProbabilities;
+  private final LossMemory loss;
   private final int expertRanks;
   private final long t;
 
@@ -79,6 +81,7 @@ final class ActivationCount {
     this.keepsProbabilities = hardware.keepsProbabilities(workload.model());
     this.expertRanks = layout.mesh().expert();
     this.t = (long) layout.microBatch() * length;
+    this.loss = LossMemory.of(c, t, hardware);
   }
 
   /** What a chunk keeps of one micro-batch between forward and backward. */
@@ -106,7 +109,7 @@ final class ActivationCount {
       }
     }
     if (chunk == stages.chunks() - 1) {
-      sums[parts - 1] += kept(head());
+      sums[parts - 1] += kept(head()) + loss.kept();
     }
     return Arrays.stream(sums).mapToLong(Math::round).toArray();
   }
@@ -182,10 +185,15 @@ final class ActivationCount {
     return arena || !keepsProbabilities ? 0 : 4L * c.numAttentionHeads() * length * length;
   }
 
-  /** The gradient of the chunk's output: received, or made by the head. */
+  /** What the loss works in, which stays with the rank that has the last chunk; else 0. */
+  long loss(StageLayout stages, int chunk) {
+    return chunk == stages.chunks() - 1 ? loss.working() : 0;
+  }
+
+  /** The gradient of the chunk's output: received, or made by the head, now or in forward. */
   private double ends(StageLayout stages, int chunk) {
     Taken gradient = tokens(Part.RESIDUAL, c.hiddenSize());
-    return chunk == stages.chunks() - 1
+    return chunk == stages.chunks() - 1 && !loss.fused()
         ? kept(List.of(gradient, gradient))
         : kept(List.of(gradient));
   }
@@ -263,10 +271,13 @@ final class ActivationCount {
     return taken;
   }
 
+  /** The last norm, and what the loss leaves for backward beside {@link LossMemory#kept}. */
   private List<Taken> head() {
     List<Taken> taken = new ArrayList<>();
     norm(taken, c.hiddenSize());
-    taken.add(tokens(Part.RESIDUAL, c.vocabSize()));
+    if (loss.fused()) {
+      gradient(taken, c.hiddenSize());
+    }
     return taken;
   }
 

@@ -91,15 +91,31 @@ public sealed interface Hardware {
    * GPUs of an unknown kind it is hoped that they are Hopper's.
    */
   default boolean keepsProbabilities(ModelConfig model) {
+    boolean known =
+        model.qkNopeHeadDim() == 128 && model.qkRopeHeadDim() == 64 && model.vHeadDim() == 128;
+    return !(usesTensorCoresOfHopper() && known);
+  }
+
+  /**
+   * Whether the last product and the loss go together, so that the logits of all tokens are never
+   * there at a time. These kernels are Hopper's too, and ask for widths divisible by 8 and a
+   * vocabulary that is worth it.
+   */
+  default boolean fusesLoss(ModelConfig model) {
+    return usesTensorCoresOfHopper()
+        && model.hiddenSize() % 8 == 0
+        && model.vocabSize() >= 4096
+        && model.vocabSize() % 8 == 0;
+  }
+
+  private boolean usesTensorCoresOfHopper() {
     boolean hopper =
         switch (this) {
           case Cpu _ -> false;
           case Gpus(var gpu, var _, var _) -> gpu.computeCapability() == 90;
           case UnknownGpus _ -> true;
         };
-    boolean known =
-        model.qkNopeHeadDim() == 128 && model.qkRopeHeadDim() == 64 && model.vHeadDim() == 128;
-    return !(hopper && known && precision().equals(Precision.BF16));
+    return hopper && precision().equals(Precision.BF16);
   }
 
   /** In a few words, for people. */
@@ -120,7 +136,7 @@ public sealed interface Hardware {
                       Figures.bytes(gpu.networkBytesPerSecond())));
       case UnknownGpus(var _, var precision) ->
           parts.add(
-              "GPUs of an unknown kind, %s (name one with --gpu: %s; until then attention is taken for Hopper's)"
+              "GPUs of an unknown kind, %s (name one with --gpu: %s; until then attention and the loss are taken for Hopper's)"
                   .formatted(precision.text(), Gpu.names()));
     }
     return String.join(", ", parts);

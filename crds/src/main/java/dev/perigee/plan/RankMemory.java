@@ -13,7 +13,8 @@ import java.util.List;
  * @param parameters weights in the precision of the forward pass
  * @param gradients float32 sums
  * @param optimizer precise weights where they are apart, momentum and moments, as ZeRO shares them
- * @param activations of all micro-batches that are under way, and what a backward takes besides
+ * @param activations of all micro-batches that are under way, and what a backward and the loss take
+ *     besides
  * @param buffers of the gradients' exchange and of Newton–Schulz
  */
 public record RankMemory(
@@ -87,6 +88,9 @@ public record RankMemory(
       weightAgain[chunk] = activations.again(stages, chunk, schedule.parts(chunk), true);
     }
     long live = 0;
+    for (int chunk = stage; chunk < chunks; chunk += layout.mesh().pipeline()) {
+      live += activations.loss(stages, chunk);
+    }
     long peak = 0;
     long held = 0; // by a backward of which parts are still to come, while a forward takes turns
     long heldForWeights = 0; // after it

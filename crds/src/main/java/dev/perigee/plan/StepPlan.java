@@ -135,6 +135,7 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
     found.addAll(tiedEmbeddings(model, mesh.pipeline()));
     if (asked == null || share % asked == 0) {
       found.addAll(tooManyProbabilities(run, model));
+      found.addAll(tooManyLogits(run, model));
     }
     if (model.nRoutedExperts() == 0) {
       found.addAll(forExpertsOnly(run.memory()));
@@ -147,11 +148,7 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
 
   /** Attention that would need a larger tensor than there can be, whatever the memory. */
   private static List<String> tooManyProbabilities(RunConfig run, ModelConfig model) {
-    RunConfig.Compute compute = run.compute();
-    boolean kept =
-        compute.backend() == RunConfig.Compute.Backend.cpu
-            || new Hardware.UnknownGpus(1, Hardware.Precision.of(compute.precision()))
-                .keepsProbabilities(model);
+    boolean kept = hardware(run).keepsProbabilities(model);
     int length = run.sequenceLength();
     int sequences = microBatchSequences(run);
     double perHead = (double) length * length;
@@ -175,6 +172,36 @@ public record StepPlan(StageLayout layout, Shape shape, int microBatchSequences)
                         .formatted(
                             (long)
                                 Math.sqrt((double) LARGEST_TENSOR / model.numAttentionHeads()))));
+  }
+
+  /** The same of a loss. */
+  private static List<String> tooManyLogits(RunConfig run, ModelConfig model) {
+    int length = run.sequenceLength();
+    int sequences = microBatchSequences(run);
+    double all = (double) length * sequences * model.vocabSize();
+    if (hardware(run).fusesLoss(model) || all <= LARGEST_TENSOR) {
+      return List.of();
+    }
+    long possible = LARGEST_TENSOR / ((long) length * model.vocabSize());
+    return List.of(
+        ("sequenceLength: %d in micro-batches of %d sequences gives the loss %.0f logits of %d"
+                + " words, and a tensor holds at most %d numbers; use %s")
+            .formatted(
+                length,
+                sequences,
+                all,
+                model.vocabSize(),
+                LARGEST_TENSOR,
+                possible >= 1
+                    ? "microBatchSequences of at most " + possible
+                    : "a sequenceLength of at most " + LARGEST_TENSOR / model.vocabSize()));
+  }
+
+  /** As far as a run's configuration says. */
+  private static Hardware hardware(RunConfig run) {
+    return run.compute().backend() == RunConfig.Compute.Backend.cpu
+        ? new Hardware.Cpu(null, 1)
+        : new Hardware.UnknownGpus(1, Hardware.Precision.of(run.compute().precision()));
   }
 
   private static List<String> forExpertsOnly(RunConfig.Memory memory) {

@@ -82,7 +82,10 @@ public record RunConfig(
    *     and {@code .txt} files
    */
   @JsonInclude(JsonInclude.Include.NON_NULL)
-  public record DataSource(String name, double weight, String builtin, String path) {}
+  public record DataSource(String name, double weight, String builtin, String path) {
+    /** Sources of one run: each has a sequence in every 1,024. */
+    public static final int MOST = 1024;
+  }
 
   /**
    * How text becomes ids.

@@ -55,6 +55,13 @@ final class RunConfigProblems {
 
   private void data() {
     require(!run.data().isEmpty(), "data: empty; expected at least one source");
+    require(
+        run.data().size() <= RunConfig.DataSource.MOST,
+        "data: "
+            + run.data().size()
+            + " sources; expected at most "
+            + RunConfig.DataSource.MOST
+            + ", put the files of several into one folder");
     Set<String> names = new HashSet<>();
     for (int i = 0; i < run.data().size(); i++) {
       RunConfig.DataSource source = run.data().get(i);

@@ -155,10 +155,32 @@ class PlanTest {
 
   @Test
   void theOtherActivationsOfFloat32AreTwiceAsWide() {
+    Hardware a100 = gpu("A100", Precision.BF16);
+    LossMemory loss =
+        LossMemory.of(ModelPresets.find("moonlight-16b-a3b").orElseThrow(), 2048, a100);
     long bf16 = onOneGpu("moonlight-16b-a3b", "A100", Precision.BF16, 64).fullest().activations();
     long float32 =
         onOneGpu("moonlight-16b-a3b", "A100", Precision.FLOAT32, 64).fullest().activations();
-    assertThat((double) float32 / bf16).isBetween(1.8, 2.0);
+    assertThat((double) (float32 - loss.kept()) / (bf16 - loss.kept() - loss.working()))
+        .isBetween(1.8, 2.0);
+  }
+
+  /** Float32 logits, and in bf16 their gradient as products take it; or some logits at a time. */
+  @ParameterizedTest
+  @CsvSource({"A100, false, 6", "A100, true, 4", "H100, true, 4", "B200, false, 6"})
+  void theLossTakesTheLogitsOfAllTokensWhereItIsNotFused(String gpu, boolean float32, int bytes) {
+    Precision precision = float32 ? Precision.FLOAT32 : Precision.BF16;
+    ModelConfig model = ModelPresets.find("moonlight-16b-a3b").orElseThrow();
+    LossMemory loss = LossMemory.of(model, 8192, gpu(gpu, precision));
+    double all = 8192.0 * model.vocabSize();
+    assertThat((loss.kept() + loss.working()) / all).isBetween((double) bytes, bytes * 1.01);
+    LossMemory fused = LossMemory.of(model, 8192, gpu("H100", Precision.BF16));
+    assertThat(fused.kept()).isZero();
+    assertThat((double) fused.working()).isBetween(2048 * 2.0 * 163_840, 2048 * 2.5 * 163_840);
+  }
+
+  private static Hardware gpu(String name, Precision precision) {
+    return new Hardware.Gpus(Gpu.find(name).orElseThrow(), 1, precision);
   }
 
   /** The vendor's figures are for bf16. */

@@ -84,11 +84,8 @@ class StepPlanTest {
       int microBatch,
       boolean possible) {
     ModelConfig model = ModelPresets.find(preset).orElseThrow();
-    RunConfig run =
-        run(64L * length, length, false)
-            .with(new RunConfig.Pipeline(1, microBatch, false, false, null))
-            .with(new RunConfig.Compute(backend, precision));
-    List<String> problems = StepPlan.problems(run, model);
+    List<String> problems =
+        tooLarge(model, backend, precision, length, microBatch, "probabilities");
     if (possible) {
       assertThat(problems).isEmpty();
     } else {
@@ -104,6 +101,47 @@ class StepPlanTest {
           .contains("a tensor holds at most 2147483639")
           .contains(microBatch == 1 ? "a sequenceLength of at most" : "microBatchSequences");
     }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "cpu, fp32, 13107, 1,", // 163840 words
+    "cpu, fp32, 13108, 1, a sequenceLength of at most 13107",
+    "cpu, fp32, 1024, 13, microBatchSequences of at most 12",
+    "cuda, fp32, 13108, 1, a sequenceLength of at most 13107",
+    "cuda, bf16, 32768, 1," // where Hopper's kernels hold some at a time
+  })
+  void aMicroBatchThatNoTensorHoldsTheLogitsOfIsRefused(
+      RunConfig.Compute.Backend backend,
+      RunConfig.Compute.Precision precision,
+      int length,
+      int microBatch,
+      String use) {
+    ModelConfig model = ModelPresets.find("moonlight-16b-a3b").orElseThrow();
+    List<String> problems = tooLarge(model, backend, precision, length, microBatch, "logits");
+    if (use == null) {
+      assertThat(problems).isEmpty();
+    } else {
+      assertThat(problems)
+          .containsExactly(
+              ("sequenceLength: %d in micro-batches of %d sequences gives the loss %d logits of"
+                      + " 163840 words, and a tensor holds at most 2147483639 numbers; use %s")
+                  .formatted(length, microBatch, 163_840L * length * microBatch, use));
+    }
+  }
+
+  private static List<String> tooLarge(
+      ModelConfig model,
+      RunConfig.Compute.Backend backend,
+      RunConfig.Compute.Precision precision,
+      int length,
+      int microBatch,
+      String of) {
+    RunConfig run =
+        run(64L * microBatch * length, length, false)
+            .with(new RunConfig.Pipeline(1, microBatch, false, false, null))
+            .with(new RunConfig.Compute(backend, precision));
+    return StepPlan.problems(run, model).stream().filter(p -> p.contains(of)).toList();
   }
 
   private static final ModelConfig QUICKSTART = ModelPresets.find("quickstart").orElseThrow();

@@ -3,6 +3,7 @@ package dev.perigee.run;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.util.List;
@@ -92,5 +93,22 @@ class RunConfigTest {
         .singleElement()
         .asString()
         .startsWith(problem);
+  }
+
+  @Test
+  void moreSourcesThanCanBeMixedAreRefused() throws IOException {
+    assertThat(withSources(1024).problems()).isEmpty();
+    assertThat(withSources(1025).problems())
+        .containsExactly(
+            "data: 1025 sources; expected at most 1024, put the files of several into one folder");
+  }
+
+  private static RunConfig withSources(int count) throws IOException {
+    ObjectNode file = JSON.valueToTree(GOOD);
+    ArrayNode data = file.putArray("data");
+    for (int i = 0; i < count; i++) {
+      data.add(JSON.valueToTree(new RunConfig.DataSource("s" + i, 1, null, "texts/" + i)));
+    }
+    return JSON.treeToValue(file, RunConfig.class);
   }
 }

@@ -191,27 +191,28 @@ public final class Safetensors {
     Tensor host = into.onHost();
     float[] x = host.floats();
     int at = host.offset();
-    ChunkReader chunks = new ChunkReader(e);
-    while (chunks.next()) {
-      ByteBuffer b = chunks.buffer;
-      int n = b.remaining() / e.dtype.bytes;
-      switch (e.dtype) {
-        case F32 -> b.asFloatBuffer().get(x, at, n);
-        case BF16 -> {
-          for (int i = 0; i < n; i++) {
-            x[at + i] = Float.intBitsToFloat(b.getShort() << 16);
+    try (ChunkReader chunks = new ChunkReader(e)) {
+      while (chunks.next()) {
+        ByteBuffer b = chunks.buffer;
+        int n = b.remaining() / e.dtype.bytes;
+        switch (e.dtype) {
+          case F32 -> b.asFloatBuffer().get(x, at, n);
+          case BF16 -> {
+            for (int i = 0; i < n; i++) {
+              x[at + i] = Float.intBitsToFloat(b.getShort() << 16);
+            }
           }
-        }
-        case F16 -> {
-          for (int i = 0; i < n; i++) {
-            x[at + i] = Float.float16ToFloat(b.getShort());
+          case F16 -> {
+            for (int i = 0; i < n; i++) {
+              x[at + i] = Float.float16ToFloat(b.getShort());
+            }
           }
+          case I64, I32 ->
+              throw new CheckpointFormatException(
+                  e.file, "tensor " + name + " is " + e.dtype + "; expected F32, BF16 or F16");
         }
-        case I64, I32 ->
-            throw new CheckpointFormatException(
-                e.file, "tensor " + name + " is " + e.dtype + "; expected F32, BF16 or F16");
+        at += n;
       }
-      at += n;
     }
     return host;
   }
@@ -229,11 +230,12 @@ public final class Safetensors {
     }
     long[] x = new long[(int) (e.bytes / e.dtype.bytes)];
     int at = 0;
-    ChunkReader chunks = new ChunkReader(e);
-    while (chunks.next()) {
-      ByteBuffer b = chunks.buffer;
-      while (b.hasRemaining()) {
-        x[at++] = e.dtype == DType.I64 ? b.getLong() : b.getInt();
+    try (ChunkReader chunks = new ChunkReader(e)) {
+      while (chunks.next()) {
+        ByteBuffer b = chunks.buffer;
+        while (b.hasRemaining()) {
+          x[at++] = e.dtype == DType.I64 ? b.getLong() : b.getInt();
+        }
       }
     }
     return x;
@@ -248,16 +250,18 @@ public final class Safetensors {
   }
 
   /** Walks through a tensor's bytes in pieces that end on whole numbers. */
-  private static final class ChunkReader {
+  private static final class ChunkReader implements AutoCloseable {
     private final Entry entry;
     private final ByteBuffer buffer;
+    private final FileChannel channel;
     private long done;
 
-    ChunkReader(Entry entry) {
+    ChunkReader(Entry entry) throws IOException {
       this.entry = entry;
       this.buffer =
           ByteBuffer.allocate((int) Math.min(Math.max(entry.bytes, 1), 1 << 20))
               .order(ByteOrder.LITTLE_ENDIAN);
+      this.channel = FileChannel.open(entry.file, StandardOpenOption.READ);
     }
 
     boolean next() throws IOException {
@@ -266,7 +270,7 @@ public final class Safetensors {
         return false;
       }
       buffer.clear().limit((int) Math.min(left, buffer.capacity()));
-      try (FileChannel channel = FileChannel.open(entry.file, StandardOpenOption.READ)) {
+      try {
         readFully(channel, buffer, entry.position + done);
       } catch (EOFException gone) {
         throw new CheckpointFormatException(entry.file, "became shorter while it was read", gone);
@@ -274,6 +278,11 @@ public final class Safetensors {
       buffer.flip();
       done += buffer.limit();
       return true;
+    }
+
+    @Override
+    public void close() throws IOException {
+      channel.close();
     }
   }
 

@@ -18,7 +18,8 @@ final class Mixture {
   /**
    * Mixes sources.
    *
-   * @param weights one for each source, positive; only their ratios matter
+   * @param weights one for each source, positive, and at most {@value #BLOCK}; only their ratios
+   *     matter
    */
   Mixture(List<? extends SequenceSource> sources, double[] weights, long seed) {
     this.sources = List.copyOf(sources);
@@ -29,6 +30,9 @@ final class Mixture {
   /** How many sequences of each block come from each source: largest remainders, at least one. */
   static int[] shares(double[] weights) {
     int n = weights.length;
+    if (n > BLOCK) {
+      throw new IllegalArgumentException(n + " sources, and a block has " + BLOCK + " sequences");
+    }
     double sum = Arrays.stream(weights).sum();
     int[] shares = new int[n];
     int left = BLOCK;

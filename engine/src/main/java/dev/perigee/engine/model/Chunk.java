@@ -7,6 +7,7 @@ import dev.perigee.engine.model.Block.Weights;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.Consumer;
 
@@ -23,6 +24,9 @@ import java.util.function.Consumer;
  * <p>T tokens of the micro-batch, H hidden, V vocabulary.
  */
 public final class Chunk {
+  /** Tokens whose logits a loss without gradients takes at a time. */
+  private static final int LOSS_TOKENS = 2048;
+
   private final Backend backend;
   private final Parameter embedding_VH; // null but in the first chunk
   private final List<Block> blocks;
@@ -405,9 +409,15 @@ public final class Chunk {
     return x_TH;
   }
 
-  /** Adds the loss of the last layer's output, without a gradient. */
-  void addLoss(Tensor x_TH, Indices targets) {
-    backend.crossEntropy(logits(x_TH), targets, 0, loss);
+  /** Adds the loss of the last layer's output, without a gradient; holds few logits at a time. */
+  void addLoss(Tensor x_TH, int[] targets) {
+    for (int at = 0; at < targets.length; at += LOSS_TOKENS) {
+      int count = Math.min(LOSS_TOKENS, targets.length - at);
+      try (Arena.Scope _ = backend.arena().open()) {
+        Indices some = Indices.of(Arrays.copyOfRange(targets, at, at + count));
+        backend.crossEntropy(logits(x_TH.slice(at, count)), some, 0, loss);
+      }
+    }
   }
 
   /** All parameters, in the order in which {@link #backward} is done with them. */

@@ -283,7 +283,7 @@ public final class Model {
       Tokens tokens = Tokens.sequences(backend, ids, batch, length, false);
       Tensor x_TH = through(Indices.of(ids), (i, x) -> blocks.get(i).forward(x, tokens));
       if (x_TH != null) {
-        chunks.getLast().addLoss(x_TH, Indices.of(targets));
+        chunks.getLast().addLoss(x_TH, targets);
         loss[0] = loss();
       }
     }

@@ -30,15 +30,18 @@ record Hello(String job, int generation, int pods, int pod, String digest) {
     /** It is not, and no further attempt of its can change that. */
     record Refused(String why) implements Verdict {}
 
-    /** It is ahead of this pod, which will soon be gone; another attempt may find the right one. */
+    /**
+     * It looks for another: for a later start of this pod, which will soon be gone, or for a pod
+     * whose address this one has now, which its name will soon no longer lead to. Another attempt
+     * may find the right one.
+     */
     record Later(String why) implements Verdict {}
   }
 
   /** What this pod makes of another's greeting. */
   Verdict judge(Hello other) {
     if (!other.job.equals(job)) {
-      return new Verdict.Refused(
-          "it is a pod of job " + other.job + ", this one belongs to job " + job);
+      return new Verdict.Later("it is no pod of job " + other.job + " but of job " + job);
     }
     if (other.generation > generation) {
       return new Verdict.Later(

@@ -21,6 +21,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.function.IntFunction;
 
 /**
  * The TCP connection to one other pod. Ranks write their frames themselves; one virtual thread
@@ -35,6 +36,7 @@ final class PeerLink {
   /** A peer counts as lost after this many heartbeat intervals in a row without a byte from it. */
   private static final int SILENT_INTERVALS = 10;
 
+  private final IntFunction<ByteBuffer> payloads;
   private final SocketChannel socket;
   private final String peer;
   private final Alarm alarm;
@@ -63,6 +65,21 @@ final class PeerLink {
    * @param patience how long the peer may be silent
    */
   PeerLink(SocketChannel socket, String peer, Alarm alarm, Duration patience) {
+    this(socket, peer, alarm, patience, PeerLink::buffer);
+  }
+
+  /**
+   * The same.
+   *
+   * @param payloads gives a buffer of so many bytes for what arrives
+   */
+  PeerLink(
+      SocketChannel socket,
+      String peer,
+      Alarm alarm,
+      Duration patience,
+      IntFunction<ByteBuffer> payloads) {
+    this.payloads = payloads;
     this.socket = socket;
     this.peer = peer;
     this.alarm = alarm;
@@ -244,7 +261,8 @@ final class PeerLink {
     }
   }
 
-  private static String describe(IOException e) {
+  /** What became of a connection, for people. */
+  static String describe(IOException e) {
     return switch (e) {
       case EOFException _ -> "it closed the connection";
       case Frame.MalformedException m -> m.getMessage() + "; that is no peer of this job";
@@ -263,7 +281,7 @@ final class PeerLink {
           case DATA -> {
             ByteBuffer payload = idleBuffers.poll();
             if (payload == null) {
-              payload = buffer(Frame.MAX_PAYLOAD_BYTES);
+              payload = payloads.apply(Frame.MAX_PAYLOAD_BYTES);
             }
             fill(payload.clear().limit(header.length()));
             inboxes
@@ -290,6 +308,10 @@ final class PeerLink {
         lost(describe(e));
       }
       closeSocket();
+    } catch (OutOfMemoryError e) {
+      // Nobody would read any more: the ranks would wait, and then blame the peer's silence.
+      goodbyeSeen.countDown();
+      lost("this pod has no memory for what it sends; give it more (" + e.getMessage() + ")");
     }
   }
 

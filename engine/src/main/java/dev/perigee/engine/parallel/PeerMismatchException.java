@@ -1,7 +1,7 @@
 package dev.perigee.engine.parallel;
 
 /**
- * A pod answered, but it works on something else: another job, an older start of the gang, another
+ * A pod of this job answered, but it works on something else: an older start of the gang, another
  * run configuration. Ends the program with BAD_CONFIG.
  */
 public final class PeerMismatchException extends RuntimeException {

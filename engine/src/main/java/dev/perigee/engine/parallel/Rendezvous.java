@@ -243,7 +243,8 @@ final class Rendezvous {
         }
       }
     } catch (IOException e) {
-      LOG.log(System.Logger.Level.WARNING, "refused {0}: {1}", whence(socket), e.getMessage());
+      LOG.log(
+          System.Logger.Level.WARNING, "refused {0}: {1}", whence(socket), PeerLink.describe(e));
     } finally {
       if (!kept) {
         closeQuietly(socket);
@@ -253,9 +254,14 @@ final class Rendezvous {
 
   private Verdict judge(Hello other) {
     Verdict verdict = self.judge(other);
-    if (verdict instanceof Verdict.Welcome
-        && (other.pod() <= self.pod() || other.pod() >= map.pods().size())) {
-      return new Verdict.Refused("pod " + other.pod() + " does not call pod " + self.pod());
+    if (!(verdict instanceof Verdict.Welcome)) {
+      return verdict;
+    }
+    if (other.pod() < 0 || other.pod() >= map.pods().size()) {
+      return new Verdict.Refused("there is no pod " + other.pod() + " in this gang");
+    }
+    if (other.pod() <= self.pod()) { // it calls another, whose address this pod has now
+      return new Verdict.Later("it is pod " + self.pod());
     }
     return verdict;
   }
@@ -277,7 +283,7 @@ final class Rendezvous {
           return;
         }
       } catch (IOException e) {
-        seen(pod, e instanceof UnknownHostException ? "its name is unknown" : e.getMessage());
+        seen(pod, e instanceof UnknownHostException ? "its name is unknown" : PeerLink.describe(e));
       }
       try {
         Thread.sleep(RETRY_MILLIS);
@@ -306,21 +312,28 @@ final class Rendezvous {
       switch (in.readByte()) {
         case WELCOME -> {
           Hello other = Hello.read(in);
-          String wrong =
-              switch (self.judge(other)) {
-                case Verdict.Welcome _ ->
-                    other.pod() == pod.index() ? null : "it says that it is pod " + other.pod();
-                case Verdict.Refused refused -> refused.why();
-                case Verdict.Later later -> later.why();
-              };
-          out.writeByte(wrong == null ? WELCOME : REFUSED);
-          if (wrong == null) {
-            kept = keep(pod.index(), socket);
-          } else {
-            Hello.writeText(out, wrong);
-            fail(new PeerMismatchException(describe(pod) + " answers, but " + wrong));
+          Verdict verdict = self.judge(other);
+          if (verdict instanceof Verdict.Welcome && other.pod() != pod.index()) {
+            verdict = new Verdict.Later("it is pod " + other.pod());
           }
-          return true;
+          switch (verdict) {
+            case Verdict.Welcome _ -> {
+              out.writeByte(WELCOME);
+              kept = keep(pod.index(), socket);
+              return true;
+            }
+            case Verdict.Refused refused -> {
+              out.writeByte(REFUSED);
+              Hello.writeText(out, refused.why());
+              fail(new PeerMismatchException(describe(pod) + " answers, but " + refused.why()));
+              return true;
+            }
+            case Verdict.Later later -> {
+              out.writeByte(REFUSED);
+              Hello.writeText(out, later.why());
+              answers(pod, later.why());
+            }
+          }
         }
         case REFUSED -> {
           fail(
@@ -328,7 +341,7 @@ final class Rendezvous {
                   describe(pod) + " refused this pod " + self.pod() + ": " + Hello.readText(in)));
           return true;
         }
-        case LATER -> seen(pod, "it answers that " + Hello.readText(in));
+        case LATER -> answers(pod, Hello.readText(in));
         default -> seen(pod, "what listens there does not speak as a peer");
       }
       return false;
@@ -390,9 +403,19 @@ final class Rendezvous {
     }
   }
 
-  private void seen(RankMap.Pod pod, String what) {
+  /** Who waits long for a pod should see in the log that it is another that answers. */
+  private void answers(RankMap.Pod pod, String what) {
+    String text = "it answers that " + what;
+    if (!text.equals(seen(pod, text))) {
+      LOG.log(
+          System.Logger.Level.WARNING, "{0} is not there yet: {1}; trying on", describe(pod), text);
+    }
+  }
+
+  /** Returns what was seen before, null for nothing. */
+  private String seen(RankMap.Pod pod, String what) {
     synchronized (found) {
-      lastSeen.put(pod.index(), what);
+      return lastSeen.put(pod.index(), what);
     }
   }
 

@@ -135,12 +135,12 @@ final class RowExchange {
   }
 
   /** Runs of numbers in several tensors, which travel as if they lay back to back. */
-  private static final class Runs {
+  static final class Runs {
     @SuppressWarnings("ArrayRecordComponent") // identity is what is meant
     private record Run(float[] values, int at, int count) {}
 
     private final List<Run> runs = new ArrayList<>();
-    private int total;
+    private long total; // of several tensors, of which each has less than 2^31
 
     /** Where the cursor stands: in which run, and how many of its numbers are done. */
     private int current;
@@ -152,13 +152,18 @@ final class RowExchange {
       int count = starts[i + 1] - starts[i];
       if (count > 0) {
         runs.add(new Run(x.floats(), x.offset() + starts[i], count));
-        total = Math.addExact(total, count);
+        total += count;
       }
     }
 
+    /** How many numbers they are. */
+    long total() {
+      return total;
+    }
+
     void send(PeerLink link, Channel channel, int round) {
-      for (int at = 0; at < total; at += TreeReducer.CHUNK) {
-        int n = Math.min(TreeReducer.CHUNK, total - at);
+      for (long at = 0; at < total; at += TreeReducer.CHUNK) {
+        int n = (int) Math.min(TreeReducer.CHUNK, total - at);
         link.send(
             channel,
             round,
@@ -168,8 +173,8 @@ final class RowExchange {
     }
 
     void receive(PeerLink link, Channel channel, int round) {
-      for (int at = 0; at < total; at += TreeReducer.CHUNK) {
-        int n = Math.min(TreeReducer.CHUNK, total - at);
+      for (long at = 0; at < total; at += TreeReducer.CHUNK) {
+        int n = (int) Math.min(TreeReducer.CHUNK, total - at);
         link.receive(
             channel, round, n * Float.BYTES, in -> each(n, (run, to, k) -> get(in, run, to, k)));
       }

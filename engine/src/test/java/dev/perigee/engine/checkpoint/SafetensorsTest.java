@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.perigee.engine.tensor.Tensor;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.Charset;
@@ -13,10 +14,12 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -51,6 +54,46 @@ class SafetensorsTest {
     SafetensorsWriter.write(one, tensors, Map.of("k", "v"));
     SafetensorsWriter.write(two, tensors, Map.of("k", "v"));
     assertThat(one.toByteArray()).isEqualTo(two.toByteArray());
+  }
+
+  /** As a checkpoint that another process writes anew does to who reads it. */
+  @Test
+  void aFileThatIsReplacedWhileItIsReadIsReadAsItWas() throws Exception {
+    int numbers = 4 << 20;
+    for (int value = 0; value < 2; value++) {
+      float[] same = new float[numbers];
+      Arrays.fill(same, value);
+      SafetensorsWriter.write(
+          folder.resolve("of" + value), Map.of("x", Tensor.of(same, numbers)), Map.of());
+    }
+    Path file = Files.copy(folder.resolve("of0"), folder.resolve("x.safetensors"));
+    AtomicBoolean done = new AtomicBoolean();
+    Thread writer =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  for (int i = 0; !done.get(); i++) {
+                    try {
+                      Path next = folder.resolve("next");
+                      Files.createLink(next, folder.resolve("of" + i % 2));
+                      Files.move(next, file, StandardCopyOption.ATOMIC_MOVE);
+                    } catch (IOException e) {
+                      throw new UncheckedIOException(e);
+                    }
+                  }
+                });
+    try {
+      Safetensors read = Safetensors.open(file);
+      for (int i = 0; i < 10; i++) {
+        float[] x = read.read("x").floats();
+        float[] whole = new float[numbers];
+        Arrays.fill(whole, x[0]);
+        assertThat(Arrays.mismatch(x, whole)).as("the first number of another file").isEqualTo(-1);
+      }
+    } finally {
+      done.set(true);
+      writer.join();
+    }
   }
 
   @Test

@@ -16,6 +16,7 @@ import dev.perigee.engine.parallel.Fabric;
 import dev.perigee.engine.tensor.Indices;
 import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.plan.Hardware;
+import dev.perigee.plan.LossMemory;
 import dev.perigee.run.Mesh;
 import dev.perigee.run.ModelConfig;
 import dev.perigee.run.ModelPresets;
@@ -57,6 +58,59 @@ class CudaBackendTest {
             .isEqualTo(backend.attentionMemory(shape) == shape.probabilities());
       }
     }
+  }
+
+  /** Hidden widths and vocabularies at the edges of what the fused loss takes. */
+  @ParameterizedTest
+  @CsvSource({"64, 4096", "64, 4088", "64, 4100", "60, 4096", "64, 12288"})
+  void thePlannerCountsWhatTheLossTakes(int hidden, int vocabulary) {
+    ModelConfig model = Models.wide(hidden, vocabulary);
+    int tokens = 2304; // more than the fused kernels take at a time
+    for (String name : List.of("A100", "H100", "B200")) {
+      dev.perigee.plan.Gpu known = dev.perigee.plan.Gpu.find(name).orElseThrow();
+      for (Precision precision : Precision.values()) {
+        Hardware hardware =
+            new Hardware.Gpus(
+                known,
+                1,
+                precision == Precision.BF16 ? Hardware.Precision.BF16 : Hardware.Precision.FLOAT32);
+        FakeGpu gpu = new FakeGpu();
+        CudaBackend backend = gpu.backend(known.computeCapability(), precision, false);
+        LossMemory planned = LossMemory.of(model, tokens, hardware);
+        LossMemory taken = lossMemory(gpu, backend, tokens, hidden, vocabulary);
+        String what = "%s, %s, %d words of %d".formatted(name, precision, vocabulary, hidden);
+        assertThat(planned.fused()).as(what).isEqualTo(taken.fused());
+        assertThat(planned.kept()).as("%s: kept", what).isEqualTo(taken.kept());
+        // Besides, the losses of the tokens, and their numbers on the way to the device.
+        assertThat(taken.working() - planned.working())
+            .as("%s: working", what)
+            .isBetween(0L, 64L * tokens);
+      }
+    }
+  }
+
+  /** Does what a model does at its end, and measures. */
+  private static LossMemory lossMemory(
+      FakeGpu gpu, CudaBackend backend, int tokens, int hidden, int vocabulary) {
+    Tensor w_VH = backend.weights(vocabulary, hidden);
+    Tensor dw_VH = backend.zeros(vocabulary, hidden);
+    Tensor x_TH = backend.arena().take(tokens, hidden);
+    Tensor dx_TH = backend.arena().take(tokens, hidden);
+    Indices targets = Indices.of(new int[tokens]);
+    long before = gpu.allocated();
+    long kept = 0;
+    boolean fused = backend.fusesLoss(x_TH, w_VH);
+    if (fused) {
+      backend.linearCrossEntropy(x_TH, w_VH, targets, 1, dx_TH, dw_VH, backend.sum());
+    } else {
+      Tensor logits_TV = backend.arena().takeFloats(tokens, vocabulary);
+      kept = gpu.allocated() - before;
+      backend.linear(x_TH, w_VH, logits_TV);
+      backend.crossEntropy(logits_TV, targets, 1, backend.sum());
+      backend.linearBackwardInput(logits_TV, w_VH, dx_TH, false);
+      backend.linearBackwardWeight(logits_TV, x_TH, dw_VH);
+    }
+    return new LossMemory(fused, kept, gpu.allocated() - before - kept);
   }
 
   @ParameterizedTest

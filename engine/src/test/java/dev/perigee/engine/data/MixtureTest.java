@@ -1,7 +1,10 @@
 package dev.perigee.engine.data;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.perigee.run.RunConfig;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -17,6 +20,16 @@ class MixtureTest {
     assertThat(Mixture.shares(new double[] {1, 1, 1})).containsExactlyInAnyOrder(342, 341, 341);
     assertThat(Mixture.shares(new double[] {1, 1e-9})).containsExactly(1023, 1);
     assertThat(Mixture.shares(new double[] {1e-9, 2e6, 1e-9, 1e6})).containsExactly(1, 682, 1, 340);
+  }
+
+  @Test
+  void asManySourcesAsARunMayHaveHaveASequenceEach() {
+    double[] weights = new double[RunConfig.DataSource.MOST];
+    Arrays.setAll(weights, k -> 1 + k);
+    assertThat(Mixture.shares(weights)).hasSize(1024).containsOnly(1);
+    assertThatThrownBy(() -> Mixture.shares(new double[1025]))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage("1025 sources, and a block has 1024 sequences");
   }
 
   @Test

@@ -13,6 +13,7 @@ import dev.perigee.engine.tensor.Tensor;
 import dev.perigee.run.ModelConfig;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -170,6 +171,29 @@ class ModelTest {
       assertThatThrownBy(() -> Model.create(c, new CpuBackend(), three))
           .hasMessage("8 routed experts do not divide over 3 ranks");
     }
+  }
+
+  @Test
+  void evaluationHoldsTheLogitsOfFewTokensAtATime() {
+    ModelConfig narrow =
+        new ModelConfig(
+            4096, 18, 21, 7, 2, 1, 3, 11, 9, 5, 4, 6, 8, 2, 1, 1, 1, 1.7, true, 10_000, null, 64,
+            1e-6, 0.3, false);
+    Model model = Models.random(narrow);
+    int[] ids = Models.ids(6144, 4096, 1);
+    int[] targets = Models.ids(6144, 4096, 2);
+    double whole = model.forwardLoss(ids, targets, 6144 / 16, 16);
+    double parts = 0;
+    for (int at = 0; at < ids.length; at += 512) {
+      parts +=
+          model.forwardLoss(
+              Arrays.copyOfRange(ids, at, at + 512),
+              Arrays.copyOfRange(targets, at, at + 512),
+              512 / 16,
+              16);
+    }
+    assertThat(whole).isCloseTo(parts, within(1e-6 * parts));
+    assertThat(model.backend().arena().peakBytes()).isLessThan(4L * ids.length * 4096);
   }
 
   @Test

@@ -62,9 +62,37 @@ public final class Models {
 
   /** Widths of heads, latents and a vocabulary that have kernels of their own on a GPU. */
   public static ModelConfig wide() {
+    return wide(64, 4096);
+  }
+
+  /** The same with another hidden width and vocabulary. */
+  public static ModelConfig wide(int hidden, int vocabulary) {
     return new ModelConfig(
-        4096, 64, 64, 24, 3, 1, 2, 0, 512, 128, 64, 128, 8, 2, 1, 1, 1, 1.4, true, 10_000, null,
-        256, 1e-6, 0.02, false);
+        vocabulary,
+        hidden,
+        64,
+        24,
+        3,
+        1,
+        2,
+        0,
+        512,
+        128,
+        64,
+        128,
+        8,
+        2,
+        1,
+        1,
+        1,
+        1.4,
+        true,
+        10_000,
+        null,
+        256,
+        1e-6,
+        0.02,
+        false);
   }
 
   /** A random model on one rank. */

@@ -420,4 +420,15 @@ final class CollectivesTest {
       assertThat(actual.counts.get(i)).as(who).isEqualTo(expected.counts.get(i));
     }
   }
+
+  /** Eight ranks' rows for another pod are more numbers than an int counts. */
+  @Test
+  void rowsOfAllRanksOfAPodMayBeMoreThanOneTensorHolds() {
+    RowExchange.Runs rows = new RowExchange.Runs();
+    Tensor x = Tensor.zeros(1); // nobody looks at the numbers here
+    for (int rank = 0; rank < 8; rank++) {
+      rows.add(x, new int[] {0, 1 << 29}, 0);
+    }
+    assertThat(rows.total()).isEqualTo(8L << 29);
+  }
 }

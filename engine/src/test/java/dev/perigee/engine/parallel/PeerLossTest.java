@@ -19,7 +19,10 @@ import java.net.SocketException;
 import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -387,6 +390,114 @@ final class PeerLossTest {
     Thread goodbye = Thread.ofPlatform().start(zero::close);
     one.get().close();
     goodbye.join();
+  }
+
+  /**
+   * After a start of the gang, a name can still lead to an address that another pod has got: pod 1,
+   * pod 2, or one of another job.
+   */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 8})
+  void aNameThatStillLeadsToAnotherPodIsTriedAgain(int stale) throws Exception {
+    RankMap plain = Pods.map(List.of(List.of(0), List.of(1), List.of(2)));
+    List<RankMap.Pod> pods = new ArrayList<>(plain.pods());
+    pods.set(0, new RankMap.Pod(0, "[no address]", null, List.of(0)));
+    RankMap map = new RankMap(1, pods);
+    int port = Pods.freePort();
+    long until = System.nanoTime() + 1_500_000_000L;
+    Fabric.Addresses addresses =
+        _ -> Optional.of(Pods.address(System.nanoTime() < until ? stale : 0).getHostAddress());
+    CompletableFuture<Throwable> other =
+        inBackground(
+            () ->
+                catchThrowable(
+                    () ->
+                        Fabric.connect(
+                            "test/other", "x", plain, 0, patience(port, 3), Pods.address(8))));
+    List<CompletableFuture<Fabric>> gang = new ArrayList<>();
+    for (int pod = 0; pod < 3; pod++) {
+      int index = pod;
+      gang.add(
+          inBackground(
+              () ->
+                  Fabric.connect(
+                      "test/job",
+                      "digest",
+                      map,
+                      index,
+                      Pods.network(port),
+                      Pods.address(index),
+                      addresses)));
+    }
+    List<Thread> goodbyes = new ArrayList<>();
+    for (CompletableFuture<Fabric> pod : gang) {
+      Fabric there = pod.get();
+      assertThat(there.failure()).isEmpty();
+      goodbyes.add(Thread.ofPlatform().start(there::close));
+    }
+    for (Thread goodbye : goodbyes) {
+      goodbye.join();
+    }
+    assertThat(other.get()).isInstanceOf(LostPeerException.class);
+  }
+
+  @Test
+  void aPeerThatHangsUpInTheGreetingIsSaid() throws Exception {
+    int port = Pods.freePort();
+    try (ServerSocket rude = new ServerSocket(port, 10, Pods.address(0))) {
+      Thread.ofPlatform().daemon().start(() -> hangUp(rude));
+      assertThatThrownBy(
+              () ->
+                  Fabric.connect(
+                      "test/job",
+                      "digest",
+                      Pods.map(TWO_PODS),
+                      1,
+                      patience(port, 1),
+                      Pods.address(1)))
+          .isInstanceOf(LostPeerException.class)
+          .hasMessageContaining("is not there (it closed the connection)");
+    }
+  }
+
+  /** On everybody who calls, once they have greeted. */
+  private static void hangUp(ServerSocket rude) {
+    while (true) {
+      try (Socket caller = rude.accept()) {
+        caller.getInputStream().readNBytes(42);
+      } catch (IOException over) {
+        return;
+      }
+    }
+  }
+
+  @Test
+  void aPodWithoutMemoryForWhatArrivesSaysSo() throws Exception {
+    Alarm alarm = new Alarm();
+    try (ServerSocketChannel server = ServerSocketChannel.open();
+        SocketChannel here = SocketChannel.open()) {
+      server.bind(new InetSocketAddress(Pods.address(0), 0));
+      here.connect(server.getLocalAddress());
+      PeerLink link =
+          new PeerLink(
+              here,
+              "pod 1",
+              alarm,
+              Duration.ofSeconds(5),
+              bytes -> {
+                throw new OutOfMemoryError("for a test");
+              });
+      try (SocketChannel there = server.accept()) {
+        link.start();
+        there.write(ByteBuffer.wrap(header(0x50474631, 'D', 8)));
+        assertThatThrownBy(() -> link.receive(new Frame.Channel(0, 0), 0, 8, _ -> {}))
+            .isInstanceOf(LostPeerException.class)
+            .hasMessage(
+                "pod 1 is lost: this pod has no memory for what it sends; give it more (for a"
+                    + " test)");
+        assertThat(alarm.reason()).contains("no memory");
+      }
+    }
   }
 
   @Test
