@@ -49,8 +49,8 @@ public record StageLayout(List<Integer> layers) {
     for (int c = 1; c <= chunks; c++) {
       boolean last = c == chunks;
       boolean mayBeEmpty = c == 1 || last;
-      int fewest =
-          Math.max(0, c - 2); // layers of the chunks before, of which the first may be empty
+      // Layers of the chunks before, of which the first may be empty.
+      int fewest = Math.max(0, c - 2);
       double[] nextDearest = new double[layers + 1];
       double[] nextSquares = new double[layers + 1];
       Arrays.fill(nextDearest, Double.POSITIVE_INFINITY);
