@@ -37,11 +37,7 @@ class CudaBackendTest {
   void thePlannerKnowsWhereAttentionKeepsItsProbabilities(String name) {
     dev.perigee.plan.Gpu known = dev.perigee.plan.Gpu.find(name).orElseThrow();
     for (Precision precision : Precision.values()) {
-      Hardware hardware =
-          new Hardware.Gpus(
-              known,
-              1,
-              precision == Precision.BF16 ? Hardware.Precision.BF16 : Hardware.Precision.FLOAT32);
+      Hardware hardware = one(known, precision);
       CudaBackend backend = new FakeGpu().backend(known.computeCapability(), precision, true);
       for (ModelConfig model : ModelPresets.all().values()) {
         AttentionShape shape =
@@ -69,11 +65,7 @@ class CudaBackendTest {
     for (String name : List.of("A100", "H100", "B200")) {
       dev.perigee.plan.Gpu known = dev.perigee.plan.Gpu.find(name).orElseThrow();
       for (Precision precision : Precision.values()) {
-        Hardware hardware =
-            new Hardware.Gpus(
-                known,
-                1,
-                precision == Precision.BF16 ? Hardware.Precision.BF16 : Hardware.Precision.FLOAT32);
+        Hardware hardware = one(known, precision);
         FakeGpu gpu = new FakeGpu();
         CudaBackend backend = gpu.backend(known.computeCapability(), precision, false);
         LossMemory planned = LossMemory.of(model, tokens, hardware);
@@ -87,6 +79,14 @@ class CudaBackendTest {
             .isBetween(0L, 64L * tokens);
       }
     }
+  }
+
+  /** One GPU as the planner knows it. */
+  private static Hardware one(dev.perigee.plan.Gpu kind, Precision precision) {
+    return new Hardware.Gpus(
+        kind,
+        1,
+        precision == Precision.BF16 ? Hardware.Precision.BF16 : Hardware.Precision.FLOAT32);
   }
 
   /** Does what a model does at its end, and measures. */
